@@ -1,0 +1,39 @@
+"""What can go wrong, said in one line: what, where, what is allowed, what came.
+
+The command line prints the line and exits with code 2; nothing else in wdiv turns an error into text.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BadData", "BadInput", "BadStore", "BadWeights", "FreezeBroken", "UnknownName", "WdivError"]
+
+
+class WdivError(Exception):
+    """Base of every error wdiv raises on purpose."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownName(WdivError, KeyError):
+    """A name that no registry holds. The message carries the nearest names."""
+
+
+class BadInput(WdivError, ValueError):
+    """An option or field whose value is not allowed."""
+
+
+class BadData(WdivError):
+    """Images that are missing, unreadable or too few."""
+
+
+class BadWeights(WdivError):
+    """A checkpoint that cannot be read, is unsafe to read, or is for another architecture."""
+
+
+class BadStore(WdivError):
+    """A store that is missing, incomplete, damaged or in use."""
+
+
+class FreezeBroken(WdivError):
+    """A tensor declared frozen has changed. The epoch in which that happened is not saved."""

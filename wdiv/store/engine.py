@@ -1,0 +1,234 @@
+"""The xarray engine ``wdiv``: a store as a :class:`xarray.DataTree`. Opening it reads no tensor.
+
+    >>> import xarray as xr
+    >>> tree = xr.open_datatree("runs/quickstart", engine="wdiv")     # doctest: +SKIP
+
+One architecture makes one tree; a store with several opens with ``group="resnet18"``.
+
+=====================  ======================================================================================
+node                   holds
+=====================  ======================================================================================
+``/``                  coords of each run; ``saved(run, epoch)``
+``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``
+``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
+``/conv``, ``/fc``     mean, std (run, epoch, layer); for conv filter_mean, filter_std (run, epoch, filter)
+``/weights/<layer>``   weight, bias: the raw tensors (run, epoch, out, in, kh, kw)
+``/pretrained/…``      bn and weights again, as the source gave them (run, …)
+=====================  ======================================================================================
+
+``frozen(run, layer, role)`` in ``/bn``, ``/conv`` and ``/fc`` says what no epoch may change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+from xarray.core import indexing
+
+from wdiv.errors import BadInput, BadStore
+from wdiv.layers import KINDS, ROLES, Layer, LayerTable
+from wdiv.registry import did_you_mean
+from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunTensor, _Lazy
+from wdiv.store.reader import CheckpointStore, Run
+
+__all__ = ["StoreEntrypoint", "open_groups"]
+
+HISTORY = {
+    "train_loss": {"long_name": "mean training loss over the epoch", "units": "nat"},
+    "train_accuracy": {"long_name": "accuracy on the training batches as they were trained on", "units": "1"},
+    "test_accuracy": {"long_name": "accuracy on the test images after the epoch", "units": "1"},
+    "seconds": {"long_name": "wall time of the epoch", "units": "s"},
+}
+RUN_COORDS = ("model", "source", "dataset", "n_train", "strategy", "bn_mode", "seed")
+WEIGHT_DIMS = {4: ("out", "in", "kh", "kw"), 2: ("out", "in")}
+
+
+class StoreEntrypoint(BackendEntrypoint):
+    """Registered with xarray under ``wdiv``."""
+
+    description = "Open a wdiv store of fine-tuning runs lazily"
+    url = "https://github.com/wdiv/wdiv"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "group")
+    supports_groups = True
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        return isinstance(filename_or_obj, (str, os.PathLike)) and any(Path(filename_or_obj).glob("runs/*/run.json"))
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+    ) -> dict[str, xr.Dataset]:
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        groups = open_groups(CheckpointStore.open(Path(filename_or_obj)), group)
+        return {path: node.drop_vars(dropped, errors="ignore") for path, node in groups.items()}
+
+    def open_datatree(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+    ) -> xr.DataTree:
+        return xr.DataTree.from_dict(
+            self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables, group=group)
+        )
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+    ) -> xr.Dataset:
+        """One node; ``group`` is its path, e.g. ``/bn`` or ``/history`` (default ``/``)."""
+        groups = self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables)
+        path = "/" + (group or "").strip("/")
+        if path not in groups:
+            raise BadInput(f"{filename_or_obj}: no group {path!r}; {did_you_mean(path, groups)}")
+        return groups["/"].assign(groups[path].variables) if path != "/" else groups["/"]
+
+
+def open_groups(store: CheckpointStore, label: str | None = None) -> dict[str, xr.Dataset]:
+    """Node path -> dataset for the runs of one architecture of the store."""
+    groups = store.by_label()
+    if not groups:
+        raise BadStore(f"{store.path}: no run has saved an epoch yet")
+    if label is None and len(groups) > 1:
+        raise BadInput(f"{store.path}: holds several architectures; give group= one of {', '.join(groups)}")
+    label = label.strip("/") if label else next(iter(groups))
+    if label not in groups:
+        raise BadInput(f"{store.path}: no architecture {label!r}; {did_you_mean(label, groups)}")
+    return _groups(store, label, groups[label])
+
+
+def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str, xr.Dataset]:
+    table = runs[0].record.table
+    for run in runs:
+        if [(x.name, x.shape) for x in run.record.table] != [(x.name, x.shape) for x in table]:
+            raise BadStore(f"{run.path}: its layers are not those of {runs[0].path}, though both are {label!r}")
+    histories = [run.history() for run in runs]
+    saved = [frozenset(row["epoch"] for row in rows) for rows in histories]
+    axis = Axis(tuple(runs), tuple(sorted(frozenset().union(*saved))), tuple(saved))
+    groups = {
+        "/": _root(store, label, axis, table),
+        "/history": _history(axis, histories),
+        "/weights": xr.Dataset(),
+        "/pretrained": xr.Dataset(),
+    }
+    for kind in KINDS:
+        layers = table.of(kind)
+        if layers:
+            groups[f"/{kind}"] = _kind(axis, kind, layers)
+    if table.of("bn"):
+        groups["/pretrained/bn"] = xr.Dataset(_ragged_bn(PretrainedTensor, axis, table.of("bn")))
+    for layer in table.of("conv", "fc"):
+        groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
+        groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
+    return groups
+
+
+def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> xr.Dataset:
+    records = [run.record for run in axis.runs]
+    values = {name: np.array([getattr(record, name) for record in records]) for name in RUN_COORDS}
+    columns = {name: _text(column) if column.dtype.kind == "U" else column for name, column in values.items()}
+    return xr.Dataset(
+        {"saved": (("run", "epoch"), [[epoch in saved for epoch in axis.epochs] for saved in axis.saved])},
+        coords={
+            "run": _text([record.id for record in records]),
+            "epoch": np.array(axis.epochs),
+            **{name: ("run", column) for name, column in columns.items()},
+        },
+        attrs={
+            "architecture": label,
+            "layer_order": table.order,
+            "epoch_0": "before the first step",
+            "title": f"wdiv store {store.path.name}",
+        },
+    )
+
+
+def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr.Dataset:
+    place = {epoch: j for j, epoch in enumerate(axis.epochs)}
+    shape = (len(axis.runs), len(axis.epochs))
+    values = {name: np.full(shape, np.nan) for name in HISTORY}
+    lr = np.full((*shape, len(KINDS)), np.nan)
+    for i, rows in enumerate(histories):
+        for row in rows:
+            at = (i, place[row["epoch"]])
+            for name, column in values.items():
+                column[at] = np.nan if row.get(name) is None else row[name]
+            for kind, rate in (row.get("lr") or {}).items():
+                lr[(*at, KINDS.index(kind))] = rate
+    variables = {name: (("run", "epoch"), column, HISTORY[name]) for name, column in values.items()}
+    return xr.Dataset(
+        {**variables, "lr": (("run", "epoch", "kind"), lr, {"long_name": "learning rate", "units": "1"})},
+        coords={"kind": _text(KINDS)},
+    )
+
+
+def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:
+    variables: dict[str, Any]
+    if kind == "bn":
+        variables = _ragged_bn(RunTensor, axis, layers)
+    else:
+        dims = ("run", "epoch", "layer")
+        variables = {m: _lazy(dims, LayerMoment(axis, layers, m), _moment_attrs(m, "layer")) for m in ("mean", "std")}
+    if kind == "conv":
+        dims = ("run", "epoch", "filter")
+        for m in ("mean", "std"):
+            variables[f"filter_{m}"] = _lazy(dims, FilterMoment(axis, layers, m), _moment_attrs(m, "filter"))
+        variables |= _ragged_index("filter", layers)
+    roles = [role for role in ROLES[kind] if any(role in layer.roles for layer in layers)]
+    frozen = [
+        [[role in layer.roles and run.is_frozen(layer, role) for role in roles] for layer in layers]
+        for run in axis.runs
+    ]
+    frozen_attrs = {"long_name": "no epoch may change this tensor, and none did"}
+    variables["frozen"] = (("run", "layer", "role"), np.array(frozen, dtype=bool), frozen_attrs)
+    return xr.Dataset(variables, coords={**LayerTable.coords(layers), "role": _text(roles)})
+
+
+def _moment_attrs(moment: str, of: str) -> dict[str, str]:
+    words = {"mean": "mean", "std": "standard deviation (ddof 0)"}
+    return {"long_name": f"{words[moment]} of the weights of a {of}", "units": "1"}
+
+
+def _ragged_bn(array: Any, axis: Axis, layers: Sequence[Layer]) -> dict[str, Any]:
+    dims = ("run", "epoch", "channel") if array is RunTensor else ("run", "channel")
+    roles = [role for role in ROLES["bn"] if any(role in layer.roles for layer in layers)]
+    return {role: _lazy(dims, array(axis, layers, role, ragged=True)) for role in roles} | _ragged_index(
+        "channel", layers
+    )
+
+
+def _ragged_index(dim: str, layers: Sequence[Layer]) -> dict[str, Any]:
+    """CF contiguous ragged: how many outputs each layer has, and for each output, whose it is."""
+    sizes = np.array([layer.shape[0] for layer in layers])
+    return {
+        "row_size": ("layer", sizes, {"sample_dimension": dim, "long_name": f"{dim}s of each layer"}),
+        "layer_index": (dim, np.repeat(np.arange(len(sizes)), sizes), {"instance_dimension": "layer"}),
+    }
+
+
+def _raw(array: Any, leading: tuple[str, ...], axis: Axis, layer: Layer) -> dict[str, Any]:
+    dims = {"weight": WEIGHT_DIMS[len(layer.shape)], "bias": ("out",)}
+    return {role: _lazy((*leading, *dims[role]), array(axis, (layer,), role)) for role in layer.roles}
+
+
+def _lazy(dims: tuple[str, ...], array: _Lazy, attrs: Mapping[str, str] | None = None) -> xr.Variable:
+    encoding = {"preferred_chunks": {dim: 1 for dim in dims if dim in ("run", "epoch")}}
+    return xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs, encoding)
+
+
+def _text(values: Iterable[Any]) -> np.ndarray:
+    """Strings as Python objects: what netCDF gives back."""
+    return np.array([str(value) for value in values], dtype=object)

@@ -1,0 +1,115 @@
+"""The layers of a live network, in the order in which it runs them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wdiv.errors import BadInput
+from wdiv.layers import BUFFERS, ROLES, Layer, LayerTable
+from wdiv.store.stages import family_of, stages_by_name, stages_by_resolution
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["layer_kind", "probe"]
+
+
+def layer_kind(module: nn.Module) -> str | None:
+    """``conv``, ``bn``, ``fc``, or None: from the module's type, never from its name.
+
+    >>> from torch import nn
+    >>> layer_kind(nn.BatchNorm2d(3)), layer_kind(nn.ReLU())
+    ('bn', None)
+    """
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    if isinstance(module, nn.Conv2d):
+        return "conv"
+    if isinstance(module, _BatchNorm):
+        return "bn"
+    return "fc" if isinstance(module, nn.Linear) else None
+
+
+def probe(
+    model: nn.Module, image_size: int = 224, *, name: str = "", head: frozenset[str] = frozenset(), channels: int = 3
+) -> LayerTable:
+    """The model's :class:`~wdiv.layers.LayerTable`, by execution order.
+
+    The model runs once, in training mode so that auxiliary heads run too, as a copy on PyTorch's ``meta`` device:
+    nothing is computed and the model is left untouched. Layers that never ran come last.
+
+    name   a torchvision model's name; a known family gives stages and blocks, otherwise the resolution does
+    head   names of the classifier's layers
+
+    Raises :class:`~wdiv.errors.BadInput` if the network cannot take an image of this size.
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
+    >>> [(layer.name, layer.kind, layer.shape) for layer in probe(model, 8)]
+    [('0', 'conv', (4, 3, 3, 3)), ('1', 'bn', (4,)), ('3', 'fc', (2, 144))]
+    """
+    found = {path: module for path, module in model.named_modules() if layer_kind(module)}
+    areas = _run_on_meta(model, image_size, channels)
+    names = [*areas, *(path for path in found if path not in areas)]
+    layers = [_describe(path, found[path]) for path in names]
+    family = family_of(name)
+    if family is not None:
+        places = stages_by_name(family, names)
+    else:
+        places = stages_by_resolution(names, [areas.get(n, (0, 0)) for n in names], image_size, head)
+    return LayerTable(
+        tuple(
+            replace(layer, depth=depth, stage=stage, block=block)
+            for depth, (layer, (stage, block)) in enumerate(zip(layers, places, strict=True))
+        )
+    )
+
+
+def _describe(path: str, module: nn.Module) -> Layer:
+    kind = layer_kind(module)
+    assert kind is not None
+    roles = tuple(role for role, suffix in ROLES[kind].items() if getattr(module, suffix, None) is not None)
+    if kind == "bn":
+        shape: tuple[int, ...] = (module.num_features,)  # type: ignore[assignment]
+    else:
+        shape = tuple(module.weight.shape)  # type: ignore[union-attr, arg-type]
+    return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1))
+
+
+def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[str, tuple[int, int]]:
+    """Layer name -> (input area, output area), in the order of the layers' first calls."""
+    import torch
+
+    shadow = copy.deepcopy(model).to("meta").train()
+    areas: dict[str, tuple[int, int]] = {}
+
+    def area(value: Any) -> int:
+        return value.shape[-1] * value.shape[-2] if isinstance(value, torch.Tensor) and value.dim() == 4 else 0
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: Any, output: Any) -> None:  # returning None leaves the output alone
+            areas.setdefault(path, (area(inputs[0]), area(output)))
+
+        return hook
+
+    for path, module in shadow.named_modules():
+        if layer_kind(module):
+            module.register_forward_hook(note(path))
+    try:
+        with torch.no_grad():
+            shadow(torch.empty(2, channels, image_size, image_size, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"the network cannot take images of {image_size}x{image_size} pixels: {reason}") from None
+    return areas
+
+
+def buffers_of(layer: Layer) -> tuple[str, ...]:
+    """State-dict keys of what running the layer in training mode may change."""
+    if layer.kind != "bn" or not BUFFERS & set(layer.roles):
+        return ()
+    return (*(layer.key(role) for role in layer.roles if role in BUFFERS), f"{layer.name}.num_batches_tracked")

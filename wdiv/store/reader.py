@@ -1,0 +1,181 @@
+"""Reading a store. Any number of readers may look on while a run is being written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wdiv.errors import BadInput, BadStore
+from wdiv.layers import Layer
+from wdiv.registry import did_you_mean
+from wdiv.store import tensors
+from wdiv.store.files import read_json
+from wdiv.store.foreign import Checkpoint
+from wdiv.store.record import RunRecord
+
+__all__ = ["CheckpointStore", "Run", "epoch_name", "find_run", "parse_epoch"]
+
+
+def epoch_name(epoch: int) -> str:
+    """File name of an epoch.
+
+    >>> epoch_name(7)
+    '0007.safetensors'
+    """
+    return f"{epoch:04d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    path: Path
+
+    @cached_property
+    def record(self) -> RunRecord:
+        file = self.path / "run.json"
+        return RunRecord.from_json(read_json(file), file)
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return self.path.parent.parent
+
+    @property
+    def base(self) -> Path:
+        """The file of starting weights."""
+        return self.root / "bases" / f"{self.record.base}.safetensors"
+
+    def history(self) -> list[dict[str, Any]]:
+        """One row per finished epoch, read afresh. An epoch counts as saved once its row is here."""
+        try:
+            lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise BadStore(f"{self.path / 'history.jsonl'}: damaged ({error})") from None
+
+    def epochs(self) -> list[int]:
+        """The saved epochs; 0 is the state before the first step."""
+        return [row["epoch"] for row in self.history()]
+
+    @property
+    def finished(self) -> bool:
+        return self.epochs()[-1:] == [self.record.recipe["epochs"]]
+
+    def epoch_file(self, epoch: int) -> Path:
+        return self.path / "epochs" / epoch_name(epoch)
+
+    @cached_property
+    def _changing(self) -> frozenset[str]:
+        return frozenset(self.record.changing)
+
+    @cached_property
+    def _new(self) -> frozenset[str]:
+        return frozenset(self.record.new)
+
+    def locate(self, key: str, epoch: int) -> Path:
+        """The file that holds a tensor as it was after an epoch."""
+        if key in self._changing and epoch > 0:
+            return self.epoch_file(epoch)
+        return self.epoch_file(0) if key in self._new else self.base
+
+    def is_frozen(self, layer: Layer, role: str) -> bool:
+        """True if no epoch may change this tensor."""
+        return layer.key(role) not in self._changing
+
+    def has_pretrained(self, key: str) -> bool:
+        """True if the tensor started from the source's weights, not at random."""
+        return self.record.source != "random" and key not in self._new
+
+    def state_dict(self, epoch: int) -> dict[str, np.ndarray]:
+        """Every tensor of the model after an epoch, in the model's own order."""
+        self.check_epoch(epoch)
+        return {key: tensors.read(self.locate(key, epoch), key) for key in self.record.keys}
+
+    def checkpoint(self, epoch: int) -> Checkpoint:
+        """An epoch as a :class:`~wdiv.store.foreign.Checkpoint`, its layers in execution order."""
+        return Checkpoint(f"{self.path}@{epoch}", self.record.table, self.state_dict(epoch))
+
+    def check_epoch(self, epoch: int) -> None:
+        saved = self.epochs()
+        if epoch not in saved:
+            have = f"{saved[0]} to {saved[-1]}" if saved else "none"
+            raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """A store's folder: ``study.json``, ``bases/``, ``runs/``."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> CheckpointStore:
+        """Open a folder that holds at least one run; :class:`~wdiv.errors.BadStore` otherwise."""
+        path = Path(path)
+        if not path.is_dir():
+            raise BadStore(f"{path}: no such folder")
+        store = cls(path)
+        if not any(True for _ in store):
+            raise BadStore(f"{path}: no runs in it; a wdiv store has a folder 'runs' with a 'run.json' in each run")
+        return store
+
+    def __iter__(self) -> Iterator[Run]:
+        for record in sorted(self.path.glob("runs/*/run.json")):
+            yield Run(record.parent)
+
+    def __getitem__(self, run_id: str) -> Run:
+        runs = {run.path.name: run for run in self}
+        if run_id not in runs:
+            raise BadInput(f"{self.path}: no run {run_id!r}; {did_you_mean(run_id, runs)}")
+        return runs[run_id]
+
+    def by_label(self) -> Mapping[str, list[Run]]:
+        """Architecture -> its runs, those with at least one saved epoch."""
+        groups: dict[str, list[Run]] = {}
+        for run in self:
+            if run.history():
+                groups.setdefault(run.record.label, []).append(run)
+        return groups
+
+
+def parse_epoch(text: str, run: Run) -> int:
+    """``12``, ``last`` or ``best`` (by test accuracy, the earliest of equals) as an epoch of the run."""
+    rows = run.history()
+    if not rows:
+        raise BadStore(f"{run.path}: no epoch is saved yet")
+    if text == "last":
+        return int(rows[-1]["epoch"])
+    if text == "best":
+        return int(max(rows, key=lambda row: (row["test_accuracy"], -row["epoch"]))["epoch"])
+    if not text.isdigit():
+        raise BadInput(f"epoch {text!r}: give a number, 'last' or 'best'")
+    run.check_epoch(int(text))
+    return int(text)
+
+
+def find_run(spec: str) -> tuple[Run, int] | None:
+    """A run and epoch from ``RUN_DIRECTORY[@EPOCH]`` (default: last), or from one of its epoch files.
+
+    None if ``spec`` does not name a run of a wdiv store.
+    """
+    path = Path(spec)
+    if path.parent.name == "epochs" and (path.parent.parent / "run.json").is_file() and path.stem.isdigit():
+        run = Run(path.parent.parent)
+        run.check_epoch(int(path.stem))
+        return run, int(path.stem)
+    folder, at, epoch = spec.rpartition("@")
+    for where, when in ((spec, "last"), (folder, epoch)) if at else ((spec, "last"),):
+        if where and (Path(where) / "run.json").is_file():
+            run = Run(Path(where))
+            return run, parse_epoch(when, run)
+    return None

@@ -1,0 +1,74 @@
+"""What ``run.json`` says of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from wdiv.errors import BadStore
+from wdiv.layers import LayerTable
+
+__all__ = ["FORMAT", "RunRecord"]
+
+FORMAT = 1
+"""Raised when a store of an older wdiv could no longer be read."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run: what it was, which tensors it may change, and the proof of those it may not.
+
+    model       torchvision name;  model_args, bn_eps, classes: what else it takes to build it
+    label       the architecture's name in tables; runs of one label share a layer table
+    source      where the starting weights came from, as given;  ``random`` where there were none
+    n_train     training images in all;  class_names: in the order of the head's outputs
+    recipe      optimizer, epochs, batch size, rates … as trained
+    input       what the images are turned into before the first layer
+    base        SHA-256 of the file of starting weights
+    keys        every tensor of the state dict, in order
+    changing    those an epoch may change: trainable parameters and the statistics of running layers
+    new         those that did not come from the base (a fresh head); they are saved at epoch 0
+    frozen      the others: key -> digest of type, shape and bytes
+    """
+
+    id: str
+    label: str
+    model: str
+    model_args: Mapping[str, Any]
+    bn_eps: float | None
+    classes: int
+    class_names: tuple[str, ...]
+    source: str
+    dataset: str
+    data_digest: str
+    n_train: int
+    n_test: int
+    strategy: str
+    bn_mode: str
+    seed: int
+    recipe: Mapping[str, Any]
+    input: Mapping[str, Any]
+    base: str
+    keys: tuple[str, ...]
+    changing: tuple[str, ...]
+    new: tuple[str, ...]
+    frozen: Mapping[str, str]
+    table: LayerTable
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self) | {"table": self.table.to_json()}
+        return {"format": FORMAT, **data}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], where: object) -> RunRecord:
+        """The record back; :class:`~wdiv.errors.BadStore` names ``where`` if it is not one."""
+        if data.get("format") != FORMAT:
+            raise BadStore(f"{where}: written in format {data.get('format')!r}; this wdiv reads format {FORMAT}")
+        names = {f.name for f in fields(cls)}
+        missing = names - data.keys()
+        if missing:
+            raise BadStore(f"{where}: lacks {', '.join(sorted(missing))}")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+        return cls(**values | {"table": LayerTable.from_json(data["table"])})

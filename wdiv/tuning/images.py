@@ -1,0 +1,108 @@
+"""Images in memory: decoded once, as uint8, split once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from wdiv.errors import BadData
+
+__all__ = ["ImageSet", "Split", "nested_subset", "split"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """pixels (n, 3, size, size) uint8 RGB; labels (n,) int64, indices into ``classes``; names: one per image."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> ImageSet:
+        """Some of the images, in the order of ``indices``."""
+        return ImageSet(
+            self.pixels[indices], self.labels[indices], self.classes, tuple(self.names[i] for i in indices)
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of classes, labels and pixels."""
+        digest = hashlib.sha256(repr((self.classes, self.pixels.shape)).encode())
+        digest.update(np.ascontiguousarray(self.labels).data)
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()
+
+    def counts(self) -> np.ndarray:
+        """Images of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A training pool, from which each run draws, and the one test set of them all."""
+
+    name: str
+    pool: ImageSet
+    test: ImageSet
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256((self.pool.digest + self.test.digest).encode()).hexdigest()
+
+    def duplicates(self) -> int:
+        """Test images that are, pixel for pixel, also in the training pool: they make the accuracy too good."""
+        pool = Counter(image.tobytes() for image in self.pool.pixels)
+        return sum(image.tobytes() in pool for image in self.test.pixels)
+
+
+def split(images: ImageSet, *, count: int | None = None, fraction: float | None = None, seed: int = 0) -> tuple:  # type: ignore[type-arg]
+    """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test.
+
+    Which ones depends on ``seed`` and on the images' order alone. At least one image of each class stays on
+    either side; :class:`~wdiv.errors.BadData` where that cannot be.
+    """
+    test: list[int] = []
+    for label, name in enumerate(images.classes):
+        members = np.flatnonzero(images.labels == label)
+        wanted = count if count is not None else max(1, round(len(members) * (fraction or 0.0)))
+        if wanted >= len(members):
+            raise BadData(
+                f"class {name!r} has {len(members)} images; setting {wanted} aside for the test leaves none to train on"
+            )
+        test += np.random.default_rng([seed, label]).permutation(members)[:wanted].tolist()
+    is_test = np.zeros(len(images), dtype=bool)
+    is_test[test] = True
+    return images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
+
+
+def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndarray:
+    """Indices of ``per_class`` images of each class (None: all), in the images' own order.
+
+    For one seed the subsets are nested: the 20 are among the 40.
+
+    >>> images = ImageSet(np.zeros((8, 3, 1, 1), np.uint8), np.arange(8) % 2, ("a", "b"), ("",) * 8)
+    >>> small, large = nested_subset(images, 2, seed=0), nested_subset(images, 3, seed=0)
+    >>> set(small) < set(large), len(small), len(large)
+    (True, 4, 6)
+    """
+    if per_class is None:
+        return np.arange(len(images))
+    short = [(c, n) for c, n in zip(images.classes, images.counts(), strict=True) if n < per_class]
+    if short:
+        name, have = min(short, key=lambda pair: pair[1])
+        raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}")
+    chosen: Sequence[np.ndarray] = [
+        np.random.default_rng([seed, label]).permutation(np.flatnonzero(images.labels == label))[:per_class]
+        for label in range(len(images.classes))
+    ]
+    return np.sort(np.concatenate(chosen))

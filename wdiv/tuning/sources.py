@@ -1,0 +1,205 @@
+"""Where starting weights come from.
+
+``random``                    nowhere
+``IMAGENET1K_V1``             torchvision, downloaded once with its hash checked
+``weights.pth``               a file (.pt .pth .tar .safetensors)
+``card.toml``                 a source card: a file and what it does not say about itself
+``runs/x/runs/ID[@EPOCH]``    a wdiv run: epoch number, ``last`` (default) or ``best``
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+import numpy as np
+
+from wdiv.errors import BadInput, BadWeights
+from wdiv.registry import did_you_mean
+from wdiv.store.files import sha256
+from wdiv.store.foreign import read_state_dict
+from wdiv.store.reader import find_run
+from wdiv.tuning.inputs import IMAGENET, InputSpec
+from wdiv.tuning.models import ModelSpec, head_keys
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Source", "load_into", "resolve"]
+
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+"""Beginnings of names that a network may leave out: torchvision builds these heads on request."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Starting weights that have been found, not yet read.
+
+    model    the network they are for, where the source says so
+    input    the images they were trained on
+    file     what to read;  ``run`` instead for an epoch of a wdiv run
+    """
+
+    name: str
+    input: InputSpec
+    model: ModelSpec | None = None
+    file: Path | None = None
+    digest: str | None = None
+    run: tuple[Any, int] | None = None
+    label: str | None = None
+
+    @property
+    def random(self) -> bool:
+        return self.name == "random"
+
+    def read(self) -> dict[str, torch.Tensor]:
+        """The tensors by name, wrappers peeled. Raises :class:`~wdiv.errors.BadWeights`."""
+        import torch
+
+        if self.run is not None:
+            run, epoch = self.run
+            state: Mapping[str, np.ndarray] = run.state_dict(epoch)
+        else:
+            assert self.file is not None
+            if self.digest is not None and (found := sha256(self.file)) != self.digest:
+                raise BadWeights(f"{self.file}: its SHA-256 is {found}, not {self.digest} as {self.name} says")
+            state, _ = read_state_dict(self.file)
+        return {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
+
+
+def resolve(text: str, model: ModelSpec | None = None) -> Source:
+    """Find a source. ``model`` is the network asked for; it may be None where the source names its own.
+
+    Raises :class:`~wdiv.errors.BadWeights` and :class:`~wdiv.errors.BadInput`; where torchvision cannot download,
+    the message says which file to put where.
+    """
+    if text == "random":
+        return Source("random", IMAGENET)
+    path = Path(text)
+    if path.suffix == ".toml":
+        return _read_card(path)
+    found = find_run(text)
+    if found is not None:
+        run, epoch = found
+        record = run.record
+        spec = ModelSpec(record.model, record.model_args, record.bn_eps)
+        return Source(f"{run.path.name}@{epoch}", InputSpec(**record.input), spec, run=(run, epoch))
+    if path.exists() or path.suffix in (".pt", ".pth", ".tar", ".safetensors") or len(path.parts) > 1:
+        if not path.exists():
+            raise BadWeights(f"{path}: no such file")
+        return Source(path.name, IMAGENET, file=path)
+    if model is None:
+        raise BadInput(f"weights {text!r}: name the model they are for")
+    return _torchvision(text, model)
+
+
+@dataclass(frozen=True)
+class _Card:
+    """The fields of a source card."""
+
+    file: str
+    model: str
+    sha256: str | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    bn_eps: float | None = None
+    trained_on: str = ""
+    classes: int = 0
+    input: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read_card(path: Path) -> Source:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadWeights(f"{path}: no such source card") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadWeights(f"{path}: not a TOML file ({error})") from None
+    fields = _Card.__dataclass_fields__
+    for key in data:
+        if key not in fields:
+            raise BadWeights(f"{path}: unknown key {key!r}; {did_you_mean(key, fields)}")
+    for key in ("file", "model", "input"):
+        if key not in data:
+            raise BadWeights(f"{path}: a source card needs {key!r}")
+    card = _Card(**data)
+    file = path.parent / card.file
+    if not file.is_file():
+        raise BadWeights(f"{path}: its file {card.file!r} is not beside it")
+    spec = ModelSpec(card.model, card.model_args, card.bn_eps)
+    inputs = InputSpec.from_mapping(card.input, path)
+    return Source(path.stem, inputs, spec, file, card.sha256, label=path.stem)
+
+
+def _torchvision(text: str, spec: ModelSpec) -> Source:
+    from torchvision import models
+
+    try:
+        known = models.get_model_weights(spec.name)
+    except ValueError:
+        from wdiv.tuning.models import layer_table
+
+        layer_table(spec, 2, 299)  # raises the error that names the models
+        raise
+    if text not in known.__members__:
+        near = did_you_mean(text, [*known.__members__, "random"])
+        raise BadInput(f"unknown weights {text!r} for {spec.name}, and no such file; {near}")
+    weights = known[text]
+    return Source(text, _input_of(weights, spec), spec, _download(weights, spec.name))
+
+
+def _download(weights: Any, model: str) -> Path:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / weights.url.rpartition("/")[2]
+    if not file.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            prefix = file.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(weights.url, str(file), hash_prefix=prefix)
+        except (URLError, OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", error)
+            raise BadWeights(
+                f"cannot download {weights} for {model} ({reason}); fetch {weights.url} elsewhere and put it at {file}"
+            ) from None
+    return file
+
+
+def _input_of(weights: Any, spec: ModelSpec) -> InputSpec:
+    """The input that torchvision trained on. Its Inception and GoogLeNet renormalise inside; ours get that input."""
+    if spec.name in ("inception_v3", "googlenet"):
+        return InputSpec(299 if spec.name == "inception_v3" else 224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    preset = weights.transforms()
+    return InputSpec(preset.crop_size[0], mean=tuple(preset.mean), std=tuple(preset.std))
+
+
+def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str) -> dict[str, torch.Tensor]:
+    """Load everything but the head, in place. Returns the tensors of ``state`` that have a place in the model,
+    those of the source's own head included.
+
+    Raises :class:`~wdiv.errors.BadWeights`, naming the first tensors that do not fit, for weights of another
+    architecture.
+    """
+    own, head = model.state_dict(), head_keys(spec)
+    body = {key: value for key, value in own.items() if key not in head}
+    missing = [k for k in body if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(AUXILIARY)]
+    foreign = [k for k in state if k not in own and not k.startswith(AUXILIARY)]
+    shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
+    problems = [
+        f"{len(keys)} {what} ({keys[0]}{detail(keys[0])})"
+        for keys, what, detail in (
+            (missing, "tensors missing", lambda k: ""),
+            (shapes, "of another shape", lambda k: f" is {tuple(state[k].shape)}, not {tuple(body[k].shape)}"),
+            (foreign, "that it does not have", lambda k: ""),
+        )
+        if keys
+    ]
+    if problems:
+        raise BadWeights(f"{name}: not weights for {spec.label}: {'; '.join(problems)}")
+    model.load_state_dict({k: state.get(k, own[k]) for k in own if k not in head}, strict=False)
+    return {key: value for key, value in state.items() if key in own}
