@@ -1,0 +1,59 @@
+"""wdiv shows what fine-tuning does to a convolutional network.
+
+    >>> import wdiv
+    >>> tree = wdiv.open("runs/quickstart")                     # doctest: +SKIP
+    >>> moved = wdiv.divergence(tree, "relative_l2")            # doctest: +SKIP
+
+Importing wdiv imports neither torch nor xarray; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wdiv.compare import diff as diff
+    from wdiv.errors import WdivError as WdivError
+    from wdiv.measure import divergence as divergence
+    from wdiv.measure import pairwise as pairwise
+    from wdiv.metrics import METRICS as METRICS
+    from wdiv.store.engine import open_store as open  # noqa: A004
+    from wdiv.store.export import export as export
+    from wdiv.store.verify import verify as verify
+    from wdiv.summary import comparable as comparable
+    from wdiv.summary import outcomes as outcomes
+    from wdiv.summary import results as results
+    from wdiv.summary import stage_profile as stage_profile
+    from wdiv.tuning.run import fine_tune as fine_tune
+
+_HOMES = {
+    "METRICS": "wdiv.metrics:METRICS",
+    "WdivError": "wdiv.errors:WdivError",
+    "comparable": "wdiv.summary:comparable",
+    "diff": "wdiv.compare:diff",
+    "divergence": "wdiv.measure:divergence",
+    "export": "wdiv.store.export:export",
+    "fine_tune": "wdiv.tuning.run:fine_tune",
+    "open": "wdiv.store.engine:open_store",
+    "outcomes": "wdiv.summary:outcomes",
+    "pairwise": "wdiv.measure:pairwise",
+    "results": "wdiv.summary:results",
+    "stage_profile": "wdiv.summary:stage_profile",
+    "verify": "wdiv.store.verify:verify",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wdiv' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -37,7 +37,7 @@ from wdiv.registry import did_you_mean
 from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunTensor, _Lazy
 from wdiv.store.reader import CheckpointStore, Run
 
-__all__ = ["StoreEntrypoint", "open_groups"]
+__all__ = ["StoreEntrypoint", "open_groups", "open_store"]
 
 HISTORY = {
     "train_loss": {"long_name": "mean training loss over the epoch", "units": "nat"},
@@ -95,6 +95,11 @@ class StoreEntrypoint(BackendEntrypoint):
         if path not in groups:
             raise BadInput(f"{filename_or_obj}: no group {path!r}; {did_you_mean(path, groups)}")
         return groups["/"].assign(groups[path].variables) if path != "/" else groups["/"]
+
+
+def open_store(path: str | os.PathLike[str], group: str | None = None) -> xr.DataTree:
+    """``xr.open_datatree(path, engine="wdiv", group=group)``: a store, opened without reading a tensor."""
+    return StoreEntrypoint().open_datatree(path, group=group)
 
 
 def open_groups(store: CheckpointStore, label: str | None = None) -> dict[str, xr.Dataset]:

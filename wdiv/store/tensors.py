@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wdiv.errors import BadStore
 
-__all__ = ["keys", "read", "shapes", "tensor_digest"]
+__all__ = ["keys", "read", "tensor_digest"]
 
 
-def _open(path: Path):  # type: ignore[no-untyped-def]
+def _open(path: Path) -> Any:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise BadStore(f"{path}: no such file") from None
+    return _handle(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)  # parsing a header costs more than reading a BatchNorm vector
+def _handle(path: Path, *identity: int) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
         return safe_open(path, framework="numpy")
-    except FileNotFoundError:
-        raise BadStore(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise BadStore(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def keys(path: Path) -> tuple[str, ...]:
     """The names of the tensors in a safetensors file; reads its header only."""
-    with _open(path) as file:
-        return tuple(file.keys())
-
-
-def shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """Name -> shape for a safetensors file; reads its header only."""
-    with _open(path) as file:
-        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
+    return tuple(_open(path).keys())
 
 
 def read(path: Path, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
     """One tensor of a safetensors file, or rows ``start:stop`` of its first axis."""
-    with _open(path) as file:
-        whole = start == 0 and stop is None
-        return file.get_tensor(key) if whole else file.get_slice(key)[start:stop]
+    file = _open(path)
+    whole = start == 0 and stop is None
+    array: np.ndarray = file.get_tensor(key) if whole else file.get_slice(key)[start:stop]
+    return array
 
 
 def tensor_digest(array: np.ndarray) -> str:
@@ -49,8 +52,6 @@ def tensor_digest(array: np.ndarray) -> str:
     >>> tensor_digest(a) == tensor_digest(a.copy()), tensor_digest(a) == tensor_digest(-a)
     (True, False)
     """
-    import hashlib
-
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, FreezeBroken
-from wdiv.store.files import sha256, write_atomically, write_json
+from wdiv.store.files import write_atomically, write_json
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.tensors import tensor_digest
@@ -23,21 +23,30 @@ from wdiv.store.tensors import tensor_digest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RunWriter", "check_same", "frozen_digests", "write_base"]
+__all__ = ["RunWriter", "check_same", "frozen_digests", "is_being_written", "write_base"]
 
 State = Mapping[str, "torch.Tensor"]
 
 
 def write_base(root: Path, state: State) -> str:
     """Store starting weights under the SHA-256 of their file, once. Returns the SHA-256."""
-    from safetensors.torch import save
-
-    content = save(_plain(state))
+    content = _serialize(state)
     digest = hashlib.sha256(content).hexdigest()
     target = root / "bases" / f"{digest}.safetensors"
     if not target.exists():
         write_atomically(target, lambda temporary: temporary.write_bytes(content))
     return digest
+
+
+def is_being_written(run: Run) -> bool:
+    """True while a process holds the run's lock."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(run.path / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def check_same(run: Run, facts: Mapping[str, Any]) -> None:
@@ -54,15 +63,12 @@ def frozen_digests(state: State, frozen: frozenset[str]) -> dict[str, str]:
     return {key: tensor_digest(value.cpu().numpy()) for key, value in state.items() if key in frozen}
 
 
-def _save(path: Path, state: State, metadata: Mapping[str, str] | None = None) -> Path:
-    from safetensors.torch import save_file
+def _serialize(state: State, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file; equal for equal tensors. Each tensor gets memory of its own first."""
+    from safetensors.torch import save
 
-    return write_atomically(path, lambda temporary: save_file(_plain(state), temporary, metadata=dict(metadata or {})))
-
-
-def _plain(state: State) -> dict[str, torch.Tensor]:
-    """On the CPU, contiguous, and each with memory of its own, as safetensors wants them."""
-    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    return save(plain, dict(metadata) if metadata else None)
 
 
 class RunWriter:
@@ -131,8 +137,9 @@ class RunWriter:
         epoch = int(row["epoch"])
         keys = self.record.new if epoch == 0 else self.record.changing
         file = self.run.epoch_file(epoch)
-        _save(file, {key: state[key] for key in keys}, {"run": self.record.id, "epoch": str(epoch)})
-        row = {**row, "sha256": sha256(file), "frozen_intact": True}
+        content = _serialize({key: state[key] for key in keys}, {"run": self.record.id, "epoch": str(epoch)})
+        write_atomically(file, lambda temporary: temporary.write_bytes(content))
+        row = {**row, "sha256": hashlib.sha256(content).hexdigest(), "frozen_intact": True}
         if epoch == self.record.recipe["epochs"]:
             self._write_history([*self.run.history(), row])
             (self.run.path / "resume.pt").unlink(missing_ok=True)

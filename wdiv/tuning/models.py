@@ -17,7 +17,7 @@ from wdiv.store.probe import layer_kind, probe
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "Model", "ModelSpec", "build", "head_keys", "layer_table"]
+__all__ = ["MODELS", "Model", "ModelSpec", "build", "build_skeleton", "head_keys", "head_layers", "layer_table"]
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,15 @@ def head_keys(spec: ModelSpec) -> frozenset[str]:
     return _head_keys(spec.name, tuple(spec.args.items()))
 
 
+def head_layers(spec: ModelSpec) -> frozenset[str]:
+    """The names of the classifier's layers."""
+    return frozenset(key.rpartition(".")[0] for key in head_keys(spec))
+
+
 @lru_cache
 def _head_keys(name: str, args: tuple[tuple[str, Any], ...]) -> frozenset[str]:
     spec = ModelSpec(name, dict(args))
-    two, three = ({k: v.shape for k, v in _skeleton(spec, n).state_dict().items()} for n in (2, 3))
+    two, three = ({k: v.shape for k, v in build_skeleton(spec, n).state_dict().items()} for n in (2, 3))
     return frozenset(key for key, shape in two.items() if three[key] != shape)
 
 
@@ -136,15 +141,14 @@ def layer_table(spec: ModelSpec, classes: int, image_size: int) -> LayerTable:
     if image_size < smallest:
         aux = " (without its auxiliary head, inception_v3:aux_logits=False, 75)" if smallest == 299 else ""
         raise BadInput(f"{spec.name}: takes images of at least {smallest} pixels{aux}, not {image_size}")
-    model = _skeleton(spec, classes)
-    heads = {key.rpartition(".")[0] for key in head_keys(spec)}
+    model = build_skeleton(spec, classes)
     try:
-        return probe(model, image_size, name=spec.name, head=frozenset(heads))
+        return probe(model, image_size, name=spec.name, head=head_layers(spec))
     except BadInput as error:
         raise BadInput(f"{spec.label}: {error}") from None
 
 
-def _skeleton(spec: ModelSpec, classes: int) -> nn.Module:
+def build_skeleton(spec: ModelSpec, classes: int) -> nn.Module:
     """The network without numbers in it, where its builder can do without them."""
     import torch
 

@@ -17,7 +17,7 @@ from wdiv.tuning.freeze import Plan, hold, make_plan
 from wdiv.tuning.images import ImageSet, Split, nested_subset
 from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import Loop, OnDevice
-from wdiv.tuning.models import ModelSpec, build, head_keys, layer_table
+from wdiv.tuning.models import ModelSpec, build, head_keys, head_layers, layer_table
 from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.sources import Source
 
@@ -145,8 +145,7 @@ def _prepare(
     else:
         state = sources.load_into(model, spec.source.read(), spec.model, spec.source.name)
         base, new = write_base(out, state), tuple(k for k in keys if k not in state or k in head_keys(spec.model))
-    head = frozenset(key.rpartition(".")[0] for key in head_keys(spec.model))
-    plan = make_plan(model, table, head, strategy, spec.bn_mode)
+    plan = make_plan(model, table, head_layers(spec.model), strategy, spec.bn_mode)
     hold(model, plan, table)
     record = RunRecord(
         id=spec.id(split.name),

@@ -30,19 +30,21 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Source", "load_into", "resolve"]
+__all__ = ["Source", "load_into", "names_model", "resolve"]
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Beginnings of names that a network may leave out: torchvision builds these heads on request."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Starting weights that have been found, not yet read.
 
     model    the network they are for, where the source says so
     input    the images they were trained on
-    file     what to read;  ``run`` instead for an epoch of a wdiv run
+    file     what to read;  ``run`` instead for an epoch of a wdiv run, ``download`` for torchvision's weights
+    digest   the file's SHA-256, where a source card gives it
+    label    the architecture's name in tables, where a source card gives it
     """
 
     name: str
@@ -51,11 +53,17 @@ class Source:
     file: Path | None = None
     digest: str | None = None
     run: tuple[Any, int] | None = None
+    download: Any = None
     label: str | None = None
 
     @property
     def random(self) -> bool:
         return self.name == "random"
+
+    def fetch(self) -> None:
+        """Download the file if it is not here yet; :class:`~wdiv.errors.BadWeights` says what to do without a network."""
+        if self.download is not None and self.file is not None and not self.file.exists():
+            _download(self.download, self.file)
 
     def read(self) -> dict[str, torch.Tensor]:
         """The tensors by name, wrappers peeled. Raises :class:`~wdiv.errors.BadWeights`."""
@@ -65,6 +73,7 @@ class Source:
             run, epoch = self.run
             state: Mapping[str, np.ndarray] = run.state_dict(epoch)
         else:
+            self.fetch()
             assert self.file is not None
             if self.digest is not None and (found := sha256(self.file)) != self.digest:
                 raise BadWeights(f"{self.file}: its SHA-256 is {found}, not {self.digest} as {self.name} says")
@@ -96,6 +105,11 @@ def resolve(text: str, model: ModelSpec | None = None) -> Source:
     if model is None:
         raise BadInput(f"weights {text!r}: name the model they are for")
     return _torchvision(text, model)
+
+
+def names_model(text: str) -> bool:
+    """True for weights that say which network they are for: a source card, a wdiv run."""
+    return Path(text).suffix == ".toml" or find_run(text) is not None
 
 
 @dataclass(frozen=True)
@@ -149,25 +163,29 @@ def _torchvision(text: str, spec: ModelSpec) -> Source:
         near = did_you_mean(text, [*known.__members__, "random"])
         raise BadInput(f"unknown weights {text!r} for {spec.name}, and no such file; {near}")
     weights = known[text]
-    return Source(text, _input_of(weights, spec), spec, _download(weights, spec.name))
+    return Source(text, _input_of(weights, spec), spec, _cached(weights), download=weights)
 
 
-def _download(weights: Any, model: str) -> Path:
+def _cached(weights: Any) -> Path:
+    """Where torchvision keeps a weights file; ``TORCH_HOME`` moves it."""
     import torch
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / weights.url.rpartition("/")[2]
-    if not file.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            prefix = file.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(weights.url, str(file), hash_prefix=prefix)
-        except (URLError, OSError, RuntimeError) as error:
-            reason = getattr(error, "reason", error)
-            raise BadWeights(
-                f"cannot download {weights} for {model} ({reason}); fetch {weights.url} elsewhere and put it at {file}"
-            ) from None
-    return file
+    return Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+
+
+def _download(weights: Any, file: Path) -> None:
+    """Fetch a file whose name ends in the beginning of its SHA-256, which is checked."""
+    import torch
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        prefix = file.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(weights.url, str(file), hash_prefix=prefix)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", error)
+        raise BadWeights(
+            f"cannot download {weights} ({reason}); fetch {weights.url} elsewhere and put it at {file}"
+        ) from None
 
 
 def _input_of(weights: Any, spec: ModelSpec) -> InputSpec:

@@ -1,0 +1,125 @@
+"""Everything with a name, for ``wdiv list`` and ``wdiv show``. Derived from the registries; no names of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import studies.peng2020
+import studies.quickstart  # noqa: F401 - importing registers
+from studies.study import STUDIES
+from wdiv.errors import UnknownName
+from wdiv.metrics import METRICS
+from wdiv.registry import did_you_mean
+from wdiv.tuning.datasets import DATASETS
+from wdiv.tuning.models import MODELS, ModelSpec, head_layers, layer_table
+from wdiv.tuning.strategies import STRATEGIES, parse
+
+__all__ = ["CATALOGUE", "Shelf", "facts", "trained_layers"]
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One registry: the columns of its list, all facts of one entry, and what else would be taken."""
+
+    registry: Mapping[str, Any]
+    columns: tuple[str, ...]
+    facts: Callable[[Any], Facts]
+    more: str = ""
+
+    def rows(self) -> list[Facts]:
+        return [{name: getattr(record, name) for name in self.columns} for record in self.registry.values()]
+
+
+def facts(name: str) -> Facts:
+    """All that is known of a name, ``what`` it is first. Raises :class:`~wdiv.errors.UnknownName`.
+
+    Besides registered names: a strategy in free spelling, and any torchvision classifier.
+    """
+    for what, shelf in CATALOGUE.items():
+        if name in shelf.registry:
+            return {"what": _SINGULAR[what], **shelf.facts(shelf.registry[name])}
+    from torchvision import models
+
+    torchvision = models.list_models(module=models)
+    if name.partition(":")[0] in torchvision:
+        return {"what": "model", "name": name, "source": "torchvision", "layers": _stages(name)}
+    if any(sign in name for sign in "+@=,"):
+        return {"what": "strategy", **_strategy(name)}
+    known = [entry for shelf in CATALOGUE.values() for entry in shelf.registry]
+    raise UnknownName(f"nothing is named {name!r}; {did_you_mean(name, [*known, *torchvision])}")
+
+
+def trained_layers(strategy: str, model: str) -> list[Facts]:
+    """For each stage and kind of a network: how many layers a strategy trains, of how many, at what rate."""
+    spec, parsed = ModelSpec.parse(model), parse(strategy)
+    table, head = layer_table(spec, 2, 299), head_layers(spec)
+    parsed.check(table, head, spec.label)
+    counts: dict[tuple[str, str], Facts] = {}
+    for layer in table:
+        kind = "fc" if layer.name in head else layer.kind
+        row = counts.setdefault((layer.stage, kind), {"stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""})
+        rate = parsed.rate(layer, head)
+        row["of"] += 1
+        if rate is not None:
+            row["trains"] += 1
+            row["rate"] = f"{rate:g}"
+    return list(counts.values())
+
+
+def _stages(model: str) -> list[Facts]:
+    table = layer_table(ModelSpec.parse(model), 1000, 299)
+    return [
+        {"stage": stage, **{kind: sum(layer.stage == stage for layer in table.of(kind)) for kind in ("conv", "bn", "fc")}}
+        for stage in table.stages
+    ]
+
+
+def _strategy(name: str) -> Facts:
+    parsed = parse(name)
+    preset = STRATEGIES.get(name)
+    terms = [{"kind": t.kind, "stages": ", ".join(t.stages) or "all", "rate": f"{t.rate:g}"} for t in parsed.terms]
+    words = {"meaning": preset.long_name, "source": preset.source} if preset else {}
+    start = "random weights" if parsed.scratch else "the source's weights, with a new classifier"
+    return {"name": name, "canonical": parsed.name, **words, "starts_from": start, "terms": terms}
+
+
+def _metric(record: Any) -> Facts:
+    return {
+        "name": record.name, "meaning": record.long_name, "formula": record.formula, "units": record.units,
+        "takes": record.takes, "bounds": f"{record.lower:g} to {record.upper:g}", "identical": record.identity,
+        "symmetric": record.symmetric, "scale_free": record.scale_free, "source": record.source,
+        "notes": (inspect.getdoc(record.function) or "").partition("\n")[0],
+    }  # fmt: skip
+
+
+def _study(record: Any) -> Facts:
+    return {key: value for key, value in record.to_json().items() if value is not None}
+
+
+def _plain(*names: str) -> Callable[[Any], Facts]:
+    return lambda record: {name: getattr(record, name) for name in names}
+
+
+CATALOGUE: Mapping[str, Shelf] = {
+    "models": Shelf(
+        MODELS, ("name", "conv", "bn", "fc", "min_size", "source"),
+        lambda record: _plain("name", "min_size", "source")(record) | {"layers": _stages(record.name)},
+        "and any other torchvision classifier; arguments as mobilenet_v2:width_mult=0.35",
+    ),
+    "strategies": Shelf(
+        STRATEGIES, ("name", "spelling", "long_name", "source"), lambda record: _strategy(record.name),
+        "and any other combination: KIND[@STAGE[-STAGE]][=RATE] joined by +; kinds conv, bn, fc",
+    ),
+    "metrics": Shelf(METRICS, ("name", "units", "long_name"), _metric),
+    "datasets": Shelf(
+        DATASETS, ("name", "classes", "images", "long_name", "source"),
+        _plain("name", "long_name", "classes", "images", "source"), "and any folder with one folder of images per class",
+    ),
+    "studies": Shelf(STUDIES, ("name", "title", "source"), _study, "and any TOML file with the same fields"),
+}  # fmt: skip
+_SINGULAR = {"models": "model", "strategies": "strategy", "metrics": "metric", "datasets": "data set", "studies": "study"}

@@ -1,0 +1,77 @@
+"""The ``wdiv`` command. One file per command, each a thin call of one library function.
+
+Nothing heavy is imported before a command runs: ``wdiv --help`` needs click and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from studies.cli.diff import diff
+from studies.cli.export import export
+from studies.cli.listing import list_
+from studies.cli.measure import measure
+from studies.cli.plot import plot
+from studies.cli.run import run
+from studies.cli.show import show
+from studies.cli.status import status
+from studies.cli.verify import verify
+from wdiv.errors import WdivError
+
+__all__ = ["cli", "main"]
+
+
+class _Commands(click.Group):
+    """Commands in the order in which one needs them; wdiv's errors as one line and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WdivError as error:
+            raise _failure(str(error)) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise _failure(f"{where}{error.strerror or error}") from None
+
+
+def _failure(message: str) -> click.ClickException:
+    failure = click.ClickException(message)
+    failure.exit_code = 2
+    return failure
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="wdiv", message="%(version)s")
+def cli() -> None:
+    """See what fine-tuning does to a convolutional network: which layers moved, how far, when, and whether it paid."""
+
+
+for _command in (run, status, measure, diff, plot, list_, show, verify, export):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped. Every finished epoch is saved; the same command goes on from there.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,29 @@
+"""``wdiv list``"""
+
+from __future__ import annotations
+
+import click
+
+from studies.cli.options import as_json, echo_json
+
+
+@click.command("list")
+@click.argument("what", metavar="models|strategies|metrics|datasets|studies")
+@as_json
+def list_(what: str, as_json: bool) -> None:
+    """List what wdiv knows by name."""
+    from studies.catalogue import CATALOGUE
+    from studies.console import print_table
+    from wdiv.errors import UnknownName
+    from wdiv.registry import did_you_mean
+
+    if what not in CATALOGUE:
+        raise UnknownName(f"nothing to list under {what!r}; {did_you_mean(what, CATALOGUE)}")
+    shelf = CATALOGUE[what]
+    rows = shelf.rows()
+    if as_json:
+        echo_json(rows)
+        return
+    print_table(rows, list(rows[0]))
+    if shelf.more:
+        click.echo(shelf.more)

@@ -1,0 +1,31 @@
+"""``wdiv show``"""
+
+from __future__ import annotations
+
+import click
+
+from studies.cli.options import as_json, echo_json
+
+
+@click.command()
+@click.argument("name")
+@click.option("--model", metavar="NAME", help="For a strategy: which of this network's layers it trains.")
+@as_json
+def show(name: str, model: str | None, as_json: bool) -> None:
+    """Show all that is known of a model, strategy, metric, data set or study."""
+    from studies.catalogue import facts, trained_layers
+    from studies.console import print_table
+
+    found = facts(name)
+    if model is not None:
+        found["trains"] = trained_layers(name, model)
+    if as_json:
+        echo_json(found)
+        return
+    tables = {key: value for key, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)}
+    for key, value in found.items():
+        if key not in tables and value not in (None, "", []):
+            click.echo(f"{key + ':':<14}{', '.join(map(str, value)) if isinstance(value, list) else value}")
+    for key, rows in tables.items():
+        click.echo()
+        print_table(rows, list(rows[0]), title=key)

@@ -1,0 +1,34 @@
+"""``wdiv verify``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from studies.cli.options import as_json, echo_json
+
+
+@click.command()
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@as_json
+def verify(store: Path, as_json: bool) -> None:
+    """Read and hash every file of a store again: is it all there, and did what was frozen stay as it was?"""
+    from dataclasses import asdict
+
+    from studies.console import print_table
+    from wdiv.errors import BadStore
+    from wdiv.store.verify import verify as check
+
+    verdicts = check(store)
+    rows = [{**asdict(v), "verdict": "damaged" if v.problems else "intact"} for v in verdicts]
+    if as_json:
+        echo_json(rows)
+    else:
+        print_table(rows, ["run", "epochs", "planned", "frozen", "verdict"])
+    problems = [problem for verdict in verdicts for problem in verdict.problems]
+    if problems:
+        raise BadStore("\n  ".join([f"{store}: {len(problems)} problems", *problems]))
+    if not as_json:
+        frozen = sum(verdict.frozen for verdict in verdicts)
+        click.echo(f"{len(rows)} runs intact; {frozen} frozen tensors bit-identical")

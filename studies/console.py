@@ -1,0 +1,64 @@
+"""The console, and tables on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "print_table", "size"]
+
+
+def console() -> Console:
+    """Standard output. Off a terminal lines are as long as they are."""
+    import sys
+
+    return _console_on(sys.stdout)
+
+
+@cache
+def _console_on(stream: Any) -> Console:
+    from rich.console import Console
+
+    console = Console(file=stream, soft_wrap=False)
+    return console if console.is_terminal else Console(file=stream, width=250)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]] | Sequence[str], title: str = ""
+) -> None:
+    """Rows of plain values under the names of the columns; numbers to the right.
+
+    columns: names, or names with how to write a value.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    spell = columns if isinstance(columns, Mapping) else dict.fromkeys(columns, str)
+    table = Table(box=None, title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+    for name in spell:
+        numeric = any(isinstance(row[name], (int, float)) and not isinstance(row[name], bool) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if _empty(row[name]) else spell[name](row[name])) for name in spell))
+    console().print(table)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value != value  # noqa: PLR0124 - NaN
+
+
+def size(number: float) -> str:
+    """Bytes for people.
+
+    >>> size(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

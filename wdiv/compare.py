@@ -1,0 +1,70 @@
+"""Two checkpoints, written by anyone, side by side. Where the store and the measuring meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Union
+
+from wdiv import measure
+from wdiv.errors import BadInput
+from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, rename
+from wdiv.store.match import match_layers
+from wdiv.store.reader import find_run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["diff", "open_weights"]
+
+WeightsLike = Union[str, "PathLike[str]", Mapping[str, Any], Checkpoint, Any]
+
+
+def diff(
+    a: WeightsLike,
+    b: WeightsLike,
+    metrics: str | Sequence[str] = measure.DEFAULT_METRICS,
+    *,
+    renames: Sequence[str] = (),
+) -> xr.DataTree:
+    """metric(A, B) for every layer that two checkpoints have in common, and why not for the others.
+
+    a, b     a checkpoint file (.pt .pth .tar .safetensors), ``RUN_DIRECTORY[@EPOCH]`` of a wdiv store, a state
+             dict, or a live model
+    renames  rules ``old=new`` for the beginning of B's names; without them layers are matched by name, by the one
+             change of prefix that brings the most together, or by shape and order
+
+    Returns a tree with nodes ``/conv``, ``/bn`` and ``/fc`` of dims (layer, role); ``attrs["matched"]`` says how the
+    layers were matched. Raises :class:`~wdiv.errors.BadWeights`.
+
+    >>> import numpy as np
+    >>> before = {"conv.weight": np.ones((2, 1, 1, 1)), "fc.weight": np.ones((10, 2))}
+    >>> after = {"conv.weight": np.full((2, 1, 1, 1), 1.5), "fc.weight": np.ones((3, 2))}
+    >>> tree = diff(before, after, "relative_l2")
+    >>> tree["conv/relative_l2"].values.tolist(), tree["fc/relative_l2"].values.tolist()
+    ([[0.5]], [[nan]])
+    """
+    left, right = open_weights(a, "a"), open_weights(b, "b", renames)
+    matching = match_layers(left.table, right.table)
+    tree = measure.diff(left, right, matching.pairs, metrics)
+    tree.attrs |= {"matched": matching.rule, "outside_a": len(left.outside), "outside_b": len(right.outside)}
+    return tree
+
+
+def open_weights(what: WeightsLike, name: str = "", renames: Sequence[str] = ()) -> Checkpoint:
+    """Anything that holds weights, as a :class:`~wdiv.store.foreign.Checkpoint`."""
+    if isinstance(what, Checkpoint):
+        return what
+    if isinstance(what, (str, PathLike)):
+        found = find_run(str(what))
+        if found is None:
+            return open_checkpoint(what if isinstance(what, str) else str(what), renames)
+        run, epoch = found
+        return run.checkpoint(epoch)
+    state = what.state_dict() if hasattr(what, "state_dict") else what
+    if not isinstance(state, Mapping):
+        raise BadInput(f"weights: a path, a state dict or a model, not {type(what).__name__}")
+    arrays = {k: v.detach().cpu().float().numpy() if hasattr(v, "detach") else v for k, v in state.items()}
+    if renames:
+        arrays = rename(arrays, renames)
+    return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays)

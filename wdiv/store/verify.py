@@ -1,0 +1,81 @@
+"""Does a store hold what it says? Everything is read and hashed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wdiv.errors import BadStore, WdivError
+from wdiv.store import tensors
+from wdiv.store.files import sha256
+from wdiv.store.reader import CheckpointStore, Run
+
+__all__ = ["Verdict", "verify"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found in one run. ``problems`` is empty if all is well."""
+
+    run: str
+    epochs: int
+    planned: int
+    frozen: int
+    problems: tuple[str, ...]
+
+
+def verify(path: str | Path) -> list[Verdict]:
+    """Read and hash every file of a store again.
+
+    Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
+    was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
+    when the run began, and each epoch was saved only after the network in memory had been checked for that.
+    """
+    return [_verify_run(run) for run in CheckpointStore.open(path)]
+
+
+def _verify_run(run: Run) -> Verdict:
+    try:
+        record, history = run.record, run.history()
+        problems = [*_base(run), *_epochs(run), *_frozen(run)]
+    except WdivError as error:
+        return Verdict(run.path.name, 0, 0, 0, (str(error),))
+    return Verdict(run.path.name, max(len(history) - 1, 0), record.recipe["epochs"], len(record.frozen), tuple(problems))
+
+
+def _base(run: Run) -> Iterator[str]:
+    if not run.base.is_file():
+        yield f"{run.base}: missing"
+    elif sha256(run.base) != run.record.base:
+        yield f"{run.base}: its SHA-256 is not its name"
+
+
+def _epochs(run: Run) -> Iterator[str]:
+    for expected, row in enumerate(run.history()):
+        if row["epoch"] != expected:
+            yield f"{run.path}: epoch {expected} is missing from history.jsonl"
+            return
+        file = run.epoch_file(expected)
+        if not file.is_file():
+            yield f"{file}: missing"
+            continue
+        if sha256(file) != row["sha256"]:
+            yield f"{file}: not the file that was written"
+            continue
+        wanted = set(run.record.new if expected == 0 else run.record.changing)
+        if set(tensors.keys(file)) != wanted:
+            yield f"{file}: does not hold the tensors it should"
+        if not row.get("frozen_intact"):
+            yield f"{file}: saved without the frozen tensors having been checked"
+
+
+def _frozen(run: Run) -> Iterator[str]:
+    for key, digest in run.record.frozen.items():
+        try:
+            same = tensors.tensor_digest(tensors.read(run.locate(key, 0), key)) == digest
+        except (BadStore, KeyError) as error:
+            yield f"frozen {key}: cannot be read ({error})"
+            return
+        if not same:
+            yield f"frozen {key}: is not what it was"
