@@ -62,7 +62,9 @@ def trained_layers(strategy: str, model: str) -> list[Facts]:
     counts: dict[tuple[str, str], Facts] = {}
     for layer in table:
         kind = "fc" if layer.name in head else layer.kind
-        row = counts.setdefault((layer.stage, kind), {"stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""})
+        row = counts.setdefault(
+            (layer.stage, kind), {"stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""}
+        )
         rate = parsed.rate(layer, head)
         row["of"] += 1
         if rate is not None:
@@ -74,7 +76,10 @@ def trained_layers(strategy: str, model: str) -> list[Facts]:
 def _stages(model: str) -> list[Facts]:
     table = layer_table(ModelSpec.parse(model), 1000, 299)
     return [
-        {"stage": stage, **{kind: sum(layer.stage == stage for layer in table.of(kind)) for kind in ("conv", "bn", "fc")}}
+        {
+            "stage": stage,
+            **{kind: sum(layer.stage == stage for layer in table.of(kind)) for kind in ("conv", "bn", "fc")},
+        }
         for stage in table.stages
     ]
 
@@ -118,8 +123,14 @@ CATALOGUE: Mapping[str, Shelf] = {
     "metrics": Shelf(METRICS, ("name", "units", "long_name"), _metric),
     "datasets": Shelf(
         DATASETS, ("name", "classes", "images", "long_name", "source"),
-        _plain("name", "long_name", "classes", "images", "source"), "and any folder with one folder of images per class",
+        _plain("name", "long_name", "classes", "images", "source"), "and any folder of images, one folder a class",
     ),
     "studies": Shelf(STUDIES, ("name", "title", "source"), _study, "and any TOML file with the same fields"),
 }  # fmt: skip
-_SINGULAR = {"models": "model", "strategies": "strategy", "metrics": "metric", "datasets": "data set", "studies": "study"}
+_SINGULAR = {
+    "models": "model",
+    "strategies": "strategy",
+    "metrics": "metric",
+    "datasets": "data set",
+    "studies": "study",
+}

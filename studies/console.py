@@ -48,7 +48,7 @@ def print_table(
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN
+    return value is None or value != value
 
 
 def size(number: float) -> str:

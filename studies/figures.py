@@ -67,8 +67,12 @@ def _panels(table: pd.DataFrame, roles: Sequence[str]) -> list[tuple[str, str]]:
 
 def _subtitle(div: xr.DataTree, epoch: int | str) -> str:
     reference = str(div.attrs.get("reference", ""))
-    what = {"pretrained": "pretrained weights", "0": "the start", "previous": "the epoch before"}.get(reference, reference)
-    return f"{div.attrs.get('architecture', '')}: {'last epoch' if epoch == 'last' else f'epoch {epoch}'} against {what}"
+    what = {"pretrained": "pretrained weights", "0": "the start", "previous": "the epoch before"}.get(
+        reference, reference
+    )
+    return (
+        f"{div.attrs.get('architecture', '')}: {'last epoch' if epoch == 'last' else f'epoch {epoch}'} against {what}"
+    )
 
 
 def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:

@@ -53,7 +53,9 @@ def plan(study: Study) -> Grid:
     Raises any of wdiv's errors: unknown names, missing data, too few images, weights for another network.
     """
     if study.data is None:
-        raise BadInput(f"study {study.name!r} brings no images; give --data FOLDER, or a name from 'wdiv list datasets'")
+        raise BadInput(
+            f"study {study.name!r} brings no images; give --data FOLDER, or a name from 'wdiv list datasets'"
+        )
     specs = [*_specs(study)]
     size = {spec.inputs.size for spec in specs}
     if len(size) > 1:

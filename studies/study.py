@@ -84,9 +84,7 @@ class Study:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(
-            self.optimizer, self.epochs, self.batch_size, self.weight_decay, self.momentum, self.decay_all
-        )
+        return Recipe(self.optimizer, self.epochs, self.batch_size, self.weight_decay, self.momentum, self.decay_all)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wdiv.measure import divergence as divergence
     from wdiv.measure import pairwise as pairwise
     from wdiv.metrics import METRICS as METRICS
-    from wdiv.store.engine import open_store as open  # noqa: A004
+    from wdiv.store.engine import open_store as open  # noqa: F401
     from wdiv.store.export import export as export
     from wdiv.store.verify import verify as verify
     from wdiv.summary import comparable as comparable

@@ -118,10 +118,10 @@ class LayerTable:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LayerTable:
-        layers = (
-            Layer(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}) for entry in data["layers"]
-        )
-        return cls(tuple(layers), data["order"])
+        entries: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()} for entry in data["layers"]
+        ]
+        return cls(tuple(Layer(**entry) for entry in entries), data["order"])
 
     @staticmethod
     def coords(layers: Iterable[Layer]) -> dict[str, tuple[str, np.ndarray]]:

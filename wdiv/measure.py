@@ -178,9 +178,7 @@ def diff(
         if layer.name not in taken:
             rows[layer.kind].append((None, layer))
     nodes = {f"/{kind}": _diff_kind(a, b, kind, found, names) for kind, found in rows.items() if found}
-    root = xr.Dataset(
-        attrs={"a": a.name, "b": b.name, "direction": "metric(a, b)", "layer_order": a.table.order}
-    )
+    root = xr.Dataset(attrs={"a": a.name, "b": b.name, "direction": "metric(a, b)", "layer_order": a.table.order})
     return xr.DataTree.from_dict({"/": root, **nodes})
 
 
@@ -197,7 +195,8 @@ def _diff_kind(
             if flag:
                 block.flags[i, j] = flag
             else:
-                assert layer is not None and partner is not None
+                assert layer is not None
+                assert partner is not None
                 ours, theirs = (np.asarray(w.tensor(x, role)).reshape(1, -1) for w, x in ((a, layer), (b, partner)))
                 block.put((i, j), compare(ours, theirs, names))
     dataset = block.dataset(("layer", "role"), {**LayerTable.coords(layers), "role": _objects(roles)})
@@ -228,12 +227,16 @@ def metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
 # From a tree to the tensors of one layer and role
 
 
+Rows = Callable[[Sequence[int]], np.ndarray]
+"""Positions of epochs -> (epochs, n), or one row that stands for them all."""
+
+
 @dataclass(frozen=True)
 class _Cell:
     """One role of one layer over the whole tree: values (run, epoch, …) and what it started from (run, …)."""
 
     values: xr.DataArray
-    start: xr.DataArray | None
+    start: xr.DataArray
     frozen: np.ndarray
     saved: np.ndarray
 
@@ -257,23 +260,20 @@ def _kinds(tree: xr.DataTree) -> list[str]:
 
 def _cells(tree: xr.DataTree, kind: str) -> Iterator[tuple[int, int, _Cell | None]]:
     """(layer, role) positions of a node, with the tensors there; None where the layer has no such role."""
-    node = tree[kind]
-    frozen, saved = node["frozen"].values, tree["saved"].values
-    ends = np.cumsum(node["row_size"].values) if kind == "bn" else None
+    node, saved = tree.children[kind].to_dataset(), tree.to_dataset()["saved"].values
+    frozen, start_of = node["frozen"].values, tree.children["pretrained"].children
+    if kind == "bn":
+        sizes = node["row_size"].values
+        ends, start = np.cumsum(sizes), start_of["bn"].to_dataset()
     for i, name in enumerate(node["layer"].values):
+        if kind == "bn":
+            channels = {"channel": slice(int(ends[i] - sizes[i]), int(ends[i]))}
+            now, before = node.isel(channels), start.isel(channels)
+        else:
+            now = tree.children["weights"].children[name].to_dataset()
+            before = start_of["weights"].children[name].to_dataset()
         for j, role in enumerate(node["role"].values):
-            values: xr.DataArray
-            if ends is not None:
-                channels = slice(int(ends[i] - node["row_size"].values[i]), int(ends[i]))
-                values = node[role].isel(channel=channels)
-                pretrained = tree["pretrained/bn"][role].isel(channel=channels)
-            elif role in tree["weights"].children[name].variables:
-                values = tree["weights"].children[name][role]
-                pretrained = tree["pretrained/weights"].children[name][role]
-            else:
-                yield i, j, None
-                continue
-            yield i, j, _Cell(values, pretrained, frozen[:, i, j], saved)
+            yield i, j, _Cell(now[role], before[role], frozen[:, i, j], saved) if role in now else None
 
 
 @dataclass
@@ -323,7 +323,7 @@ def _measure_kind(
         for name in names:
             block.values[name][:, :, i, j] = found.values[name]
         block.flags[:, :, i, j] = found.flags
-    along = {name: c for name, c in node.coords.items() if c.dims in (("layer",), ("role",))}
+    along = {str(name): c for name, c in node.coords.items() if c.dims in (("layer",), ("role",))}
     return block.dataset((*dims, "layer", "role"), along)
 
 
@@ -341,7 +341,8 @@ class _Reference:
     @classmethod
     def of(cls, tree: xr.DataTree, reference: str | int) -> _Reference:
         _kinds(tree)
-        epochs, runs = tree["epoch"].values.tolist(), tree["run"].values.tolist()
+        root = tree.to_dataset()
+        epochs, runs = root["epoch"].values.tolist(), root["run"].values.tolist()
         if reference in ("pretrained", "previous"):
             return cls(str(reference))
         if isinstance(reference, str) and reference in runs:
@@ -353,38 +354,31 @@ class _Reference:
         known = ["pretrained", "previous", *runs]
         raise BadInput(f"reference {reference!r}: an epoch number, or {did_you_mean(reference, known)}")
 
+    def against(self, cell: _Cell, run: int, epochs: list[int]) -> tuple[list[int], Rows, Flag]:
+        """For one run: the epochs that have a reference, the reference's rows for some of them, and what the
+        other epochs lack."""
+        if self.kind == "pretrained":
+            start = cell.start.isel(run=run).values.reshape(1, -1)
+            fits = start.shape[1] == int(np.prod(cell.values.shape[2:])) and not np.isnan(start).all()
+            return (epochs if fits else []), lambda part: start, Flag.NO_START
+        if self.kind == "previous":
+            before = dict(zip(epochs[1:], epochs[:-1], strict=True))
+            return epochs[1:], lambda part: cell.rows(run, [before[epoch] for epoch in part]), Flag.NO_PARTNER
+        if self.kind == "epoch":
+            return (epochs if self.at in epochs else []), lambda part: cell.rows(run, [self.at]), Flag.NOT_SAVED
+        both = [epoch for epoch in epochs if cell.saved[self.at, epoch]]
+        return both, lambda part: cell.rows(self.at, part), Flag.NOT_SAVED
+
 
 def _along_epochs(cell: _Cell, how: _Reference, names: Sequence[str]) -> _Block:
     """(run, epoch) for one layer and role."""
     block = _Block.empty(names, cell.saved.shape)
+    block.flags[~cell.saved] = Flag.NOT_SAVED
     for run, saved in enumerate(cell.saved):
-        block.flags[run, ~saved] = Flag.NOT_SAVED
         epochs = np.flatnonzero(saved).tolist()
-        if not epochs:
-            continue
-        if how.kind == "pretrained":
-            assert cell.start is not None
-            start = cell.start.isel(run=run).values.reshape(1, -1)
-            if start.shape[1] != int(np.prod(cell.values.shape[2:])) or np.isnan(start).all():
-                block.flags[run, epochs] = Flag.NO_START
-                continue
-            _fill(block, cell, run, epochs, lambda part, start=start: start, names)
-        elif how.kind == "epoch":
-            if how.at not in epochs:
-                block.flags[run, epochs] = Flag.NOT_SAVED
-                continue
-            _fill(block, cell, run, epochs, lambda part, run=run: cell.row(run, how.at)[None], names)
-        elif how.kind == "previous":
-            before = dict(zip(epochs[1:], epochs[:-1], strict=True))
-            block.flags[run, epochs[0]] = Flag.NO_PARTNER
-            _fill(
-                block, cell, run, epochs[1:],
-                lambda part, run=run, before=before: cell.rows(run, [before[e] for e in part]), names,
-            )  # fmt: skip
-        else:
-            both = [e for e in epochs if cell.saved[how.at, e]]
-            block.flags[run, sorted(set(epochs) - set(both))] = Flag.NOT_SAVED
-            _fill(block, cell, run, both, lambda part: cell.rows(how.at, part), names)
+        able, reference, lacking = how.against(cell, run, epochs)
+        block.flags[run, sorted(set(epochs) - set(able))] = lacking
+        _fill(block, cell, run, able, reference, names)
     return block
 
 
@@ -393,12 +387,10 @@ def _fill(
     cell: _Cell,
     run: int,
     epochs: Sequence[int],
-    reference: Callable[[Sequence[int]], np.ndarray],
+    reference: Rows,
     names: Sequence[str],
 ) -> None:
     """Measure some epochs of a run in parts that fit the memory; all of them at once where nothing moves."""
-    if not epochs:
-        return
     step = max(1, CHUNK // max(1, int(np.prod(cell.values.shape[2:]))))
     for start in range(0, len(epochs), step):
         part = list(epochs[start : start + step])
@@ -414,7 +406,8 @@ def _fill(
 def _one_epoch(tree: xr.DataTree, epoch: int | str) -> list[int | None]:
     """Each run's position of an epoch; None where it has not saved it."""
     _kinds(tree)
-    epochs, saved = tree["epoch"].values.tolist(), tree["saved"].values
+    root = tree.to_dataset()
+    epochs, saved = root["epoch"].values.tolist(), root["saved"].values
     if epoch == "last":
         return [int(np.flatnonzero(row)[-1]) if row.any() else None for row in saved]
     if not str(epoch).isdigit() or int(epoch) not in epochs:

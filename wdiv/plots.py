@@ -28,7 +28,9 @@ def log_norm(*grids: pd.DataFrame, decades: float = 4.0) -> Normalize:
     return LogNorm(min(bottom, top / 10), top)
 
 
-def heatmap(grid: pd.DataFrame, ax: Axes, *, norm: Normalize, title: str = "", label: str = "", bar: bool = True) -> Axes:
+def heatmap(
+    grid: pd.DataFrame, ax: Axes, *, norm: Normalize, title: str = "", label: str = "", bar: bool = True
+) -> Axes:
     """A :func:`~wdiv.summary.layer_grid`: a row a strategy and size, a column a layer, stages marked off.
 
     White: did not move. Grey: not comparable.

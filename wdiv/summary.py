@@ -17,7 +17,8 @@ from wdiv.measure import INCOMPARABLE, Flag, why
 from wdiv.registry import did_you_mean
 
 __all__ = [
-    "comparable", "diff_rows", "diff_summary", "labels", "layer_grid", "layers", "noise_floor", "outcomes", "results", "stage_profile",
+    "comparable", "diff_rows", "diff_summary", "labels", "layer_grid", "layers", "noise_floor", "outcomes", "results",
+    "stage_profile",
 ]  # fmt: skip
 
 CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
@@ -29,27 +30,30 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
 
     ``best`` is the best of all epochs on the test images themselves, and so flatters; ``last`` does not.
     """
-    history = tree["history"].to_dataset().load()
-    saved = tree["saved"].values
+    history, root = tree.children["history"].to_dataset().load(), tree.to_dataset()
+    saved = root["saved"].values
     rows = []
-    for i, run in enumerate(tree["run"].values):
+    for i, run in enumerate(root["run"].values):
         accuracy = history["test_accuracy"].values[i]
         last = int(np.flatnonzero(saved[i])[-1])
         best = int(np.nanargmax(accuracy))
         rows.append(
             {
                 "run": run,
-                **{name: tree[name].values[i].item() if name in ("n_train", "seed") else tree[name].values[i]
-                   for name in (*CELL, "seed", "source")},
-                "epochs": int(tree["epoch"].values[last]),
+                **{name: _scalar(root[name].values[i]) for name in (*CELL, "seed", "source")},
+                "epochs": int(root["epoch"].values[last]),
                 "last": float(accuracy[last]),
                 "best": float(accuracy[best]),
-                "best_epoch": int(tree["epoch"].values[best]),
+                "best_epoch": int(root["epoch"].values[best]),
                 "train_loss": float(history["train_loss"].values[i, last]),
                 "seconds": float(np.nansum(history["seconds"].values[i])),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
 def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataFrame:
@@ -135,8 +139,10 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
     for keys, group in runs.groupby(CELL, sort=False):
         cell = dict(zip(CELL, keys, strict=True))
         ours = trunk[trunk["run"].isin(group["run"])]
-        mean = {name: ours.loc[ours["role"].eq(role) & ours["kind"].eq(kind), "value"].mean()
-                for name, kind, role in (("conv", "conv", "weight"), ("gamma", "bn", "gamma"), ("beta", "bn", "beta"))}  # fmt: skip
+        mean = {
+            name: ours.loc[ours["role"].eq(role) & ours["kind"].eq(kind), "value"].mean()
+            for name, kind, role in (("conv", "conv", "weight"), ("gamma", "bn", "gamma"), ("beta", "bn", "beta"))
+        }
         rows.append(
             cell
             | {
@@ -220,16 +226,17 @@ def noise_floor(pairs: xr.DataTree, metric: str) -> pd.DataFrame:
     strategies  mean over pairs of one seed and data size that differ in the strategy
     """
     frames = []
-    same = {name: pairs[name].values[:, None] == pairs[name].values[None, :] for name in (*CELL, "seed")}
+    columns = {name: pairs.to_dataset()[name].values for name in (*CELL, "seed")}
+    same = {name: values[:, None] == values[None, :] for name, values in columns.items()}
     alike = np.logical_and.reduce([same[name] for name in CELL if name != "strategy"])
     masks = {"seeds": alike & same["strategy"] & ~same["seed"], "strategies": alike & same["seed"] & ~same["strategy"]}
     for kind, node in pairs.children.items():
         data = node.to_dataset()
-        columns = {
+        means = {
             name: data[metric].where(xr.DataArray(mask, dims=("run", "run_b"))).mean(("run", "run_b"))
             for name, mask in masks.items()
         }
-        frames.append(xr.Dataset(columns).to_dataframe().reset_index().assign(kind=kind))
+        frames.append(xr.Dataset(means).to_dataframe().reset_index().assign(kind=kind))
     names = ["kind", "role", "layer", "depth", "stage", "seeds", "strategies"]
     return pd.concat(frames, ignore_index=True)[names]
 

@@ -25,6 +25,10 @@ from wdiv.errors import WdivError
 __all__ = ["cli", "main"]
 
 
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
 class _Commands(click.Group):
     """Commands in the order in which one needs them; wdiv's errors as one line and exit code 2."""
 
@@ -35,18 +39,12 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except WdivError as error:
-            raise _failure(str(error)) from None
+            raise _Failure(str(error)) from None
         except BrokenPipeError:
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise _failure(f"{where}{error.strerror or error}") from None
-
-
-def _failure(message: str) -> click.ClickException:
-    failure = click.ClickException(message)
-    failure.exit_code = 2
-    return failure
+            raise _Failure(f"{where}{error.strerror or error}") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

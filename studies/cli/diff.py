@@ -13,12 +13,12 @@ from studies.cli import options
 @click.argument("a")
 @click.argument("b")
 @options.metrics
-@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Change the beginning of B's names; may be repeated.")
+@click.option(
+    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="Change the beginning of B's names; may be repeated."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Write the result here.")
 @options.as_json
-def diff(
-    a: str, b: str, metrics: tuple[str, ...], renames: tuple[str, ...], out: Path | None, as_json: bool
-) -> None:
+def diff(a: str, b: str, metrics: tuple[str, ...], renames: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Compare two checkpoints layer by layer: metric(A, B), A being the reference.
 
     A and B are checkpoint files (.pt .pth .tar .safetensors) or RUN_DIR[@EPOCH] of a wdiv store.
@@ -42,7 +42,11 @@ def diff(
     print_table(shown, {"layer": str, "partner": str, "kind": str, "role": str, "depth": str, **spell, "why": str})
     click.echo(f"\nmatched {summary['matched']}; metric(A, B), A = {a}")
     means = [{"kind": kind, **entry} for kind, entry in summary["kinds"].items()]
-    print_table(means, {"kind": str, "comparable": str, "not_comparable": str, **spell}, title="mean over layers (weight, gamma)")
+    print_table(
+        means,
+        {"kind": str, "comparable": str, "not_comparable": str, **spell},
+        title="mean over layers (weight, gamma)",
+    )
     left = [row for row in rows if not row["comparable"]]
     if left:
         click.echo(f"\nnot comparable: {len(left)} tensors")

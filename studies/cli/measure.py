@@ -15,10 +15,18 @@ from studies.cli import options
 @options.reference
 @options.group
 @options.epoch
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Write every epoch and layer here.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Write every epoch and layer here."
+)
 @options.as_json
 def measure(
-    store: Path, metrics: tuple[str, ...], reference: str | None, group: str | None, epoch: str, out: Path | None, as_json: bool
+    store: Path,
+    metrics: tuple[str, ...],
+    reference: str | None,
+    group: str | None,
+    epoch: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure how far each layer has moved; print the mean of each stage."""
     from studies.console import print_table

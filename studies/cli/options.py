@@ -18,16 +18,24 @@ class PerClass(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "all" or value is None:
             return value
-        if str(value).isdigit() and int(value) > 0:
-            return int(value)
-        self.fail(f"{value!r} is neither a whole number from 1 nor 'all'", param, ctx)
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a whole number from 1 nor 'all'", param, ctx)
+        return int(value)
 
 
 metrics = click.option(
-    "-m", "--metric", "metrics", multiple=True, metavar="METRIC", help="A metric, may be repeated; see 'wdiv list metrics'."
+    "-m",
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="METRIC",
+    help="A metric, may be repeated; see 'wdiv list metrics'.",
 )
 reference = click.option(
-    "--reference", default=None, metavar="R", help="pretrained, previous, an epoch, or a run's id.  [default: pretrained]"
+    "--reference",
+    default=None,
+    metavar="R",
+    help="pretrained, previous, an epoch, or a run's id.  [default: pretrained]",
 )
 group = click.option("--group", metavar="NAME", help="The architecture, where a store holds several.")
 epoch = click.option("--epoch", default="last", show_default=True, metavar="N|last", help="The epoch to show.")

@@ -14,7 +14,9 @@ from studies.cli import options
 @click.argument("figure", metavar="heatmap|profile")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Or .pdf, .svg.")
 @click.option("-m", "--metric", default="relative_l2", show_default=True, metavar="METRIC")
-@click.option("--role", "roles", multiple=True, metavar="KIND:ROLE", help="A panel, such as bn:running_mean; may be repeated.")
+@click.option(
+    "--role", "roles", multiple=True, metavar="KIND:ROLE", help="A panel, such as bn:running_mean; may be repeated."
+)
 @options.epoch
 @options.group
 def plot(
@@ -28,4 +30,6 @@ def plot(
     from studies.finish import load_measures
 
     check(figure, out, metric)
-    click.echo(f"wrote {draw(load_measures(measures, (metric,), group), figure, out, metric=metric, epoch=epoch, roles=roles)}")
+    click.echo(
+        f"wrote {draw(load_measures(measures, (metric,), group), figure, out, metric=metric, epoch=epoch, roles=roles)}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,22 @@ from studies.cli.options import PerClass, as_json, echo_json
 
 @click.command()
 @click.argument("study", metavar="STUDY|FILE.toml")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where runs are kept.  [default: runs/STUDY]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where runs are kept.  [default: runs/STUDY]"
+)
 @click.option("--data", metavar="NAME|PATH", help="A data set's name, or a folder with one folder of images per class.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Any torchvision classifier; may be repeated.")
 @click.option(
     "--weights", metavar="NAME|PATH", help="A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'."
 )
-@click.option("--strategy", "strategies", multiple=True, metavar="S", help="Such as bn+fc or conv@stage4+fc; may be repeated.")
+@click.option(
+    "--strategy", "strategies", multiple=True, metavar="S", help="Such as bn+fc or conv@stage4+fc; may be repeated."
+)
 @click.option("--per-class", multiple=True, type=PerClass(), help="Training images of each class; may be repeated.")
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), metavar="N", help="May be repeated.")
-@click.option("--bn-mode", "bn_modes", multiple=True, metavar="M", help="auto, frozen, batch or adapt; may be repeated.")
+@click.option(
+    "--bn-mode", "bn_modes", multiple=True, metavar="M", help="auto, frozen, batch or adapt; may be repeated."
+)
 @click.option("--optimizer", metavar="NAME", help="adam, adamw, sgd or rmsprop.")
 @click.option("--epochs", type=int, metavar="N")
 @click.option("--batch-size", type=int, metavar="N")
@@ -68,8 +75,8 @@ def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
         echo_json({**plan, "out": str(out)})
         return
     click.echo(
-        f"{plan['study']} on {plan['data']}: {len(plan['classes'])} classes, {plan['train_images']} images to train on, "
-        f"{plan['test_images']} to test, {plan['image_size']} pixels, {plan['epochs']} epochs"
+        f"{plan['study']} on {plan['data']}: {len(plan['classes'])} classes, {plan['train_images']} images to train "
+        f"on, {plan['test_images']} to test, {plan['image_size']} pixels, {plan['epochs']} epochs"
     )
     print_table(plan["runs"], {"run": str, "n_train": str, "bytes": size})
     for note in plan["notes"]:
@@ -89,7 +96,7 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
     def distance(value: float) -> str:
         return "0" if value == 0 else f"{value:.3g}"
 
-    columns = {
+    columns: dict[str, Callable[[Any], str]] = {
         "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": percent, "spread": percent,
         "best": percent, "over_fc": points, "conv": distance, "gamma": distance, "beta": distance, "farthest": str,
     }  # fmt: skip
@@ -97,7 +104,8 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
     print_table(table.to_dict("records"), columns)
     start = {"pretrained": "pretrained weights", "0": "the start"}.get(str(reference), str(reference))
     click.echo(
-        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images. over_fc: points above fc.\n"
+        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images.\n"
+        "over fc: points of last above the strategy fc.\n"
         f"conv, gamma, beta: how far they moved from {start}, in lengths of what they were, mean over layers."
     )
     for file in files:

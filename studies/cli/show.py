@@ -22,10 +22,13 @@ def show(name: str, model: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(found)
         return
-    tables = {key: value for key, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)}
+    tables = {
+        key: value for key, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
     for key, value in found.items():
         if key not in tables and value not in (None, "", []):
-            click.echo(f"{key + ':':<14}{', '.join(map(str, value)) if isinstance(value, list) else value}")
+            words = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            click.echo(f"{key:<16}{words}")
     for key, rows in tables.items():
         click.echo()
         print_table(rows, list(rows[0]), title=key)

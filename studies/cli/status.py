@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +23,7 @@ def status(store: Path, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
         return
-    columns = {
+    columns: dict[str, Callable[[Any], str]] = {
         "run": str, "state": str, "epoch": str, "of": str,
         "last": lambda v: f"{100 * v:.1f}", "best": lambda v: f"{100 * v:.1f}", "seconds": lambda v: f"{v:.1f}",
     }  # fmt: skip

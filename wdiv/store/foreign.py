@@ -170,7 +170,7 @@ def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "regist
     [('a', 'conv', ('weight',)), ('b', 'bn', ('gamma', 'running_mean'))]
     """
     owners = dict.fromkeys(key.rpartition(".")[0] for key in shapes)
-    layers = []
+    layers: list[Layer] = []
     for owner in owners:
         suffixes = {
             suffix: tuple(shapes[key])

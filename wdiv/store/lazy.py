@@ -56,7 +56,12 @@ class _Lazy(BackendArray):
 
 
 def _take(values: np.ndarray, inner: tuple[np.ndarray, ...]) -> np.ndarray:
-    return values[np.ix_(*inner)] if inner else values
+    """Outer indexing, by slices wherever they do: a whole kernel is then not copied element by element."""
+    for axis, indices in enumerate(inner):
+        if len(indices) == values.shape[axis] and (np.diff(indices) == 1).all():
+            continue
+        values = np.take(values, indices, axis)
+    return values
 
 
 def _rows(layers: Sequence[Layer], role: str) -> list[tuple[int, int]]:
@@ -90,7 +95,8 @@ class _Tensors(_Lazy):
             every = first == 0 and last == end - begin
             values = tensors.read(path, key) if every else tensors.read(path, key, first, last)
             if values.shape[1:] == self.shape[self.leading + 1 :]:
-                out[wanted] = _take(values, (local - first, *inner[1:]))
+                target = slice(None) if len(wanted) == len(out) else wanted
+                out[target] = _take(values, (local - first, *inner[1:]))
 
 
 class RunTensor(_Tensors):

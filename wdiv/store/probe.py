@@ -76,7 +76,7 @@ def _describe(path: str, module: nn.Module) -> Layer:
     if kind == "bn":
         shape: tuple[int, ...] = (module.num_features,)  # type: ignore[assignment]
     else:
-        shape = tuple(module.weight.shape)  # type: ignore[union-attr, arg-type]
+        shape = tuple(module.weight.shape)  # type: ignore[arg-type]
     return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1))
 
 

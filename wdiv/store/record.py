@@ -70,5 +70,5 @@ class RunRecord:
         missing = names - data.keys()
         if missing:
             raise BadStore(f"{where}: lacks {', '.join(sorted(missing))}")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
         return cls(**values | {"table": LayerTable.from_json(data["table"])})

@@ -143,7 +143,7 @@ def stages_by_name(family: Family, names: Sequence[str]) -> list[tuple[str, int]
     >>> stages_by_name(FAMILIES["resnet"], ["conv1", "layer1.0.conv1", "layer1.1.bn1", "layer2.0.conv1", "fc"])
     [('stem', -1), ('stage1', 0), ('stage1', 1), ('stage2', 0), ('head', -1)]
     """
-    found = []
+    found: list[tuple[str, str | None]] = []
     for name in names:
         match = next(((m, stage) for pattern, stage in family.rules if (m := re.match(pattern, name))), None)
         if match is None:

@@ -22,7 +22,7 @@ def _open(path: Path) -> Any:
     return _handle(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=64)  # parsing a header costs more than reading a BatchNorm vector
+@lru_cache(maxsize=256)  # parsing a header costs more than reading a BatchNorm vector
 def _handle(path: Path, *identity: int) -> Any:
     from safetensors import SafetensorError, safe_open
 

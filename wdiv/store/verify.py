@@ -41,7 +41,9 @@ def _verify_run(run: Run) -> Verdict:
         problems = [*_base(run), *_epochs(run), *_frozen(run)]
     except WdivError as error:
         return Verdict(run.path.name, 0, 0, 0, (str(error),))
-    return Verdict(run.path.name, max(len(history) - 1, 0), record.recipe["epochs"], len(record.frozen), tuple(problems))
+    return Verdict(
+        run.path.name, max(len(history) - 1, 0), record.recipe["epochs"], len(record.frozen), tuple(problems)
+    )
 
 
 def _base(run: Run) -> Iterator[str]:

@@ -55,7 +55,9 @@ def check_same(run: Run, facts: Mapping[str, Any]) -> None:
         theirs = getattr(run.record, name)
         if theirs != ours:
             words = name.replace("_", " ")
-            raise BadInput(f"{run.path}: already made with another {words} ({_differ(theirs, ours)}); give another --out")
+            raise BadInput(
+                f"{run.path}: already made with another {words} ({_differ(theirs, ours)}); give another --out"
+            )
 
 
 def frozen_digests(state: State, frozen: frozenset[str]) -> dict[str, str]:

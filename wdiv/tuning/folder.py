@@ -14,7 +14,7 @@ from wdiv.tuning.images import ImageSet
 
 __all__ = ["decode", "read_folder", "split_folders"]
 
-EXTENSIONS = frozenset(".bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
+EXTENSIONS = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
@@ -55,8 +55,12 @@ def read_folder(root: Path, size: int, *, skip_bad: bool = False) -> tuple[Image
                 if isinstance(result, str))  # fmt: skip
     if bad and not skip_bad:
         shown = "; ".join(bad[:3]) + ("; …" if len(bad) > 3 else "")
-        raise BadData(f"{root}: {len(bad)} of {len(files)} images cannot be read ({shown}); --skip-bad-images leaves them out")
-    good = [(path, label, image) for (path, label), image in zip(files, decoded, strict=True) if not isinstance(image, str)]
+        raise BadData(
+            f"{root}: {len(bad)} of {len(files)} images cannot be read ({shown}); --skip-bad-images leaves them out"
+        )
+    good = [
+        (path, label, image) for (path, label), image in zip(files, decoded, strict=True) if not isinstance(image, str)
+    ]
     empty = set(range(len(classes))) - {label for _, label, _ in good}
     if empty:
         raise BadData(f"{root}: class {classes[min(empty)]!r} has no readable image")
@@ -124,4 +128,6 @@ def _folders(root: Path) -> Iterable[Path]:
 
 
 def _images(root: Path) -> list[Path]:
-    return sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file())
+    return sorted(
+        p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
+    )

@@ -29,9 +29,7 @@ class ImageSet:
 
     def take(self, indices: np.ndarray) -> ImageSet:
         """Some of the images, in the order of ``indices``."""
-        return ImageSet(
-            self.pixels[indices], self.labels[indices], self.classes, tuple(self.names[i] for i in indices)
-        )
+        return ImageSet(self.pixels[indices], self.labels[indices], self.classes, tuple(self.names[i] for i in indices))
 
     @cached_property
     def digest(self) -> str:
@@ -65,7 +63,9 @@ class Split:
         return sum(image.tobytes() in pool for image in self.test.pixels)
 
 
-def split(images: ImageSet, *, count: int | None = None, fraction: float | None = None, seed: int = 0) -> tuple:  # type: ignore[type-arg]
+def split(
+    images: ImageSet, *, count: int | None = None, fraction: float | None = None, seed: int = 0
+) -> tuple[ImageSet, ImageSet]:
     """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test.
 
     Which ones depends on ``seed`` and on the images' order alone. At least one image of each class stays on

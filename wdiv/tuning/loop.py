@@ -47,7 +47,7 @@ class OnDevice:
 
 
 class Loop:
-    """Train ``model`` as ``plan`` says; call ``on_batch(epoch, done, of)`` and ``on_epoch(row, optimizer)`` as it goes."""
+    """Train ``model`` as ``plan`` says. Calls ``on_batch(epoch, done, of)`` and ``on_epoch(row, optimizer)``."""
 
     def __init__(
         self, model: nn.Module, plan: Plan, recipe: Recipe, inputs: InputSpec, train: OnDevice, test: OnDevice,
@@ -99,9 +99,10 @@ class Loop:
             loss_sum += loss.detach() * len(labels)
             right += (main.detach().argmax(1) == labels).sum()
             self.on_batch(epoch, done, len(batches))
-        if not math.isfinite(loss := float(loss_sum) / len(self.train_set)):
-            raise Diverged(f"the loss is {loss} in epoch {epoch}; lower the rate")
-        return loss, float(right) / len(self.train_set)
+        mean_loss = float(loss_sum) / len(self.train_set)
+        if not math.isfinite(mean_loss):
+            raise Diverged(f"the loss is {mean_loss} in epoch {epoch}; lower the rate")
+        return mean_loss, float(right) / len(self.train_set)
 
     def batches(self, order: np.ndarray) -> Iterator[torch.Tensor]:
         """Batches of nearly equal size: a last batch of one image has no batch statistics."""

@@ -60,7 +60,9 @@ class Recipe:
         for name, most in (("weight_decay", float("inf")), ("momentum", 1.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < most:
-                raise BadInput(f"{name.replace('_', ' ')}: a number from 0{' to 1' if most == 1 else ''}, not {value!r}")
+                raise BadInput(
+                    f"{name.replace('_', ' ')}: a number from 0{' to 1' if most == 1 else ''}, not {value!r}"
+                )
             object.__setattr__(self, name, float(value))
         if self.momentum and not chosen.momentum:
             raise BadInput(f"momentum: {self.optimizer} takes none")
@@ -78,4 +80,4 @@ class Recipe:
         extra: dict[str, Any] = {"momentum": self.momentum} if chosen.momentum else {}
         if chosen.fused:
             extra["fused"] = True
-        return getattr(torch.optim, chosen.torch_name)(groups, lr=0.0, **extra)  # type: ignore[no-any-return]
+        return getattr(torch.optim, chosen.torch_name)(groups, lr=0.0, **extra)

@@ -140,8 +140,9 @@ def _prepare(
     table = layer_table(spec.model, classes, inputs.size)
     model = build(spec.model, classes, spec.seed)
     keys = tuple(model.state_dict())
+    new: tuple[str, ...] = ()
     if spec.start == "random":
-        base, new = write_base(out, model.state_dict()), ()
+        base = write_base(out, model.state_dict())
     else:
         state = sources.load_into(model, spec.source.read(), spec.model, spec.source.name)
         base, new = write_base(out, state), tuple(k for k in keys if k not in state or k in head_keys(spec.model))

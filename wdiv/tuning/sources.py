@@ -61,7 +61,7 @@ class Source:
         return self.name == "random"
 
     def fetch(self) -> None:
-        """Download the file if it is not here yet; :class:`~wdiv.errors.BadWeights` says what to do without a network."""
+        """Download the file if it is not here; without a network, :class:`~wdiv.errors.BadWeights` says what to do."""
         if self.download is not None and self.file is not None and not self.file.exists():
             _download(self.download, self.file)
 
@@ -196,7 +196,9 @@ def _input_of(weights: Any, spec: ModelSpec) -> InputSpec:
     return InputSpec(preset.crop_size[0], mean=tuple(preset.mean), std=tuple(preset.std))
 
 
-def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str) -> dict[str, torch.Tensor]:
+def load_into(
+    model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str
+) -> dict[str, torch.Tensor]:
     """Load everything but the head, in place. Returns the tensors of ``state`` that have a place in the model,
     those of the source's own head included.
 
@@ -205,7 +207,9 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSp
     """
     own, head = model.state_dict(), head_keys(spec)
     body = {key: value for key, value in own.items() if key not in head}
-    missing = [k for k in body if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(AUXILIARY)]
+    missing = [
+        k for k in body if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(AUXILIARY)
+    ]
     foreign = [k for k in state if k not in own and not k.startswith(AUXILIARY)]
     shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
     problems = [

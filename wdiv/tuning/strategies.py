@@ -78,7 +78,7 @@ class Strategy:
         """Raise :class:`~wdiv.errors.BadInput` if a term selects no layer of this network."""
         for term in self.terms:
             if not any(term.selects(layer, head) for layer in table):
-                where = f" in {term.stages[0]}" + (f" to {term.stages[-1]}" if term.stages[1:] else "") if term.stages else ""  # fmt: skip
+                where = f" in {_spell_stages(term.stages)[1:]}" if term.stages else ""
                 raise BadInput(
                     f"strategy {self.name!r}: {model} has no {term.kind} layer{where}; its stages: "
                     + ", ".join(table.stages)
