@@ -1,0 +1,48 @@
+"""What tests share: the real files where they are, and small stores made on the spot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from tests.fabric import make_store
+
+mpl.use("Agg")
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+NEEDS_TORCH = ("tests/tuning", "tests/studies", "wdiv/tuning", "studies", "baselines", "wdiv/store/probe.py")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without torch, the rooms whose law allows it are tested, and only they."""
+    relative = str(collection_path.relative_to(ROOT)) if collection_path.is_relative_to(ROOT) else ""
+    return True if not HAS_TORCH and relative.startswith(NEEDS_TORCH) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side; a thread each is fastest, and makes every result repeatable."""
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real weights, images and checkpoints beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real files here: {SHARED} is absent (set WDIV_SHARED)")
+    return SHARED
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A small store written with NumPy alone: two strategies, two seeds, three epochs, see :mod:`tests.fabric`."""
+    return make_store(tmp_path / "store")

@@ -1,0 +1,123 @@
+"""Stores made of whole cloth: known numbers, written with NumPy and safetensors, no torch and no training.
+
+The network: conv 'stem.conv' (4, 3, 3, 3), BN 'stem.bn' (4), conv 'stage.conv' (6, 4, 3, 3) with bias, BN 'stage.bn'
+(6), fc 'head' (classes, 6). Execution order is that order; 'head' is new in every run that has a source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from wdiv.layers import Layer, LayerTable
+from wdiv.store.record import RunRecord
+from wdiv.store.tensors import tensor_digest
+
+BN = ("gamma", "beta", "running_mean", "running_var")
+TABLE = LayerTable(
+    (
+        Layer("stem.conv", "conv", ("weight",), (4, 3, 3, 3), 0, "stem"),
+        Layer("stem.bn", "bn", BN, (4,), 1, "stem"),
+        Layer("stage.conv", "conv", ("weight", "bias"), (6, 4, 3, 3), 2, "stage1", 0),
+        Layer("stage.bn", "bn", BN, (6,), 3, "stage1", 0),
+        Layer("head", "fc", ("weight", "bias"), (3, 6), 4, "head"),
+    )
+)
+KEYS = tuple(layer.key(role) for layer in TABLE for role in layer.roles)
+HEAD = ("head.weight", "head.bias")
+CHANGES = {
+    "fc": HEAD,
+    "bn+fc": tuple(k for k in KEYS if k.startswith(("stem.bn", "stage.bn", "head"))),
+    "conv+fc": tuple(k for k in KEYS if k.startswith(("stem.conv", "stage.conv", "head"))),
+    "scratch": KEYS,
+}
+
+
+def base_state(seed: int = 0, classes: int = 3) -> dict[str, np.ndarray]:
+    """Every tensor of the network, drawn from a seed; running variances are positive."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for layer in TABLE:
+        for role in layer.roles:
+            shape = layer.shape_of(role)
+            shape = (classes, *shape[1:]) if layer.name == "head" else shape
+            values = rng.normal(1.0 if role == "gamma" else 0.0, 0.5, shape)
+            state[layer.key(role)] = (np.abs(values) + 0.1 if role == "running_var" else values).astype(np.float32)
+    return state
+
+
+def epoch_state(base: dict[str, np.ndarray], strategy: str, seed: int, epoch: int) -> dict[str, np.ndarray]:
+    """The network after an epoch: the tensors that the strategy changes have drifted by ``epoch`` steps."""
+    head = base_state(1000 + seed)
+    state = {key: head[key] if key in HEAD else value for key, value in base.items()}
+    for index, key in enumerate(CHANGES[strategy]):
+        rng = np.random.default_rng([seed, index])
+        drift = rng.normal(0.0, 0.05, state[key].shape) * epoch
+        state[key] = (state[key] + (np.abs(drift) if key.endswith("running_var") else drift)).astype(np.float32)
+    return state
+
+
+def make_store(
+    out: Path,
+    strategies: tuple[str, ...] = ("fc", "bn+fc"),
+    seeds: tuple[int, ...] = (0, 1),
+    epochs: int = 3,
+    *,
+    label: str = "toynet",
+    planned: int | None = None,
+) -> Path:
+    """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished."""
+    base = base_state()
+    pretrained = base | {"head.weight": base_state(5, classes=10)["head.weight"], "head.bias": np.zeros(10, np.float32)}
+    for strategy in strategies:
+        for seed in seeds:
+            scratch = strategy == "scratch"
+            content = save(base_state(seed + 50) if scratch else pretrained)
+            digest = hashlib.sha256(content).hexdigest()
+            (out / "bases").mkdir(parents=True, exist_ok=True)
+            (out / "bases" / f"{digest}.safetensors").write_bytes(content)
+            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest)
+    runs = sorted(path.name for path in (out / "runs").iterdir())
+    (out / "study.json").write_text(json.dumps({"study": {"name": "toy"}, "runs": runs, "notes": []}))
+    return out
+
+
+def _write_run(out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str) -> None:
+    scratch = strategy == "scratch"
+    start = base_state(seed + 50) if scratch else base_state()
+    run_id = f"{label}-toy-n2-{strategy}-auto-s{seed}"
+    folder = out / "runs" / run_id
+    (folder / "epochs").mkdir(parents=True)
+    states = [start if scratch else epoch_state(start, strategy, seed, 0)]
+    states += [epoch_state(states[0] if scratch else start, strategy, seed, e) for e in range(1, epochs + 1)]
+    changing, new = CHANGES[strategy], () if scratch else HEAD
+    record = RunRecord(
+        id=run_id, label=label, model="toynet", model_args={}, bn_eps=None, classes=3, class_names=("a", "b", "c"),
+        source="random" if scratch else "toy weights", dataset="toy", data_digest="0" * 64, n_train=6, n_test=9,
+        strategy=strategy, bn_mode="auto", seed=seed, recipe={"epochs": planned, "optimizer": "adam"},
+        input={"size": 8}, base=base, keys=KEYS, changing=changing, new=new, table=TABLE,
+        frozen={k: tensor_digest(states[0][k]) for k in KEYS if k not in changing},
+    )  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record.to_json()))
+    rows: list[dict[str, Any]] = []
+    for epoch, state in enumerate(states):
+        content = save({key: state[key] for key in (new if epoch == 0 else changing)})
+        (folder / "epochs" / f"{epoch:04d}.safetensors").write_bytes(content)
+        rows.append(
+            {
+                "epoch": epoch,
+                "train_loss": None if epoch == 0 else 1.0 / epoch,
+                "train_accuracy": None if epoch == 0 else 0.5,
+                "test_accuracy": 0.3 + 0.1 * epoch + 0.01 * seed,
+                "seconds": 0.5,
+                "lr": {} if epoch == 0 else {"fc": 0.01},
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "frozen_intact": True,
+            }
+        )
+    (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
