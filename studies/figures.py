@@ -85,7 +85,7 @@ def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:
 def _heatmap(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str, subtitle: str) -> Any:
     grids = [summary.layer_grid(table, kind, role) for kind, role in panels]
     norm = plots.log_norm(*grids)
-    height = sum(0.75 + 0.24 * len(grid) for grid in grids)
+    height = sum(0.55 + 0.17 * len(grid) for grid in grids)
     figure, axes = _new(len(panels), 10.5, height + 0.4)
     for ax, grid, (kind, role) in zip(axes, grids, panels, strict=True):
         plots.heatmap(grid, ax, norm=norm, title=f"{kind} {role}", bar=False)
@@ -93,18 +93,25 @@ def _heatmap(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str,
 
     mappable = mpl.cm.ScalarMappable(norm, "rocket_r")
     figure.colorbar(mappable, ax=list(axes), label=label, pad=0.01, aspect=35, extend="min")
-    figure.suptitle(f"{subtitle}   (white: not moved, grey: not comparable)", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(f"{subtitle}   (white: not moved, grey: nothing to compare with)", x=0.01, ha="left", fontsize=10)
     return figure
 
 
 def _profile(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str, subtitle: str) -> Any:
-    labelled = table.assign(label=summary.labels(table))
-    figure, axes = _new(len(panels), 10.5, 2.7 * len(panels) + 0.3)
+    import seaborn as sns
+    from matplotlib.lines import Line2D
+
+    shown = [pair in panels for pair in zip(table["kind"], table["role"], strict=True)]
+    labelled = summary.in_order(table[shown]).assign(label=summary.labels)
+    names = list(dict.fromkeys(labelled.loc[labelled["value"] > 0, "label"]))
+    palette = dict(zip(names, sns.color_palette("husl" if len(names) > 10 else "tab10", len(names)), strict=True))
+    figure, axes = _new(len(panels), 10.5, 2.4 * len(panels) + 0.6)
     for ax, (kind, role) in zip(axes, panels, strict=True):
         chosen = labelled[labelled["kind"].eq(kind) & labelled["role"].eq(role)]
-        plots.profile(chosen, ax, title=f"{kind} {role}")
-    figure.supylabel(label, fontsize=9)
-    figure.suptitle(subtitle, x=0.01, ha="left", fontsize=10)
+        plots.profile(chosen, ax, palette=palette, title=f"{kind} {role}")
+    lines = [Line2D([], [], color=colour) for colour in palette.values()]
+    figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.suptitle(f"{label}\n{subtitle}", x=0.01, ha="left", fontsize=10)
     return figure
 
 

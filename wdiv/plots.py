@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,21 +57,26 @@ def heatmap(
     return ax
 
 
-def profile(table: pd.DataFrame, ax: Axes, *, title: str = "", label: str = "") -> Axes:
+def profile(
+    table: pd.DataFrame, ax: Axes, *, palette: Mapping[str, Any] | None = None, title: str = "", label: str = ""
+) -> Axes:
     """Divergence by depth: one line a label, its band from the lowest to the highest seed.
 
-    table: columns label, depth, stage, value; zero and NaN are left out of the logarithmic axis.
+    table    columns label, depth, stage, value; zero and NaN are left out of the logarithmic axis
+    palette  label -> colour, for several panels with one legend elsewhere; without it the panel has its own
     """
     import seaborn as sns
 
     shown = table[table["value"] > 0]
     if len(shown):
-        names = list(dict.fromkeys(shown["label"]))
+        names = [n for n in palette if n in set(shown["label"])] if palette else list(dict.fromkeys(shown["label"]))
         sns.lineplot(
-            shown, x="depth", y="value", hue="label", hue_order=names, errorbar=("pi", 100), ax=ax, linewidth=1.2,
+            shown, x="depth", y="value", hue="label", hue_order=names, palette=palette, errorbar=("pi", 100), ax=ax,
+            linewidth=1.2, legend=palette is None,
         )  # fmt: skip
         ax.set_yscale("log")
-        ax.legend(title="", fontsize=7, ncols=2, frameon=False)
+        if palette is None:
+            ax.legend(title="", fontsize=7, ncols=2, frameon=False)
     places = table[["depth", "stage"]].drop_duplicates().sort_values("depth")
     _mark_stages(list(places["stage"]), ax, offset=-0.5, at=list(places["depth"]))
     ax.set_title(title, loc="left", fontsize=10)

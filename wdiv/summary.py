@@ -17,8 +17,8 @@ from wdiv.measure import INCOMPARABLE, Flag, why
 from wdiv.registry import did_you_mean
 
 __all__ = [
-    "comparable", "diff_rows", "diff_summary", "labels", "layer_grid", "layers", "noise_floor", "outcomes", "results",
-    "stage_profile",
+    "comparable", "diff_rows", "diff_summary", "in_order", "labels", "layer_grid", "layers", "noise_floor", "outcomes",
+    "results", "stage_profile",
 ]  # fmt: skip
 
 CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
@@ -253,14 +253,19 @@ def labels(table: pd.DataFrame) -> pd.Series:
 def layer_grid(table: pd.DataFrame, kind: str, role: str) -> pd.DataFrame:
     """Rows: :func:`labels` in order of data size and strategy; columns: (stage, layer) by depth; mean over seeds."""
     chosen = table[table["kind"].eq(kind) & table["role"].eq(role)]
-    keys = [name for name in ("model", "n_train", "bn_mode", "strategy") if name in chosen]
-    chosen = chosen.sort_values([*keys, "depth"], key=_order, kind="stable").assign(label=labels(chosen))
+    chosen = in_order(chosen).assign(label=labels)
     rows, columns = chosen["label"].drop_duplicates(), chosen[["depth", "stage", "layer"]].drop_duplicates("layer")
     columns = columns.sort_values("depth")
     grid = chosen.pivot_table(index="label", columns="layer", values="value", aggfunc="mean", dropna=False, sort=False)
     grid = grid.reindex(index=rows, columns=columns["layer"])
     grid.columns = pd.MultiIndex.from_frame(columns[["stage", "layer"]])
     return grid
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by architecture, data size, BN mode, and strategy from the one that changes least; then by depth."""
+    keys = [name for name in ("model", "n_train", "bn_mode", "strategy", "depth") if name in table]
+    return table.sort_values(keys, key=_order, kind="stable")
 
 
 _RANK = {"scratch": 0, "fc": 1, "bn@stage4+fc": 2, "bn@stage3-4+fc": 3, "bn@stage2-4+fc": 4, "bn+fc": 5, "conv+fc": 6}

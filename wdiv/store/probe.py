@@ -74,9 +74,9 @@ def _describe(path: str, module: nn.Module) -> Layer:
     assert kind is not None
     roles = tuple(role for role, suffix in ROLES[kind].items() if getattr(module, suffix, None) is not None)
     if kind == "bn":
-        shape: tuple[int, ...] = (module.num_features,)  # type: ignore[assignment]
+        shape: tuple[int, ...] = (module.num_features,)
     else:
-        shape = tuple(module.weight.shape)  # type: ignore[arg-type]
+        shape = tuple(module.weight.shape)
     return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1))
 
 

@@ -99,7 +99,7 @@ def hold(model: nn.Module, plan: Plan, table: LayerTable) -> None:
         module.__dict__.pop("train", None)
         if layer.name not in plan.batch_stats:
             module.eval()
-            module.train = lambda mode=True, held=module: held  # type: ignore[method-assign, misc]
+            module.train = lambda mode=True, held=module: held
 
 
 def parameter_groups(model: nn.Module, plan: Plan, weight_decay: float, decay_all: bool) -> list[Mapping[str, Any]]:

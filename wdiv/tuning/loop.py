@@ -135,8 +135,8 @@ class Loop:
         momenta = [layer.momentum for layer in layers]
         self.model.eval()
         for layer in layers:
-            layer.reset_running_stats()  # type: ignore[operator]
-            layer.momentum = None  # type: ignore[assignment]  # None: a cumulative average
+            layer.reset_running_stats()
+            layer.momentum = None  # None: a cumulative average
             layer.train()
         with torch.no_grad():
             for batch in self.batches(np.random.default_rng(self.seed).permutation(len(self.train_set))):

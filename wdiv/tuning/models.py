@@ -183,4 +183,4 @@ def _set_bn_eps(model: nn.Module, eps: float | None) -> None:
     if eps is not None:
         for module in model.modules():
             if layer_kind(module) == "bn":
-                module.eps = eps  # type: ignore[assignment]
+                module.eps = eps

@@ -182,7 +182,7 @@ def _train(
     if after is not None:
         state = writer.run.state_dict(after)
         model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device, memory_format=torch.channels_last)
 
     def commit(row: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
         writer.commit(model.state_dict(), row, {"optimizer": optimizer.state_dict()})
