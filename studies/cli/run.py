@@ -24,7 +24,13 @@ from studies.cli.options import PerClass, as_json, echo_json
 @click.option(
     "--strategy", "strategies", multiple=True, metavar="S", help="Such as bn+fc or conv@stage4+fc; may be repeated."
 )
-@click.option("--per-class", multiple=True, type=PerClass(), help="Training images of each class; may be repeated.")
+@click.option(
+    "--per-class",
+    multiple=True,
+    type=PerClass(),
+    metavar="N|all",
+    help="Training images of each class; may be repeated.",
+)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), metavar="N", help="May be repeated.")
 @click.option(
     "--bn-mode", "bn_modes", multiple=True, metavar="M", help="auto, frozen, batch or adapt; may be repeated."
