@@ -57,7 +57,7 @@ def facts(name: str) -> Facts:
 def trained_layers(strategy: str, model: str) -> list[Facts]:
     """For each stage and kind of a network: how many layers a strategy trains, of how many, at what rate."""
     spec, parsed = ModelSpec.parse(model), parse(strategy)
-    table, head = layer_table(spec, 2, 299), head_layers(spec)
+    table, head = layer_table(spec, 2, _usual_size(spec)), head_layers(spec)
     parsed.check(table, head, spec.label)
     counts: dict[tuple[str, str], Facts] = {}
     for layer in table:
@@ -73,8 +73,14 @@ def trained_layers(strategy: str, model: str) -> list[Facts]:
     return list(counts.values())
 
 
+def _usual_size(spec: ModelSpec) -> int:
+    """ImageNet's, which some networks take alone."""
+    return max(224, MODELS[spec.name].min_size) if spec.name in MODELS else 224
+
+
 def _stages(model: str) -> list[Facts]:
-    table = layer_table(ModelSpec.parse(model), 1000, 299)
+    spec = ModelSpec.parse(model)
+    table = layer_table(spec, 1000, _usual_size(spec))
     return [
         {
             "stage": stage,

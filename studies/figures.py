@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wdiv import plots, summary
 from wdiv.errors import BadInput
-from wdiv.metrics import METRICS
+from wdiv.metrics import METRICS, Metric
 from wdiv.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw(
     import matplotlib as mpl
 
     with mpl.rc_context({"figure.dpi": 130, "savefig.dpi": 130, "font.size": 9}):
-        figure_made = FIGURES[figure](table, panels, METRICS[metric].long_name, _subtitle(div, epoch))
+        figure_made = FIGURES[figure](table, panels, METRICS[metric], _subtitle(div, epoch))
         out.parent.mkdir(parents=True, exist_ok=True)
         figure_made.savefig(out)
     return out
@@ -82,22 +82,22 @@ def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
 
 
-def _heatmap(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str, subtitle: str) -> Any:
+def _heatmap(table: pd.DataFrame, panels: Sequence[tuple[str, str]], metric: Metric, subtitle: str) -> Any:
     grids = [summary.layer_grid(table, kind, role) for kind, role in panels]
     norm = plots.log_norm(*grids)
     height = sum(0.55 + 0.17 * len(grid) for grid in grids)
     figure, axes = _new(len(panels), 10.5, height + 0.4)
     for ax, grid, (kind, role) in zip(axes, grids, panels, strict=True):
-        plots.heatmap(grid, ax, norm=norm, title=f"{kind} {role}", bar=False)
+        plots.heatmap(grid, ax, norm=norm, unmoved=metric.identity, title=f"{kind} {role}", bar=False)
     import matplotlib as mpl
 
     mappable = mpl.cm.ScalarMappable(norm, "rocket_r")
-    figure.colorbar(mappable, ax=list(axes), label=label, pad=0.01, aspect=35, extend="min")
+    figure.colorbar(mappable, ax=list(axes), label=metric.long_name, pad=0.01, aspect=35, extend="min")
     figure.suptitle(f"{subtitle}   (white: not moved, grey: nothing to compare with)", x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _profile(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str, subtitle: str) -> Any:
+def _profile(table: pd.DataFrame, panels: Sequence[tuple[str, str]], metric: Metric, subtitle: str) -> Any:
     import seaborn as sns
     from matplotlib.lines import Line2D
 
@@ -111,7 +111,7 @@ def _profile(table: pd.DataFrame, panels: Sequence[tuple[str, str]], label: str,
         plots.profile(chosen, ax, palette=palette, title=f"{kind} {role}")
     lines = [Line2D([], [], color=colour) for colour in palette.values()]
     figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
-    figure.suptitle(f"{label}\n{subtitle}", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(f"{metric.long_name}\n{subtitle}", x=0.01, ha="left", fontsize=10)
     return figure
 
 

@@ -18,7 +18,7 @@ from wdiv.tuning import sources
 from wdiv.tuning.datasets import open_split
 from wdiv.tuning.freeze import make_plan
 from wdiv.tuning.images import Split, nested_subset
-from wdiv.tuning.loop import Diverged
+from wdiv.tuning.loop import Diverged, check_batches
 from wdiv.tuning.models import ModelSpec, build_skeleton, head_layers, layer_table
 from wdiv.tuning.run import RunSpec, choose_device, fine_tune
 
@@ -64,10 +64,14 @@ def plan(study: Study) -> Grid:
         study.data, size.pop(), test_count=study.test_count, test_fraction=study.test_fraction,
         split_seed=study.split_seed, skip_bad=study.skip_bad_images,
     )  # fmt: skip
-    runs = tuple(_plan_run(spec, split) for spec in specs)
+    if study.pretrain is not None:
+        plan(_source_study(study))
+    runs: list[Planned] = []
+    for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
+        runs += _plan_runs(list(group), split)
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
-    return Grid(study, split, runs, (*split.notes, *notes))
+    return Grid(study, split, tuple(runs), (*split.notes, *notes))
 
 
 def _specs(study: Study) -> Iterator[RunSpec]:
@@ -102,15 +106,19 @@ def _pretrained_name(how: Pretrain) -> str:
     return f"{how.data} ({ModelSpec.parse(how.model).label})"
 
 
-def _plan_run(spec: RunSpec, split: Split) -> Planned:
-    images = nested_subset(split.pool, spec.per_class, spec.seed)
-    classes = len(split.pool.classes)
-    model = build_skeleton(spec.model, classes)
-    table = layer_table(spec.model, classes, spec.inputs.size)
-    made = make_plan(model, table, head_layers(spec.model), spec.parsed, spec.bn_mode)
-    state = model.state_dict()
-    each = sum(state[key].numel() * state[key].element_size() for key in made.changing)
-    return Planned(spec, spec.id(split.name), len(images), each * spec.recipe.epochs)
+def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
+    """The runs of one source, whose network is looked at once."""
+    name, source, classes = specs[0].model, specs[0].source, len(split.pool.classes)
+    model, table = build_skeleton(name, classes), layer_table(name, classes, specs[0].inputs.size)
+    if source.here and any(spec.start != "random" for spec in specs):
+        sources.check_fits(model, source.read(), name, source.name)
+    sizes = {key: value.numel() * value.element_size() for key, value in model.state_dict().items()}
+    for spec in specs:
+        images = nested_subset(split.pool, spec.per_class, spec.seed)
+        made = make_plan(model, table, head_layers(name), spec.parsed, spec.bn_mode)
+        check_batches(made, spec.recipe, len(images))
+        each = sum(sizes[key] for key in made.changing)
+        yield Planned(spec, spec.id(split.name), len(images), each * spec.recipe.epochs)
 
 
 def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None) -> tuple[Path, list[str]]:
@@ -143,17 +151,22 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
 def _pretrain(study: Study, out: Path, device: str, progress: Progress) -> sources.Source:
     """Train the study's source network, in a store of its own, and return it as a source."""
     assert study.pretrain is not None
+    source, folder = _source_study(study), out / "source"
+    run(source, folder, device=device, progress=progress)
+    (planned,) = plan(source).runs
+    found = sources.resolve(f"{folder / 'runs' / planned.id}@last")
+    return replace(found, name=_pretrained_name(study.pretrain))
+
+
+def _source_study(study: Study) -> Study:
+    """The study of one run that trains another study's source network."""
+    assert study.pretrain is not None
     how = study.pretrain
-    source = Study(
+    return Study(
         f"{study.name}-source", models=(how.model,), weights="random", data=how.data, per_class=(None,),
         strategies=(f"scratch={how.rate}",), epochs=how.epochs, batch_size=how.batch_size,
         image_size=study.image_size, split_seed=study.split_seed,
     )  # fmt: skip
-    folder = out / "source"
-    run(source, folder, device=device, progress=progress)
-    (planned,) = plan(source).runs
-    found = sources.resolve(f"{folder / 'runs' / planned.id}@last")
-    return replace(found, name=_pretrained_name(how))
 
 
 def _write_study(grid: Grid, out: Path) -> None:

@@ -144,7 +144,11 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
 
 
 def _reconciled(study: Study, changed: dict[str, Any]) -> dict[str, Any]:
-    """Weights that name their own network replace the axis of models, unless both are given."""
+    """Weights that name their own network replace the axis of models, unless both are given; and a test count
+    replaces a test fraction, or the other way round."""
+    for one, other in (("test_count", "test_fraction"), ("test_fraction", "test_count")):
+        if changed.get(one) is not None:
+            changed.setdefault(other, None)
     if "weights" in changed:
         changed.setdefault("pretrain", None)
         if "models" not in changed and names_model(changed["weights"]):
@@ -157,10 +161,12 @@ def _reconciled(study: Study, changed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pretrain(value: Mapping[str, Any]) -> Pretrain:
-    known = {f.name for f in fields(Pretrain)}
-    for key in value:
+    known = {f.name: str(f.type) for f in fields(Pretrain)}
+    for key, entry in value.items():
         if key not in known:
             raise BadInput(f"unknown key {key!r} in [pretrain]; {did_you_mean(key, known)}")
+        if not _fits(entry, known[key]):
+            raise BadInput(f"[pretrain] {key}: {known[key]}, not {entry!r}")
     missing = {"model", "data", "epochs"} - value.keys()
     if missing:
         raise BadInput(f"[pretrain] needs {', '.join(sorted(missing))}")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from hypothesis import settings
 
 from tests.fabric import make_store
 
 mpl.use("Agg")
+settings.register_profile("wdiv", deadline=None, derandomize=True, database=None)  # repeatable, and never timed
+settings.load_profile("wdiv")
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None

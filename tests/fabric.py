@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from wdiv.layers import Layer, LayerTable
 from wdiv.store.record import RunRecord
@@ -62,6 +63,37 @@ def epoch_state(base: dict[str, np.ndarray], strategy: str, seed: int, epoch: in
     return state
 
 
+def run_states(strategy: str, seed: int, epochs: int) -> list[dict[str, np.ndarray]]:
+    """The network of a run at epoch 0, 1, …: what its files must give back."""
+    scratch = strategy == "scratch"
+    start = base_state(seed + 50) if scratch else base_state()
+    first = start if scratch else epoch_state(start, strategy, seed, 0)
+    return [first, *(epoch_state(start, strategy, seed, epoch) for epoch in range(1, epochs + 1))]
+
+
+def source_state() -> dict[str, np.ndarray]:
+    """The starting weights of every run but those from scratch: a head of ten classes on the same trunk."""
+    return base_state() | {
+        "head.weight": base_state(5, classes=10)["head.weight"],
+        "head.bias": np.zeros(10, np.float32),
+    }
+
+
+def run_record(
+    strategy: str, seed: int, planned: int, base: str, start: dict[str, np.ndarray], label: str = "toynet"
+) -> RunRecord:
+    """The record of a run that starts as ``start``."""
+    scratch, changing = strategy == "scratch", CHANGES[strategy]
+    return RunRecord(
+        id=f"{label}-toy-n2-{strategy}-auto-s{seed}", label=label, model="toynet", model_args={}, bn_eps=None,
+        classes=3, class_names=("a", "b", "c"), source="random" if scratch else "toy weights", dataset="toy",
+        data_digest="0" * 64, n_train=6, n_test=9, strategy=strategy, bn_mode="auto", seed=seed,
+        recipe={"epochs": planned, "optimizer": "adam"}, input={"size": 8}, base=base, keys=KEYS,
+        changing=changing, new=() if scratch else HEAD, table=TABLE,
+        frozen={k: tensor_digest(start[k]) for k in KEYS if k not in changing},
+    )  # fmt: skip
+
+
 def make_store(
     out: Path,
     strategies: tuple[str, ...] = ("fc", "bn+fc"),
@@ -72,8 +104,7 @@ def make_store(
     planned: int | None = None,
 ) -> Path:
     """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished."""
-    base = base_state()
-    pretrained = base | {"head.weight": base_state(5, classes=10)["head.weight"], "head.bias": np.zeros(10, np.float32)}
+    pretrained = source_state()
     for strategy in strategies:
         for seed in seeds:
             scratch = strategy == "scratch"
@@ -88,25 +119,14 @@ def make_store(
 
 
 def _write_run(out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str) -> None:
-    scratch = strategy == "scratch"
-    start = base_state(seed + 50) if scratch else base_state()
-    run_id = f"{label}-toy-n2-{strategy}-auto-s{seed}"
-    folder = out / "runs" / run_id
+    states = run_states(strategy, seed, epochs)
+    record = run_record(strategy, seed, planned, base, states[0], label)
+    folder = out / "runs" / record.id
     (folder / "epochs").mkdir(parents=True)
-    states = [start if scratch else epoch_state(start, strategy, seed, 0)]
-    states += [epoch_state(states[0] if scratch else start, strategy, seed, e) for e in range(1, epochs + 1)]
-    changing, new = CHANGES[strategy], () if scratch else HEAD
-    record = RunRecord(
-        id=run_id, label=label, model="toynet", model_args={}, bn_eps=None, classes=3, class_names=("a", "b", "c"),
-        source="random" if scratch else "toy weights", dataset="toy", data_digest="0" * 64, n_train=6, n_test=9,
-        strategy=strategy, bn_mode="auto", seed=seed, recipe={"epochs": planned, "optimizer": "adam"},
-        input={"size": 8}, base=base, keys=KEYS, changing=changing, new=new, table=TABLE,
-        frozen={k: tensor_digest(states[0][k]) for k in KEYS if k not in changing},
-    )  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record.to_json()))
     rows: list[dict[str, Any]] = []
     for epoch, state in enumerate(states):
-        content = save({key: state[key] for key in (new if epoch == 0 else changing)})
+        content = save({key: state[key] for key in (record.new if epoch == 0 else record.changing)})
         (folder / "epochs" / f"{epoch:04d}.safetensors").write_bytes(content)
         rows.append(
             {
@@ -121,3 +141,19 @@ def _write_run(out: Path, strategy: str, seed: int, epochs: int, planned: int, l
             }
         )
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def shorten(store: Path, run: str, epochs: int) -> None:
+    """Let a run have saved no more than these epochs, as if it were still being made."""
+    history = store / "runs" / run / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[: epochs + 1]))
+    for file in (store / "runs" / run / "epochs").iterdir():
+        if int(file.stem) > epochs:
+            file.unlink()
+
+
+def rewrite(file: Path, changes: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> None:
+    """Change some tensors of a safetensors file in place."""
+    state = load_file(file)
+    state |= {key: change(state[key]).astype(np.float32) for key, change in changes.items()}
+    file.write_bytes(save(state))

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
+
 from wdiv import measure
 from wdiv.errors import BadInput
-from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, rename
+from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, rename
 from wdiv.store.match import match_layers
 from wdiv.store.reader import find_run
 
@@ -64,7 +66,22 @@ def open_weights(what: WeightsLike, name: str = "", renames: Sequence[str] = ())
     state = what.state_dict() if hasattr(what, "state_dict") else what
     if not isinstance(state, Mapping):
         raise BadInput(f"weights: a path, a state dict or a model, not {type(what).__name__}")
-    arrays = {k: v.detach().cpu().float().numpy() if hasattr(v, "detach") else v for k, v in state.items()}
+    state, peeled = peel(state)
+    if not state:
+        raise BadInput(f"weights {name}: no tensors in them")
+    arrays = {key: _to_numpy(value) for key, value in state.items()}
     if renames:
         arrays = rename(arrays, renames)
-    return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays)
+    return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays, peeled)
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    """In its own type, so that counters stay integers and float64 keeps its digits; NumPy lacks bfloat16."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    try:
+        array: np.ndarray = value.numpy()
+    except TypeError:
+        array = value.float().numpy()
+    return array

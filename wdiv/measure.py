@@ -38,19 +38,21 @@ class Flag(enum.IntFlag):
     ZERO_SPREAD = 32
     ZERO_NORM = 64
     NOT_FINITE = 128
+    FIRST_EPOCH = 256
 
 
 REASONS: Mapping[Flag, str] = {
     Flag.NOT_SAVED: "this epoch is not saved",
     Flag.ABSENT: "the layer has no such tensor",
     Flag.NO_START: "it started at random, not from pretrained weights",
-    Flag.NO_PARTNER: "no layer of the other network corresponds to it",
+    Flag.NO_PARTNER: "nothing in the other network corresponds to it",
     Flag.OTHER_SHAPE: "the two have different shapes",
     Flag.ZERO_SPREAD: "all values of one are equal, so a Gaussian fit has no spread",
     Flag.ZERO_NORM: "one of them is all zeros",
     Flag.NOT_FINITE: "it holds inf or NaN",
+    Flag.FIRST_EPOCH: "no epoch before it is saved",
 }
-INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE
+INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH
 
 
 def why(flag: int) -> str:
@@ -187,7 +189,7 @@ def _diff_kind(
 ) -> xr.Dataset:
     either = [layer or partner for layer, partner in rows]
     layers = [layer for layer in either if layer is not None]
-    roles = [role for role in ROLES[kind] if any(role in layer.roles for layer in layers)]
+    roles = [role for role in ROLES[kind] if any(x is not None and role in x.roles for row in rows for x in row)]
     block = _Block.empty(names, (len(rows), len(roles)))
     for i, (layer, partner) in enumerate(rows):
         for j, role in enumerate(roles):
@@ -206,12 +208,11 @@ def _diff_kind(
 
 
 def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:
-    if layer is None or partner is None:
-        only = layer or partner
-        assert only is not None
-        return Flag.NO_PARTNER if role in only.roles else Flag.ABSENT
-    if role not in layer.roles or role not in partner.roles:
-        return Flag.ABSENT
+    have = [x is not None and role in x.roles for x in (layer, partner)]
+    if not all(have):
+        return Flag.NO_PARTNER if any(have) else Flag.ABSENT
+    assert layer is not None
+    assert partner is not None
     return Flag.OTHER_SHAPE if layer.shape_of(role) != partner.shape_of(role) else Flag(0)
 
 
@@ -255,6 +256,8 @@ def _kinds(tree: xr.DataTree) -> list[str]:
     kinds = [kind for kind in KINDS if kind in tree.children]
     if not kinds or not {"run", "epoch", "saved"} <= set(tree.variables):
         raise BadInput('not a tree of weights; open one with xr.open_datatree(DIR, engine="wdiv")')
+    if not {"run", "epoch"} <= set(tree.dims):
+        raise BadInput("a tree of one run or epoch must keep both dimensions; select with lists, tree.isel(run=[0])")
     return kinds
 
 
@@ -347,7 +350,7 @@ class _Reference:
             return cls(str(reference))
         if isinstance(reference, str) and reference in runs:
             return cls("run", runs.index(reference))
-        if isinstance(reference, int) or str(reference).isdigit():
+        if isinstance(reference, int) or str(reference).isdecimal():
             if int(reference) not in epochs:
                 raise BadInput(f"reference epoch {reference} is not saved; saved: {epochs[0]} to {epochs[-1]}")
             return cls("epoch", epochs.index(int(reference)))
@@ -363,7 +366,7 @@ class _Reference:
             return (epochs if fits else []), lambda part: start, Flag.NO_START
         if self.kind == "previous":
             before = dict(zip(epochs[1:], epochs[:-1], strict=True))
-            return epochs[1:], lambda part: cell.rows(run, [before[epoch] for epoch in part]), Flag.NO_PARTNER
+            return epochs[1:], lambda part: cell.rows(run, [before[epoch] for epoch in part]), Flag.FIRST_EPOCH
         if self.kind == "epoch":
             return (epochs if self.at in epochs else []), lambda part: cell.rows(run, [self.at]), Flag.NOT_SAVED
         both = [epoch for epoch in epochs if cell.saved[self.at, epoch]]
@@ -378,7 +381,8 @@ def _along_epochs(cell: _Cell, how: _Reference, names: Sequence[str]) -> _Block:
         epochs = np.flatnonzero(saved).tolist()
         able, reference, lacking = how.against(cell, run, epochs)
         block.flags[run, sorted(set(epochs) - set(able))] = lacking
-        _fill(block, cell, run, able, reference, names)
+        still = bool(cell.frozen[run]) and (how.kind != "run" or bool(cell.frozen[how.at]))
+        _fill(block, cell, run, able, reference, names, still=still)
     return block
 
 
@@ -389,15 +393,16 @@ def _fill(
     epochs: Sequence[int],
     reference: Rows,
     names: Sequence[str],
+    *,
+    still: bool,
 ) -> None:
-    """Measure some epochs of a run in parts that fit the memory; all of them at once where nothing moves."""
-    step = max(1, CHUNK // max(1, int(np.prod(cell.values.shape[2:]))))
+    """Measure some epochs of a run in parts that fit the memory; the first stands for all where nothing moves."""
+    step = len(epochs) if still else CHUNK // max(1, int(np.prod(cell.values.shape[2:])))
+    step = max(1, step)
     for start in range(0, len(epochs), step):
         part = list(epochs[start : start + step])
-        ours, theirs = reference(part), cell.rows(run, part)
-        if ours.strides[0] == 0 and theirs.strides[0] == 0:  # the same two rows, again and again
-            ours, theirs = ours[:1], theirs[:1]
-        found = compare(ours, theirs, names)
+        read = part[:1] if still else part
+        found = compare(reference(read), cell.rows(run, read), names)
         for name in names:
             block.values[name][run, part] = found.values[name]
         block.flags[run, part] = found.flags
@@ -410,7 +415,7 @@ def _one_epoch(tree: xr.DataTree, epoch: int | str) -> list[int | None]:
     epochs, saved = root["epoch"].values.tolist(), root["saved"].values
     if epoch == "last":
         return [int(np.flatnonzero(row)[-1]) if row.any() else None for row in saved]
-    if not str(epoch).isdigit() or int(epoch) not in epochs:
+    if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those saved, {epochs[0]} to {epochs[-1]}")
     at = epochs.index(int(epoch))
     return [at if row[at] else None for row in saved]

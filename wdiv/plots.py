@@ -30,11 +30,18 @@ def log_norm(*grids: pd.DataFrame, decades: float = 4.0) -> Normalize:
 
 
 def heatmap(
-    grid: pd.DataFrame, ax: Axes, *, norm: Normalize, title: str = "", label: str = "", bar: bool = True
+    grid: pd.DataFrame,
+    ax: Axes,
+    *,
+    norm: Normalize,
+    unmoved: float = 0.0,
+    title: str = "",
+    label: str = "",
+    bar: bool = True,
 ) -> Axes:
     """A :func:`~wdiv.summary.layer_grid`: a row a strategy and size, a column a layer, stages marked off.
 
-    White: did not move. Grey: not comparable.
+    White: did not move, which is the value ``unmoved``. Grey: not comparable.
     """
     import matplotlib as mpl
     import seaborn as sns
@@ -42,7 +49,7 @@ def heatmap(
     values = grid.to_numpy(dtype=float)
     colours = mpl.colormaps["rocket_r"].with_extremes(under=UNMOVED, bad=UNCOMPARABLE)
     assert norm.vmin is not None
-    shown = np.where(values == 0, norm.vmin / 2, np.maximum(values, norm.vmin))  # moved a little is not unmoved
+    shown = np.where(values == unmoved, norm.vmin / 2, np.maximum(values, norm.vmin))  # moved a little is not unmoved
     sns.heatmap(
         shown, ax=ax, norm=norm, cmap=colours, mask=np.isnan(values), cbar=bar,
         cbar_kws={"label": label, "pad": 0.01}, xticklabels=False, yticklabels=list(grid.index),

@@ -11,6 +11,10 @@ from wdiv.errors import UnknownName
 __all__ = ["Registry", "did_you_mean"]
 
 
+MANY = 12
+"""Names that an error message lists at most."""
+
+
 class Named(Protocol):
     @property
     def name(self) -> str: ...
@@ -27,11 +31,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["fc", "bn+fc"])
     'known: bn+fc, fc'
     """
-    known = sorted(names)
+    known = sorted(set(names))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "known: " + ", ".join(known)
+    shown = known if len(known) <= MANY else [*known[:MANY], "…"]
+    return "known: " + ", ".join(shown)
 
 
 class Registry(Mapping[str, R]):

@@ -64,9 +64,9 @@ def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataF
     frames = []
     for kind, node in div.children.items():
         data = node.to_dataset()
-        if metric not in data:
-            measured = [n for n in data.data_vars if n != "flag"]
-            raise BadInput(f"metric {metric!r} was not measured; {did_you_mean(metric, map(str, measured))}")
+        measured = [str(name) for name in data.data_vars if name != "flag"]
+        if metric not in measured:
+            raise BadInput(f"metric {metric!r} was not measured; {did_you_mean(metric, measured)}")
         values = _at_epoch(data, epoch)
         frame = values[[metric, "flag"]].to_dataframe().reset_index()
         frames.append(frame.rename(columns={metric: "value"}).assign(kind=kind))
@@ -91,10 +91,11 @@ def _at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
         return data
     epochs = data["epoch"].values.tolist()
     if epoch == "last":
-        saved = ~((data["flag"] & int(Flag.NOT_SAVED)) > 0).all(("layer", "role")).values
+        silent = int(Flag.NOT_SAVED | Flag.ABSENT)  # a tensor that is not there says nothing of the epoch
+        saved = ((data["flag"] & silent) == 0).any(("layer", "role")).values
         last = [int(np.flatnonzero(row)[-1]) if row.any() else 0 for row in saved]
         return data.isel(epoch=xr.DataArray(last, dims="run"))
-    if not str(epoch).isdigit() or int(epoch) not in epochs:
+    if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those measured, {epochs[0]} to {epochs[-1]}")
     return data.sel(epoch=int(epoch))
 
@@ -108,7 +109,7 @@ def comparable(div: xr.DataTree) -> pd.DataFrame:
     for kind, node in div.children.items():
         data = node.to_dataset()
         frame = _at_epoch(data, "last")["flag"].to_dataframe().reset_index().assign(kind=kind)
-        frames.append(frame)
+        frames.append(frame[frame["run"] != frame["run_b"]] if "run_b" in frame else frame)
     table = pd.concat(frames, ignore_index=True)
     table["comparable"] = (table["flag"] & int(INCOMPARABLE)) == 0
     table["why"] = [why(flag) for flag in table["flag"]]

@@ -40,8 +40,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except WdivError as error:
             raise _Failure(str(error)) from None
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError:  # the reader, such as head, has gone; click would make it an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(141) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise _Failure(f"{where}{error.strerror or error}") from None
@@ -69,7 +70,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     sys.exit(code if isinstance(code, int) else 0)

@@ -18,7 +18,7 @@ class PerClass(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "all" or value is None:
             return value
-        if not str(value).isdigit() or int(value) < 1:
+        if not str(value).isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither a whole number from 1 nor 'all'", param, ctx)
         return int(value)
 

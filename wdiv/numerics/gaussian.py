@@ -34,7 +34,8 @@ def t_minus_log1p(t: ArrayLike) -> NDArray[np.float64]:
 def gaussian_kl(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: ArrayLike) -> NDArray[np.float64]:
     """KL(A‖B) of two one-dimensional Gaussians, in nats.
 
-    KL = ½z² + ½(t − log1p t), with r = (σ_A − σ_B)/σ_B, t = r(2 + r) = σ_A²/σ_B² − 1, z = (μ_A − μ_B)/σ_B.
+    KL = ½z² + ½(t − log1p t), with r = (σ_A − σ_B)/σ_B, t = r(2 + r) = σ_A²/σ_B² − 1, z = (μ_A − μ_B)/σ_B;
+    away from 0, log1p t is computed as 2 log(σ_A/σ_B), because for σ_A ≪ σ_B all digits of 1 + t are lost.
     Never negative; exactly 0 for equal arguments, two equal point masses (σ = 0) included. NaN where a spread is
     zero and the distributions differ: the true value is infinite there, and says nothing about the layer.
 
@@ -47,7 +48,9 @@ def gaussian_kl(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: A
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         r = (std_a - std_b) / std_b
         z = (mean_a - mean_b) / std_b
-        kl = 0.5 * z * z + 0.5 * t_minus_log1p(r * (2.0 + r))
+        t = r * (2.0 + r)
+        spread = np.where(np.abs(t) < _SERIES_BELOW, t_minus_log1p(t), t - 2.0 * np.log(std_a / std_b))
+        kl = 0.5 * z * z + 0.5 * spread
     same = (mean_a == mean_b) & (std_a == std_b)
     degenerate = (std_a == 0) | (std_b == 0)
     return np.where(same, 0.0, np.where(degenerate, np.nan, kl))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def _rows(x: ArrayLike) -> NDArray[Any]:
     elif array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     array = np.atleast_1d(array)
-    return np.ascontiguousarray(array.reshape(-1, array.shape[-1]) if array.size else array.reshape(-1, 0))
+    return np.ascontiguousarray(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
 
 
 def moments(x: ArrayLike) -> Moments:
@@ -52,7 +53,7 @@ def moments(x: ArrayLike) -> Moments:
     from wdiv.numerics.kernels import row_moments
 
     shape = np.atleast_1d(np.asarray(x)).shape[:-1]
-    rows = _rows(x) if np.size(x) else np.empty((int(np.prod(shape)), 0))
+    rows = _rows(x)
     mean, std = np.empty(len(rows)), np.empty(len(rows))
     row_moments(rows, mean, std)
     return Moments(mean.reshape(shape), std.reshape(shape))

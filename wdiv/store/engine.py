@@ -94,7 +94,8 @@ class StoreEntrypoint(BackendEntrypoint):
         path = "/" + (group or "").strip("/")
         if path not in groups:
             raise BadInput(f"{filename_or_obj}: no group {path!r}; {did_you_mean(path, groups)}")
-        return groups["/"].assign(groups[path].variables) if path != "/" else groups["/"]
+        node = groups[path]
+        return groups["/"].assign(node.variables).set_coords(list(node.coords)) if path != "/" else groups["/"]
 
 
 def open_store(path: str | os.PathLike[str], group: str | None = None) -> xr.DataTree:
@@ -128,6 +129,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
         "/history": _history(axis, histories),
         "/weights": xr.Dataset(),
         "/pretrained": xr.Dataset(),
+        "/pretrained/weights": xr.Dataset(),
     }
     for kind in KINDS:
         layers = table.of(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from wdiv.store import tensors
 __all__ = ["SUFFIXES", "Checkpoint", "layers_from_shapes", "open_checkpoint", "peel", "read_state_dict", "rename"]
 
 SUFFIXES = (".pt", ".pth", ".tar", ".safetensors", ".bin", ".ckpt")
+MAX_WRAPPERS = 8
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "ema", "net", "network", "weights")
 PREFIXES = ("module.", "_orig_mod.", "model_ema.")
 
@@ -69,7 +71,8 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str,
         raise BadWeights(f"{path}: no such file")
     if path.is_dir() or path.suffix not in SUFFIXES:
         raise BadWeights(f"{path}: not a checkpoint file; known: {', '.join(SUFFIXES)}, or RUN_DIRECTORY@EPOCH")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise BadWeights(f"{path}: the file is empty")
     state, peeled = peel(_read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path))
     if not state:
@@ -77,7 +80,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str,
     for key in state:
         if ".." in key or key.startswith(("/", "\\")):
             raise BadWeights(f"{path}: refused, a tensor is named {key!r}")
-    return {key: _to_numpy(value) for key, value in state.items()}, peeled
+    return {key: _to_numpy(value, f"{path}: tensor {key!r}", size) for key, value in state.items()}, peeled
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -85,10 +88,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return {key: tensors.read(path, key) for key in tensors.keys(path)}
     except BadStore as error:
         raise BadWeights(str(error)) from None
-    except (TypeError, ValueError, KeyError):  # a type NumPy lacks, such as bfloat16
+    except (TypeError, ValueError, KeyError, AttributeError):  # a type NumPy lacks, such as bfloat16 or float8
         import safetensors.torch
 
-        return safetensors.torch.load_file(path)
+        try:
+            return safetensors.torch.load_file(path)
+        except Exception as error:  # a type PyTorch lacks too
+            raise BadWeights(f"{path}: not a readable safetensors file ({_line(error)})") from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -97,6 +103,7 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
+        _refuse_bomb(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage classes and formats: nothing the reader can act on
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -107,8 +114,26 @@ def _read_torch(path: Path) -> Any:
             f"{path}: holds more than tensors{what}, and loading it could run code; "
             "save its state_dict alone, best as .safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise BadWeights(f"{path}: not a readable PyTorch file ({str(error).splitlines()[0][:120]})") from None
+    except BadWeights:
+        raise
+    except Exception as error:  # damaged bytes can make an unpickler raise anything
+        raise BadWeights(f"{path}: not a readable PyTorch file ({_line(error)})") from None
+
+
+def _refuse_bomb(path: Path) -> None:
+    """PyTorch stores its archives uncompressed, so one that unpacks to more than its own size was made to harm."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise BadWeights(f"{path}: refused, its {path.stat().st_size} bytes would unpack to {unpacked}")
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
 
 
 def peel(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -118,8 +143,8 @@ def peel(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     >>> list(state), peeled
     (['fc.weight'], ('state_dict', 'module.'))
     """
-    peeled = []
-    while isinstance(loaded, Mapping):
+    peeled: list[str] = []
+    while isinstance(loaded, Mapping) and len(peeled) < MAX_WRAPPERS:  # a pickled dict can hold itself
         inner = next((w for w in WRAPPERS if isinstance(loaded.get(w), Mapping)), None)
         if inner is None:
             break
@@ -196,11 +221,19 @@ def _kind_from_shapes(suffixes: Mapping[str, tuple[int, ...]]) -> str | None:
     return {4: "conv", 2: "fc"}.get(len(suffixes["weight"]))
 
 
-def _to_numpy(value: Any) -> np.ndarray:
+def _to_numpy(value: Any, what: str, file_size: int) -> np.ndarray:
+    """The tensor as an array. A view of few numbers can claim any shape: one larger than its file is refused."""
     if isinstance(value, np.ndarray):
         return value
-    value = value.detach().cpu()
-    if str(value.dtype) == "torch.bfloat16":
-        value = value.float()
-    array: np.ndarray = value.numpy()
+    if value.numel() * value.element_size() > file_size:
+        raise BadWeights(f"{what}: refused, it claims shape {tuple(value.shape)} and the file has {file_size} bytes")
+    array: np.ndarray
+    try:
+        value = value.detach().resolve_conj().resolve_neg()
+        try:
+            array = value.numpy()
+        except TypeError:  # a type NumPy lacks, such as bfloat16 or float8
+            array = value.float().numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, without data
+        raise BadWeights(f"{what}: cannot be read ({_line(error)})") from None
     return array

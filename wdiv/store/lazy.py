@@ -145,7 +145,8 @@ class LayerMoment(_Lazy):
             wanted = np.flatnonzero((inner[0] >= low) & (inner[0] < high))
             if wanted.size:
                 key = layer.key("weight")
-                both = _moments(run.locate(key, epoch), key, self.per_filter)
+                path = run.locate(key, epoch)
+                both = _moments(path, key, self.per_filter, *tensors.identity(path))
                 out[wanted] = getattr(both, self.moment)[inner[0][wanted] - low]
 
 
@@ -156,8 +157,8 @@ class FilterMoment(LayerMoment):
 
 
 @lru_cache(maxsize=4096)
-def _moments(path: Path, key: str, per_filter: bool) -> numerics.Moments:
-    """Cached, because a frozen layer is one file for every epoch. A committed file never changes."""
+def _moments(path: Path, key: str, per_filter: bool, *identity: int) -> numerics.Moments:
+    """Cached, because a frozen layer is one file for every epoch. A store made anew in its place is another file."""
     values = tensors.read(path, key)
     rows = len(values) if per_filter else 1
     return numerics.moments(values.reshape(rows, math.prod(values.shape) // max(rows, 1)))

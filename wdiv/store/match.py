@@ -72,7 +72,10 @@ def _best_prefixes(left_a: list[Layer], left_b: list[Layer]) -> tuple[str, str] 
     if not votes:
         return None
     best, count = max(votes.items(), key=lambda item: (item[1], -len(item[0][0]) - len(item[0][1])))
-    return best if count >= min(2, len(left_a), len(left_b)) else None
+    possible = min(
+        sum(any(_alike(x, y) for y in others) for x in ours) for ours, others in ((left_a, left_b), (left_b, left_a))
+    )
+    return best if count >= min(2, len(left_a), len(left_b)) and 2 * count > possible else None
 
 
 def _heads(x: str, y: str) -> tuple[str, str]:

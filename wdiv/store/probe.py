@@ -91,14 +91,14 @@ def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[st
         return value.shape[-1] * value.shape[-2] if isinstance(value, torch.Tensor) and value.dim() == 4 else 0
 
     def note(path: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, inputs: Any, output: Any) -> None:  # returning None leaves the output alone
-            areas.setdefault(path, (area(inputs[0]), area(output)))
+        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
+            areas.setdefault(path, (area(next(iter((*args, *kwargs.values())))), area(output)))
 
         return hook
 
     for path, module in shadow.named_modules():
         if layer_kind(module):
-            module.register_forward_hook(note(path))
+            module.register_forward_hook(note(path), with_kwargs=True)
     try:
         with torch.no_grad():
             shadow(torch.empty(2, channels, image_size, image_size, device="meta"))

@@ -54,14 +54,16 @@ class Run:
 
     def history(self) -> list[dict[str, Any]]:
         """One row per finished epoch, read afresh. An epoch counts as saved once its row is here."""
+        file = self.path / "history.jsonl"
         try:
-            lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return []
-        try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise BadStore(f"{self.path / 'history.jsonl'}: damaged ({error})") from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise BadStore(f"{file}: damaged ({error})") from None
+        if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
+            raise BadStore(f"{file}: damaged (a line that is not the row of an epoch)")
+        return rows
 
     def epochs(self) -> list[int]:
         """The saved epochs; 0 is the state before the first step."""
@@ -157,7 +159,7 @@ def parse_epoch(text: str, run: Run) -> int:
         return int(rows[-1]["epoch"])
     if text == "best":
         return int(max(rows, key=lambda row: (row["test_accuracy"], -row["epoch"]))["epoch"])
-    if not text.isdigit():
+    if not text.isdecimal():
         raise BadInput(f"epoch {text!r}: give a number, 'last' or 'best'")
     run.check_epoch(int(text))
     return int(text)
@@ -169,7 +171,8 @@ def find_run(spec: str) -> tuple[Run, int] | None:
     None if ``spec`` does not name a run of a wdiv store.
     """
     path = Path(spec)
-    if path.parent.name == "epochs" and (path.parent.parent / "run.json").is_file() and path.stem.isdigit():
+    numbered = path.suffix == ".safetensors" and path.stem.isdecimal()
+    if numbered and path.parent.name == "epochs" and (path.parent.parent / "run.json").is_file():
         run = Run(path.parent.parent)
         run.check_epoch(int(path.stem))
         return run, int(path.stem)

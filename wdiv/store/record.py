@@ -64,8 +64,9 @@ class RunRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: object) -> RunRecord:
         """The record back; :class:`~wdiv.errors.BadStore` names ``where`` if it is not one."""
-        if data.get("format") != FORMAT:
-            raise BadStore(f"{where}: written in format {data.get('format')!r}; this wdiv reads format {FORMAT}")
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, Mapping) else None
+            raise BadStore(f"{where}: written in format {found!r}; this wdiv reads format {FORMAT}")
         names = {f.name for f in fields(cls)}
         missing = names - data.keys()
         if missing:

@@ -11,15 +11,20 @@ import numpy as np
 
 from wdiv.errors import BadStore
 
-__all__ = ["keys", "read", "tensor_digest"]
+__all__ = ["identity", "keys", "read", "tensor_digest"]
 
 
-def _open(path: Path) -> Any:
+def identity(path: Path) -> tuple[int, ...]:
+    """What tells a file from another that takes its place; for whoever keeps what was read."""
     try:
         stat = path.stat()
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file") from None
-    return _handle(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _open(path: Path) -> Any:
+    return _handle(path, *identity(path))
 
 
 @lru_cache(maxsize=256)  # parsing a header costs more than reading a BatchNorm vector
@@ -39,9 +44,14 @@ def keys(path: Path) -> tuple[str, ...]:
 
 def read(path: Path, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
     """One tensor of a safetensors file, or rows ``start:stop`` of its first axis."""
+    from safetensors import SafetensorError
+
     file = _open(path)
     whole = start == 0 and stop is None
-    array: np.ndarray = file.get_tensor(key) if whole else file.get_slice(key)[start:stop]
+    try:
+        array: np.ndarray = file.get_tensor(key) if whole else file.get_slice(key)[start:stop]
+    except SafetensorError as error:
+        raise BadStore(f"{path}: {error}") from None
     return array
 
 

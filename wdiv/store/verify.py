@@ -39,11 +39,12 @@ def _verify_run(run: Run) -> Verdict:
     try:
         record, history = run.record, run.history()
         problems = [*_base(run), *_epochs(run), *_frozen(run)]
+        planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
         return Verdict(run.path.name, 0, 0, 0, (str(error),))
-    return Verdict(
-        run.path.name, max(len(history) - 1, 0), record.recipe["epochs"], len(record.frozen), tuple(problems)
-    )
+    except Exception as error:  # a run.json with other things in it than a run's: nobody can list what that leads to
+        return Verdict(run.path.name, 0, 0, 0, (f"{run.path / 'run.json'}: damaged ({error!r})",))
+    return Verdict(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
 
 
 def _base(run: Run) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _epochs(run: Run) -> Iterator[str]:
         if not file.is_file():
             yield f"{file}: missing"
             continue
-        if sha256(file) != row["sha256"]:
+        if sha256(file) != row.get("sha256"):
             yield f"{file}: not the file that was written"
             continue
         wanted = set(run.record.new if expected == 0 else run.record.changing)

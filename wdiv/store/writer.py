@@ -65,12 +65,15 @@ def frozen_digests(state: State, frozen: frozenset[str]) -> dict[str, str]:
     return {key: tensor_digest(value.cpu().numpy()) for key, value in state.items() if key in frozen}
 
 
-def _serialize(state: State, metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file; equal for equal tensors. Each tensor gets memory of its own first."""
+def _serialize(state: State, origin: str = "") -> bytes:
+    """The bytes of a safetensors file; equal for equal tensors. Each tensor gets memory of its own first.
+
+    One entry of metadata at most: safetensors writes several in an order that differs from process to process.
+    """
     from safetensors.torch import save
 
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    return save(plain, dict(metadata) if metadata else None)
+    return save(plain, {"origin": origin} if origin else None)
 
 
 class RunWriter:
@@ -139,7 +142,7 @@ class RunWriter:
         epoch = int(row["epoch"])
         keys = self.record.new if epoch == 0 else self.record.changing
         file = self.run.epoch_file(epoch)
-        content = _serialize({key: state[key] for key in keys}, {"run": self.record.id, "epoch": str(epoch)})
+        content = _serialize({key: state[key] for key in keys}, f"{self.record.id}@{epoch}")
         write_atomically(file, lambda temporary: temporary.write_bytes(content))
         row = {**row, "sha256": hashlib.sha256(content).hexdigest(), "frozen_intact": True}
         if epoch == self.record.recipe["epochs"]:

@@ -124,10 +124,19 @@ def _try_decode(path: Path, size: int) -> np.ndarray | str:
 
 
 def _folders(root: Path) -> Iterable[Path]:
-    return sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith((".", "__")))
+    return sorted(child for child in root.iterdir() if child.is_dir() and not _hidden(child.name))
 
 
 def _images(root: Path) -> list[Path]:
     return sorted(
-        p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()
+        p
+        for p in root.rglob("*")
+        if p.suffix.lower() in EXTENSIONS
+        and not p.name.startswith(".")
+        and not any(map(_hidden, p.relative_to(root).parts[:-1]))  # such as .ipynb_checkpoints
+        and p.is_file()
     )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["AUX_WEIGHT", "Diverged", "Loop", "OnDevice"]
+__all__ = ["AUX_WEIGHT", "Diverged", "Loop", "OnDevice", "check_batches"]
 
 AUX_WEIGHT = 0.4
 """Of an auxiliary head's loss: Szegedy et al. (2016), as in their code."""
@@ -46,6 +46,12 @@ class OnDevice:
         return len(self.labels)
 
 
+def check_batches(plan: Plan, recipe: Recipe, images: int) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` where a batch would hold one image and its statistics be used."""
+    if plan.batch_stats and min(recipe.batch_size, images) < 2:
+        raise BadInput("batch statistics need batches of at least 2 images; raise the batch size or freeze BN")
+
+
 class Loop:
     """Train ``model`` as ``plan`` says. Calls ``on_batch(epoch, done, of)`` and ``on_epoch(row, optimizer)``."""
 
@@ -54,8 +60,7 @@ class Loop:
         *, seed: int, on_epoch: Callable[[Row, torch.optim.Optimizer], None],
         on_batch: Callable[[int, int, int], None] = lambda epoch, done, of: None,
     ) -> None:  # fmt: skip
-        if plan.batch_stats and min(recipe.batch_size, len(train)) < 2:
-            raise BadInput("batch statistics need batches of at least 2 images; raise the batch size or freeze BN")
+        check_batches(plan, recipe, len(train))
         self.model, self.plan, self.recipe, self.inputs = model, plan, recipe, inputs
         self.train_set, self.test_set, self.seed = train, test, seed
         self.on_epoch, self.on_batch = on_epoch, on_batch
@@ -134,6 +139,7 @@ class Loop:
         layers = [self.model.get_submodule(name) for name in sorted(self.plan.batch_stats)]
         momenta = [layer.momentum for layer in layers]
         self.model.eval()
+        self.model.training = True  # of the root alone: auxiliary heads run only then
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # None: a cumulative average

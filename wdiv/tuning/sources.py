@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Source", "load_into", "names_model", "resolve"]
+__all__ = ["Source", "check_fits", "load_into", "names_model", "resolve"]
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Beginnings of names that a network may leave out: torchvision builds these heads on request."""
@@ -59,6 +59,11 @@ class Source:
     @property
     def random(self) -> bool:
         return self.name == "random"
+
+    @property
+    def here(self) -> bool:
+        """True if there are weights to read, and nothing to download first."""
+        return self.run is not None or (self.file is not None and self.file.exists())
 
     def fetch(self) -> None:
         """Download the file if it is not here; without a network, :class:`~wdiv.errors.BadWeights` says what to do."""
@@ -126,6 +131,9 @@ class _Card:
     input: Mapping[str, Any] = field(default_factory=dict)
 
 
+_TOML = {str: "string", dict: "table", float: "number with a decimal point"}
+
+
 def _read_card(path: Path) -> Source:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -140,6 +148,10 @@ def _read_card(path: Path) -> Source:
     for key in ("file", "model", "input"):
         if key not in data:
             raise BadWeights(f"{path}: a source card needs {key!r}")
+    kinds = {"file": str, "model": str, "sha256": str, "model_args": dict, "bn_eps": float, "input": dict}
+    for key, kind in kinds.items():
+        if key in data and not isinstance(data[key], kind):
+            raise BadWeights(f"{path}: {key} is to be a {_TOML[kind]}, not {data[key]!r}")
     card = _Card(**data)
     file = path.parent / card.file
     if not file.is_file():
@@ -205,23 +217,29 @@ def load_into(
     Raises :class:`~wdiv.errors.BadWeights`, naming the first tensors that do not fit, for weights of another
     architecture.
     """
+    check_fits(model, state, spec, name)
+    own, head = model.state_dict(), head_keys(spec)
+    # converted, because the store's copy of a frozen tensor must be the one in use, bit for bit
+    loaded = {key: value.to(own[key].dtype) for key, value in state.items() if key in own}
+    model.load_state_dict({k: loaded.get(k, own[k]) for k in own if k not in head}, strict=False)
+    return loaded
+
+
+def check_fits(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str) -> None:
+    """Raise :class:`~wdiv.errors.BadWeights` unless the tensors are those of the network, its head aside."""
     own, head = model.state_dict(), head_keys(spec)
     body = {key: value for key, value in own.items() if key not in head}
-    missing = [
-        k for k in body if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(AUXILIARY)
-    ]
-    foreign = [k for k in state if k not in own and not k.startswith(AUXILIARY)]
+    missing = [k for k in body if k not in state and not k.endswith("num_batches_tracked") and not _auxiliary(k)]
+    foreign = [k for k in state if k not in own and not _auxiliary(k)]
     shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
     problems = [
-        f"{len(keys)} {what} ({keys[0]}{detail(keys[0])})"
-        for keys, what, detail in (
-            (missing, "tensors missing", lambda k: ""),
-            (shapes, "of another shape", lambda k: f" is {tuple(state[k].shape)}, not {tuple(body[k].shape)}"),
-            (foreign, "that it does not have", lambda k: ""),
-        )
+        f"{len(keys)} tensors {what} ({keys[0]})"
+        for keys, what in ((missing, "missing"), (shapes, "of another shape"), (foreign, "that it does not have"))
         if keys
     ]
     if problems:
         raise BadWeights(f"{name}: not weights for {spec.label}: {'; '.join(problems)}")
-    model.load_state_dict({k: state.get(k, own[k]) for k in own if k not in head}, strict=False)
-    return {key: value for key, value in state.items() if key in own}
+
+
+def _auxiliary(key: str) -> bool:
+    return key.startswith(AUXILIARY)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from wdiv.errors import BadInput
 from wdiv.layers import KINDS, Layer, LayerTable
@@ -132,7 +133,7 @@ def parse(text: str) -> Strategy:
             raise BadInput(f"strategy {text!r}: 'scratch' stands alone, or as scratch=RATE")
         rate = _rate(match["rate"], text) or 1e-3
         return Strategy(_spell_rate("scratch", rate, 1e-3), tuple(Term(kind, (), rate) for kind in KINDS))
-    parts = [_match(part, text) for part in re.split(r"(?<!\de)[+,]", spelling)]
+    parts = [_match(part, text) for part in re.split(r"(?<![\d.][eE])[+,]", spelling)]
     kinds = [match["kind"] for match in parts]
     repeated = next((kind for kind in kinds if kinds.count(kind) > 1), None)
     if repeated:
@@ -197,5 +198,5 @@ def _spell_stages(stages: tuple[str, ...]) -> str:
 def _spell_rate(name: str, rate: float, default: float | None) -> str:
     if rate == default:
         return name
-    mantissa, _, exponent = f"{rate:e}".partition("e")
-    return f"{name}={mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    mantissa, _, exponent = f"{Decimal(repr(rate)).normalize():e}".partition("e")  # every digit: it is parsed again
+    return f"{name}={mantissa}e{int(exponent)}"

@@ -1,0 +1,352 @@
+"""Writing a run: what an epoch's file holds, who may write, what a kill leaves, and the proof of what was frozen."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.fabric import CHANGES, HEAD, KEYS, base_state, run_record, run_states, source_state
+from wdiv.errors import BadInput, BadStore, FreezeBroken
+from wdiv.store import writer as module
+from wdiv.store.engine import open_store
+from wdiv.store.files import sha256, write_atomically
+from wdiv.store.reader import Run
+from wdiv.store.verify import verify
+from wdiv.store.writer import RunWriter, check_same, is_being_written, write_base
+
+torch = pytest.importorskip("torch")
+LAST = 2
+
+
+def live(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {key: torch.from_numpy(value.copy()) for key, value in state.items()}
+
+
+def row(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "train_loss": None if epoch == 0 else 0.5, "test_accuracy": 0.5, "lr": {"fc": 0.01}}
+
+
+def kept(epoch: int) -> dict[str, Any]:
+    """What the next epoch would need: an optimizer's state."""
+    return {"optimizer": {"state": {0: {"step": torch.tensor(float(epoch))}}, "param_groups": [{"lr": 0.1}]}}
+
+
+def writer_of(root: Path, strategy: str = "bn+fc", seed: int = 0) -> RunWriter:
+    base = write_base(root, live(source_state()))
+    return RunWriter(root, run_record(strategy, seed, LAST, base, run_states(strategy, seed, 0)[0]))
+
+
+def train(writer: RunWriter, first: int = 0, last: int = LAST) -> None:
+    states = run_states(writer.record.strategy, writer.record.seed, last)
+    for epoch in range(first, last + 1):
+        writer.commit(live(states[epoch]), row(epoch), kept(epoch))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+@pytest.mark.parametrize("strategy", ["fc", "bn+fc", "conv+fc"])
+def test_an_epoch_holds_what_it_may_change_and_gives_the_whole_network_back(tmp_path: Path, strategy: str) -> None:
+    with writer_of(tmp_path, strategy) as writer:
+        train(writer)
+    run = writer.run
+    for epoch, state in enumerate(run_states(strategy, 0, LAST)):
+        held = load_file(run.epoch_file(epoch))
+        assert set(held) == set(HEAD if epoch == 0 else CHANGES[strategy])
+        whole = run.state_dict(epoch)
+        assert tuple(whole) == KEYS
+        assert all(whole[key].tobytes() == state[key].tobytes() for key in KEYS)
+    assert run.finished
+    assert [r["sha256"] for r in run.history()] == [sha256(run.epoch_file(e)) for e in range(LAST + 1)]
+    assert [v.problems for v in verify(tmp_path)] == [()]
+
+
+def test_starting_weights_are_stored_once(tmp_path: Path) -> None:
+    writers = [writer_of(tmp_path, strategy, seed) for strategy in ("fc", "bn+fc") for seed in (0, 1)]
+    (base,) = (tmp_path / "bases").iterdir()
+    assert {w.record.base for w in writers} == {base.stem} == {sha256(base)}
+    before = base.stat().st_mtime_ns
+    assert write_base(tmp_path, live(source_state())) == base.stem
+    assert base.stat().st_mtime_ns == before
+    write_base(tmp_path, live(base_state(1)))
+    assert len(list((tmp_path / "bases").iterdir())) == 2
+
+
+def test_equal_tensors_make_equal_files_however_they_lie_in_memory(tmp_path: Path) -> None:
+    state = live(source_state())
+    kernel = state["stage.conv.weight"]
+    state["stage.bn.bias"] = state["stage.bn.weight"].clone()
+    odd = {**state, "stage.conv.weight": kernel.to(memory_format=torch.channels_last).requires_grad_()}
+    odd["stage.bn.bias"] = odd["stage.bn.weight"]  # one tensor under two names
+    assert write_base(tmp_path, odd) == write_base(tmp_path, state)
+
+
+HOLD = """
+import json, sys, time
+from pathlib import Path
+from wdiv.store.record import RunRecord
+from wdiv.store.writer import RunWriter
+root, file = map(Path, sys.argv[1:])
+with RunWriter(root, RunRecord.from_json(json.loads(file.read_text()), file)):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_process_writing(writer: RunWriter) -> Iterator[None]:
+    """Another process that writes the run until it is killed with -9."""
+    file = writer.run.path / "run.json"
+    command = [sys.executable, "-c", HOLD, str(writer.run.root), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_one_writer_at_a_time_and_a_killed_one_does_not_count(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        train(writer, last=1)
+        assert is_being_written(writer.run)
+        with pytest.raises(BadStore, match="another process is writing this run"), writer_of(tmp_path):
+            pass
+    assert not is_being_written(writer.run)
+    before = files_of(tmp_path)
+    with another_process_writing(writer):
+        assert is_being_written(writer.run)
+        with pytest.raises(BadStore, match="another process is writing this run"), writer_of(tmp_path):
+            pass
+        with writer_of(tmp_path, seed=1):  # another run of the store is free
+            pass
+        assert open_store(tmp_path).sizes["epoch"] == 2  # and so are readers
+    assert not is_being_written(writer.run)
+    with writer_of(tmp_path) as again:
+        assert again.resume() is not None
+        train(again, first=2)
+    assert before.items() - files_of(tmp_path).items() == {
+        (name, content) for name, content in before.items() if name.endswith(("history.jsonl", "resume.pt"))
+    }
+
+
+def flip_one_bit(tensor: Any) -> None:
+    tensor.view(torch.int32).view(-1)[-1] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "key"),
+    [
+        ("fc", "stem.conv.weight"),
+        ("fc", "stage.conv.bias"),
+        ("fc", "stem.bn.weight"),
+        ("fc", "stage.bn.running_mean"),
+        ("conv+fc", "stem.bn.running_var"),
+        ("bn+fc", "stage.conv.weight"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["bit", "lost"])
+def test_a_frozen_tensor_that_moved_is_never_saved(tmp_path: Path, strategy: str, key: str, damage: str) -> None:
+    with writer_of(tmp_path, strategy) as writer:
+        train(writer, last=1)
+        state = live(run_states(strategy, 0, LAST)[LAST])
+        if damage == "bit":
+            flip_one_bit(state[key])
+        else:
+            del state[key]
+        before = files_of(tmp_path)
+        with pytest.raises(FreezeBroken) as caught:
+            writer.commit(state, row(LAST), kept(LAST))
+        assert f"1 tensors declared frozen by {strategy!r} have changed, first {key}" in str(caught.value)
+        assert files_of(tmp_path) == before
+        train(writer, first=LAST)  # and the run is none the worse for it
+
+
+def test_what_is_not_frozen_may_move_by_one_bit(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        train(writer, last=0)
+        state = live(run_states("bn+fc", 0, 1)[1])
+        flip_one_bit(state["stem.bn.running_mean"])
+        writer.commit(state, row(1), kept(1))
+    assert writer.run.state_dict(1)["stem.bn.running_mean"].tobytes() == state["stem.bn.running_mean"].numpy().tobytes()
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def crash_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    done: list[Path] = []
+
+    def write(path: Path, fill: Any) -> Path:
+        write_atomically(path, fill)
+        done.append(path)
+        if len(done) == steps:
+            raise Killed
+        return path
+
+    monkeypatch.setattr(module, "write_atomically", write)
+
+
+def epochs_seen(root: Path) -> list[int]:
+    """The epochs that a reader is shown."""
+    if any(root.glob("runs/*/history.jsonl")):
+        return open_store(root).epoch.values.tolist()
+    with pytest.raises(BadStore, match="no run has saved an epoch yet"):
+        open_store(root)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("epoch", "steps", "seen", "kept_epoch"),
+    [
+        (0, 1, [], None),
+        (0, 2, [], 0),
+        (0, 3, [0], 0),
+        (1, 1, [0], 0),
+        (1, 2, [0], 1),
+        (1, 3, [0, 1], 1),
+        (2, 1, [0, 1], 1),
+        (2, 2, [0, 1, 2], None),  # the last epoch has no next one: its history row comes second
+    ],
+)
+def test_a_kill_between_the_steps_of_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, steps: int, seen: list[int], kept_epoch: int | None
+) -> None:
+    with writer_of(tmp_path / "whole") as whole:
+        train(whole)
+    root = tmp_path / "killed"
+    with writer_of(root) as writer:
+        train(writer, last=epoch - 1)
+        crash_after(monkeypatch, steps)
+        with pytest.raises(Killed):
+            train(writer, first=epoch, last=epoch)
+    monkeypatch.undo()
+    assert epochs_seen(root) == seen
+    with writer_of(root) as writer:
+        resumed = writer.resume()
+        if kept_epoch is None:
+            assert resumed is None
+            assert epochs_seen(root) == seen
+        else:
+            assert resumed is not None
+            assert resumed["row"]["epoch"] == kept_epoch
+            assert resumed["optimizer"]["state"][0]["step"] == kept_epoch
+            assert epochs_seen(root) == list(range(kept_epoch + 1))
+        if not writer.run.finished:
+            train(writer, first=0 if kept_epoch is None else kept_epoch + 1)
+    after, wanted = files_of(root), files_of(tmp_path / "whole")
+    after.pop(f"runs/{writer.record.id}/resume.pt", None)  # of a run killed just before its last act
+    assert after == wanted
+    assert [v.problems for v in verify(root)] == [()]
+
+
+def test_a_reader_during_a_commit_sees_the_epochs_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[tuple[str, list[int]]] = []
+
+    def write(path: Path, fill: Any) -> Path:
+        looks.append((path.name, epochs_seen(tmp_path)))
+        return write_atomically(path, fill)
+
+    with writer_of(tmp_path) as writer:
+        train(writer, last=0)
+        monkeypatch.setattr(module, "write_atomically", write)
+        train(writer, first=1)
+    names = ("0001.safetensors", "resume.pt", "history.jsonl", "0002.safetensors", "history.jsonl")
+    assert looks == list(zip(names, ([0], [0], [0], [0, 1], [0, 1]), strict=True))
+    assert epochs_seen(tmp_path) == [0, 1, 2]
+
+
+def test_resuming_what_is_fresh_finished_or_damaged(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        assert writer.resume() is None
+        train(writer, last=1)
+        file = writer.run.path / "resume.pt"
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(BadStore, match=r"resume.pt: damaged .*delete the run's folder"):
+            writer.resume()
+        train(writer, first=2)
+        assert writer.resume() is None
+        assert not file.exists()
+
+
+def test_a_run_made_in_another_way_is_left_alone(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        train(writer)
+    before = files_of(tmp_path)
+    record = writer.record
+    for other, message in (
+        (replace(record, base="f" * 64), f"another base ({record.base}, now {'f' * 64}); give another --out"),
+        (replace(record, changing=HEAD), f"another changing ({len(record.changing)} entries, now 2, or others)"),
+    ):
+        with pytest.raises(BadInput) as caught, RunWriter(tmp_path, other):
+            pass
+        assert message in str(caught.value)
+        assert not is_being_written(writer.run)  # the refused writer gave the lock back
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"strategy": "fc"}, "another strategy (bn+fc, now fc)"),
+        ({"seed": 1}, "another seed (0, now 1)"),
+        ({"n_train": 6, "data_digest": "1" * 64}, f"another data digest ({'0' * 64}, now {'1' * 64})"),
+        ({"recipe": {"epochs": 9, "optimizer": "adam"}}, "another recipe (epochs 2, now 9)"),
+        (
+            {"recipe": {"epochs": 2, "momentum": 0.9}},
+            "another recipe (momentum None, now 0.9, optimizer 'adam', now None)",
+        ),
+    ],
+)
+def test_what_differs_is_named(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
+    with writer_of(tmp_path) as writer:
+        pass
+    check_same(writer.run, {name: getattr(writer.record, name) for name in ("strategy", "seed", "recipe", "changing")})
+    with pytest.raises(BadInput) as caught:
+        check_same(writer.run, facts)
+    assert str(caught.value) == f"{writer.run.path}: already made with {message}; give another --out"
+
+
+def test_the_record_comes_back_from_disk(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        pass
+    assert Run(writer.run.path).record == writer.record
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o002])
+def test_files_have_the_ordinary_permissions(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with writer_of(tmp_path) as writer:
+            train(writer, last=1)
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert {"run.json", "history.jsonl", "resume.pt", "0000.safetensors", "0001.safetensors"} <= set(modes)
+    assert len(modes) == 6
+    assert set(modes.values()) == {0o666 & ~mask}
+
+
+def test_history_is_strict_json(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        train(writer, last=0)
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            writer.commit(live(run_states("bn+fc", 0, 1)[1]), {**row(1), "train_loss": float("nan")}, kept(1))
+        lines = (writer.run.path / "history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [0]

@@ -1,0 +1,125 @@
+"""The smallest things that can be fine-tuned: a network of five layers, and a thin MobileNetV2 with made weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wdiv.layers import LayerTable
+from wdiv.store.probe import probe
+from wdiv.tuning.freeze import Plan, hold, make_plan
+from wdiv.tuning.inputs import InputSpec
+from wdiv.tuning.loop import Loop, OnDevice
+from wdiv.tuning.models import ModelSpec, build
+from wdiv.tuning.recipe import Recipe
+from wdiv.tuning.run import RunSpec
+from wdiv.tuning.sources import resolve
+from wdiv.tuning.strategies import parse
+
+MOBILENET = "mobilenet_v2:width_mult=0.1"
+INPUTS = InputSpec(8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+HEAD = frozenset(["fc"])
+
+
+class Net(nn.Sequential):
+    """conv1, bn1, conv2, bn2, fc on 8 x 8 pixels; dropout, so that PyTorch's generator matters."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        layers = {
+            "conv1": nn.Conv2d(3, 4, 3), "bn1": nn.BatchNorm2d(4), "relu1": nn.ReLU(),
+            "conv2": nn.Conv2d(4, 5, 3), "bn2": nn.BatchNorm2d(5), "relu2": nn.ReLU(),
+            "flat": nn.Flatten(), "drop": nn.Dropout(dropout), "fc": nn.Linear(80, 3),
+        }  # fmt: skip
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+
+def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every BatchNorm the numbers of a trained one, so that nothing frozen is 0 or 1 by chance."""
+    make = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            size = module.num_features
+            module.weight.data = 1 + 0.2 * torch.randn(size, generator=make)
+            module.bias.data = 0.2 * torch.randn(size, generator=make)
+            module.running_mean = 0.1 * torch.randn(size, generator=make)
+            module.running_var = 0.5 + torch.rand(size, generator=make)
+            module.num_batches_tracked = torch.tensor(7)
+    return model
+
+
+def net(seed: int = 0, dropout: float = 0.2) -> Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return lived_in(Net(dropout), seed)  # type: ignore[return-value]
+
+
+def planned(
+    model: nn.Module, strategy: str, bn_mode: str = "auto", head: frozenset[str] = HEAD
+) -> tuple[LayerTable, Plan]:
+    """The model's table, and the plan it is now held to."""
+    table = probe(model, 8, head=head)
+    plan = make_plan(model, table, head, parse(strategy), bn_mode)
+    hold(model, plan, table)
+    return table, plan
+
+
+def images(count: int, seed: int = 0, size: int = 8, classes: int = 3) -> OnDevice:
+    make = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=make)
+    return OnDevice(pixels, torch.arange(count) % classes)
+
+
+def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def moved(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> set[str]:
+    """Keys whose bytes differ."""
+    assert list(before) == list(after)
+    return {key for key in before if before[key].numpy().tobytes() != after[key].numpy().tobytes()}
+
+
+class Log:
+    """What a loop reported: its rows, and the weights at each of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.rows, self.states, self.optimizer = model, [], [], []
+
+    def __call__(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+        import copy
+
+        self.rows.append(row)
+        self.states.append(snapshot(self.model))
+        self.optimizer.append(copy.deepcopy(optimizer.state_dict()))
+
+
+def make_loop(
+    model: nn.Module, strategy: str = "conv+bn+fc", bn_mode: str = "auto", *, seed: int = 0,
+    train: OnDevice | None = None, test: OnDevice | None = None, inputs: InputSpec = INPUTS, **recipe: Any,
+) -> tuple[Loop, Log]:  # fmt: skip
+    _, plan = planned(model, strategy, bn_mode)
+    log = Log(model)
+    how = Recipe(**{"epochs": 2, "batch_size": 4, **recipe})
+    train, test = train or images(11), test or images(9, seed=1)
+    return Loop(model, plan, how, inputs, train, test, seed=seed, on_epoch=log), log
+
+
+def write_weights(path: Path, model: str = MOBILENET, classes: int = 10, seed: int = 1) -> Path:
+    """A file that plays the pretrained weights."""
+    torch.save(lived_in(build(ModelSpec.parse(model), classes, seed), seed).state_dict(), path)
+    return path
+
+
+def tiny_run(
+    weights: Path | str, strategy: str = "fc", *, per_class: int | None = 3, bn_mode: str = "auto", seed: int = 0,
+    model: str = MOBILENET, size: int = 32, **recipe: Any,
+) -> RunSpec:  # fmt: skip
+    how = Recipe(**{"epochs": 2, "batch_size": 8, **recipe})
+    spec = ModelSpec.parse(model)
+    return RunSpec(spec, resolve(str(weights), spec), per_class, strategy, bn_mode, seed, how, size)
