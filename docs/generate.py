@@ -14,10 +14,10 @@ PAGE = Path(__file__).parent / "cli.md"
 def reference() -> str:
     """The help of every command, as Markdown."""
     parts = ["# Commands\n\nWritten by `python docs/generate.py` from the commands themselves.\n"]
-    with click.Context(cli, info_name="wdiv", max_content_width=100, terminal_width=100) as root:
+    with click.Context(cli, info_name="wdiv", terminal_width=100, **cli.context_settings) as root:
         for name in cli.list_commands(root):
             command = cli.commands[name]
-            with click.Context(command, info_name=name, parent=root, max_content_width=100, terminal_width=100) as ctx:
+            with click.Context(command, info_name=name, parent=root) as ctx:
                 parts.append(f"## wdiv {name}\n\n```\n{command.get_help(ctx)}\n```\n")
     return "\n".join(parts)
 

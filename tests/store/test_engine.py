@@ -335,7 +335,7 @@ def index_of(size: int) -> st.SearchStrategy[Any]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(INDEXED))
     whole = (VALUES | MOMENTS)[name]
@@ -349,7 +349,7 @@ def test_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_indexing_in_two_steps_is_numpys(path: Path, data: st.DataObject) -> None:
     whole = VALUES["bn/beta"]
     lazy = open_store(path)["bn/beta"].variable
@@ -363,7 +363,7 @@ def test_indexing_in_two_steps_is_numpys(path: Path, data: st.DataObject) -> Non
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pointwise_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(INDEXED))
     whole = (VALUES | MOMENTS)[name]
