@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS
 from wdiv.registry import Registry, did_you_mean
+from wdiv.store.files import read_toml
 from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.sources import names_model
 from wdiv.tuning.strategies import BN_MODES, parse
@@ -108,12 +108,7 @@ def load(name: str) -> Study:
 
 
 def _from_toml(path: Path) -> Study:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such study file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a TOML file ({error})") from None
+    data = read_toml(path, "study file", BadInput)
     try:
         return override(Study(str(data.pop("name", path.stem))), data)
     except BadInput as error:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Union
 
-import numpy as np
-
 from wdiv import measure
 from wdiv.errors import BadInput
-from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, rename
+from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, rename, to_numpy
 from wdiv.store.match import match_layers
 from wdiv.store.reader import find_run
 
@@ -69,19 +67,7 @@ def open_weights(what: WeightsLike, name: str = "", renames: Sequence[str] = ())
     state, peeled = peel(state)
     if not state:
         raise BadInput(f"weights {name}: no tensors in them")
-    arrays = {key: _to_numpy(value) for key, value in state.items()}
+    arrays = {key: to_numpy(value) for key, value in state.items()}
     if renames:
         arrays = rename(arrays, renames)
     return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays, peeled)
-
-
-def _to_numpy(value: Any) -> np.ndarray:
-    """In its own type, so that counters stay integers and float64 keeps its digits; NumPy lacks bfloat16."""
-    if not hasattr(value, "detach"):
-        return np.asarray(value)
-    value = value.detach().cpu()
-    try:
-        array: np.ndarray = value.numpy()
-    except TypeError:
-        array = value.float().numpy()
-    return array

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wdiv.errors import BadStore
+from wdiv.errors import BadStore, WdivError
 
-__all__ = ["read_json", "sha256", "write_atomically", "write_json"]
+__all__ = ["read_json", "read_toml", "sha256", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -52,6 +53,16 @@ def read_json(path: Path) -> Any:
         raise BadStore(f"{path}: no such file; is this a wdiv store?") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadStore(f"{path}: damaged JSON ({error})") from None
+
+
+def read_toml(path: Path, what: str, error: type[WdivError]) -> dict[str, Any]:
+    """Read a TOML file that a user wrote; ``error``, saying ``what`` it should be, where it is missing or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such {what}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: not a TOML file ({problem})") from None
 
 
 def sha256(path: Path) -> str:

@@ -16,7 +16,16 @@ from wdiv.errors import BadStore, BadWeights
 from wdiv.layers import BUFFERS, ROLES, Layer, LayerTable
 from wdiv.store import tensors
 
-__all__ = ["SUFFIXES", "Checkpoint", "layers_from_shapes", "open_checkpoint", "peel", "read_state_dict", "rename"]
+__all__ = [
+    "SUFFIXES",
+    "Checkpoint",
+    "layers_from_shapes",
+    "open_checkpoint",
+    "peel",
+    "read_state_dict",
+    "rename",
+    "to_numpy",
+]
 
 SUFFIXES = (".pt", ".pth", ".tar", ".safetensors", ".bin", ".ckpt")
 MAX_WRAPPERS = 8
@@ -227,13 +236,20 @@ def _to_numpy(value: Any, what: str, file_size: int) -> np.ndarray:
         return value
     if value.numel() * value.element_size() > file_size:
         raise BadWeights(f"{what}: refused, it claims shape {tuple(value.shape)} and the file has {file_size} bytes")
-    array: np.ndarray
     try:
-        value = value.detach().resolve_conj().resolve_neg()
-        try:
-            array = value.numpy()
-        except TypeError:  # a type NumPy lacks, such as bfloat16 or float8
-            array = value.float().numpy()
+        return to_numpy(value)
     except (TypeError, RuntimeError) as error:  # sparse, quantized, without data
         raise BadWeights(f"{what}: cannot be read ({_line(error)})") from None
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """An array or a tensor as an array, in its own type: counters stay integers and float64 keeps its digits."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().cpu().resolve_conj().resolve_neg()
+    array: np.ndarray
+    try:
+        array = value.numpy()
+    except TypeError:  # a type NumPy lacks, such as bfloat16 or float8
+        array = value.float().numpy()
     return array

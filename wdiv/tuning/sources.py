@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from wdiv.errors import BadInput, BadWeights
 from wdiv.registry import did_you_mean
-from wdiv.store.files import sha256
+from wdiv.store.files import read_toml, sha256
 from wdiv.store.foreign import read_state_dict
 from wdiv.store.reader import find_run
 from wdiv.tuning.inputs import IMAGENET, InputSpec
@@ -135,12 +134,7 @@ _TOML = {str: "string", dict: "table", float: "number with a decimal point"}
 
 
 def _read_card(path: Path) -> Source:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadWeights(f"{path}: no such source card") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadWeights(f"{path}: not a TOML file ({error})") from None
+    data = read_toml(path, "source card", BadWeights)
     fields = _Card.__dataclass_fields__
     for key in data:
         if key not in fields:
