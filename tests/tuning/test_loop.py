@@ -79,17 +79,21 @@ def test_what_an_epoch_draws_depends_on_seed_and_epoch_alone() -> None:
     assert not moved(log.states[4], rest.states[-1])
 
 
-def test_every_epoch_has_an_order_of_its_own() -> None:
+def test_every_epoch_has_an_order_and_a_dropout_of_its_own() -> None:
     orders: dict[tuple[int, int], list[int]] = {}
+    dropouts: list[int] = []
     for seed in (0, 1):
         loop, _ = make_loop(net(), "fc", seed=seed, epochs=3, train=images(12))
         batches = loop.batches
         seen: list[int] = []
         loop.batches = lambda order, keep=seen, real=batches: keep.extend(order.tolist()) or real(order)
+        loop.on_batch = lambda epoch, done, of: dropouts.append(torch.initial_seed())
         loop.run()
         orders |= {(seed, epoch): seen[12 * epoch : 12 * epoch + 12] for epoch in range(3)}
     assert all(sorted(order) == list(range(12)) for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) == 6
+    assert len(dropouts) == 18
+    assert len(set(dropouts)) == 6
 
 
 # --- BatchNorm modes -----------------------------------------------------------------------------------------------

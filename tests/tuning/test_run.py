@@ -28,6 +28,7 @@ from wdiv.errors import BadInput, FreezeBroken, WdivError
 from wdiv.store import writer
 from wdiv.store.reader import Run
 from wdiv.store.tensors import tensor_digest
+from wdiv.tuning import run as tuning
 from wdiv.tuning.freeze import make_plan
 from wdiv.tuning.images import Split
 from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
@@ -120,7 +121,11 @@ def test_a_run_from_scratch_starts_from_its_seed(source: str, weights: Path, dig
     assert runs[0].record.base != runs[1].record.base
 
 
-def test_two_strategies_of_one_seed_share_their_start(weights: Path, digits: Split, tmp_path: Path) -> None:
+def test_two_strategies_of_one_seed_share_their_start_and_their_images(
+    weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, seen = tuning._put, []
+    monkeypatch.setattr(tuning, "_put", lambda images, where: seen.append(images.names) or put(images, where))
     runs = [fine_tune(tiny_run(weights, s, epochs=1), digits, tmp_path, device="cpu") for s in ("fc", "bn+fc")]
     runs.append(fine_tune(tiny_run(weights, "fc", seed=1, epochs=1), digits, tmp_path, device="cpu"))
     starts = [run.state_dict(0) for run in runs]
@@ -128,6 +133,8 @@ def test_two_strategies_of_one_seed_share_their_start(weights: Path, digits: Spl
     assert all(np.array_equal(starts[0][key], starts[1][key]) for key in starts[0])
     differing = {key for key in starts[0] if not np.array_equal(starts[0][key], starts[2][key])}
     assert differing == {"classifier.1.weight"}, "another seed draws another head, and only that (its bias starts at 0)"
+    assert seen[0] == seen[2] != seen[4], "and other images to train on"
+    assert seen[1] == seen[3] == seen[5] == digits.test.names
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -285,10 +292,8 @@ def test_a_frozen_tensor_that_moves_stops_the_run_before_the_epoch_is_saved(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever moves it: here a hand reaches into the network in epoch 2."""
-    from wdiv.tuning import run as runs
-
-    real, networks = runs.make_plan, []
-    monkeypatch.setattr(runs, "make_plan", lambda model, *rest: networks.append(model) or real(model, *rest))
+    real, networks = tuning.make_plan, []
+    monkeypatch.setattr(tuning, "make_plan", lambda model, *rest: networks.append(model) or real(model, *rest))
 
     def reach_in(epoch: int, done: int) -> None:
         if (epoch, done) == (2, 1):
