@@ -24,6 +24,10 @@ from wdiv.tuning.run import RunSpec, choose_device, fine_tune
 
 __all__ = ["Grid", "Planned", "describe", "plan", "run"]
 
+FREE = ("metrics", "reference", "title", "source")
+"""Fields of a study that may change from one time to the next."""
+PATHS = ("data", "weights")
+"""Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
 AXES = ("models", "per_class", "strategies", "bn_modes", "seeds")
 
 
@@ -176,8 +180,8 @@ def _write_study(grid: Grid, out: Path) -> None:
     planned = [planned.id for planned in grid.runs]
     if file.exists():
         old = read_json(file)
-        fixed = [k for k in new if k not in AXES and k not in ("metrics", "reference", "title", "source")]
-        changed = [k for k in fixed if old["study"].get(k) != new[k]]
+        fixed = [k for k in new if k not in AXES and k not in FREE]
+        changed = [k for k in fixed if _told(k, old["study"].get(k)) != _told(k, new[k])]
         if changed:
             what = ", ".join(f"{k} {old['study'].get(k)!r}, now {new[k]!r}" for k in changed)
             raise BadInput(f"{out}: holds this study with {what}; give another --out")
@@ -186,6 +190,10 @@ def _write_study(grid: Grid, out: Path) -> None:
         planned = list(dict.fromkeys([*old["runs"], *planned]))
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     write_json(file, {"study": new, "runs": planned, "notes": list(grid.notes), "host": host})
+
+
+def _told(field: str, value: Any) -> Any:
+    return Path(value).name if field in PATHS and isinstance(value, str) else value
 
 
 def describe(grid: Grid) -> dict[str, Any]:

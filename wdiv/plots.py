@@ -51,7 +51,7 @@ def heatmap(
     assert norm.vmin is not None
     shown = np.where(values == unmoved, norm.vmin / 2, np.maximum(values, norm.vmin))  # moved a little is not unmoved
     sns.heatmap(
-        shown, ax=ax, norm=norm, cmap=colours, mask=np.isnan(values), cbar=bar,
+        shown, ax=ax, norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=colours, mask=np.isnan(values), cbar=bar,
         cbar_kws={"label": label, "pad": 0.01}, xticklabels=False, yticklabels=list(grid.index),
     )  # fmt: skip
     ax.set_facecolor(UNCOMPARABLE)

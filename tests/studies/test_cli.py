@@ -360,7 +360,6 @@ def test_diff_writes_what_it_prints(trained: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array(values, dtype=float), stored)
 
 
-ALL_GREY = pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
 """seaborn's, about a panel in which nothing can be compared."""
 
 
@@ -409,7 +408,6 @@ def test_damage_is_found_and_named(trained: Path) -> None:
     assert [row["verdict"] for row in strictly(result.stdout)] == ["damaged", "intact"]
 
 
-@ALL_GREY
 def test_two_architectures_in_one_store(toml: Path, tmp_path: Path) -> None:
     wide = "mobilenet_v2:width_mult=0.2"
     out = tmp_path / "out"
@@ -422,7 +420,6 @@ def test_two_architectures_in_one_store(toml: Path, tmp_path: Path) -> None:
     assert "stage4" in wdiv("measure", out, "--group", wide, "--reference", "0").stdout
 
 
-@ALL_GREY
 def test_a_network_without_any_pretrained_weight(toml: Path, tmp_path: Path) -> None:
     wdiv("run", toml, "--weights", "random", "--strategy", "scratch", "--epochs", 1, "--out", tmp_path / "out")
     assert is_picture(tmp_path / "out" / "heatmap.png"), "all grey, and drawn nevertheless"

@@ -188,3 +188,11 @@ def test_states_of_a_store(trained: Path) -> None:
 def test_one_source_serves_all_runs_of_its_model(small: Study) -> None:
     specs = list(runner._specs(override(small, {"seeds": [0, 1, 2]})))
     assert len({id(spec.source) for spec in specs}) == 1
+
+
+def test_a_folder_is_the_same_from_elsewhere() -> None:
+    """Paths are told by their last part; what lies there is checked by each run."""
+    assert runner._told("data", "../photos/") == runner._told("data", "photos")
+    assert runner._told("weights", "a/card.toml") == runner._told("weights", "card.toml")
+    assert runner._told("data", "digits") != runner._told("data", "digits-5-9")
+    assert runner._told("epochs", 3) != runner._told("epochs", 4)

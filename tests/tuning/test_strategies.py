@@ -136,7 +136,7 @@ WITH_BN = ("bn+fc", "conv+bn+fc", "by-kind", "bn@stage4+fc", "bn@stage3-4+fc", "
         ("densenet121", ()),
         ("mobilenet_v2", ()),
         ("vgg16_bn", ()),
-        ("inception_v3", ("bn@stage4+fc",)),  # three stages; of a range it has a part
+        ("inception_v3", ("bn@stage4+fc", "bn@stage3-4+fc", "bn@stage2-4+fc")),  # it has three stages
         ("vgg16", WITH_BN),
         ("squeezenet1_1", WITH_BN),
     ],

@@ -145,7 +145,8 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
 
 def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> xr.Dataset:
     records = [run.record for run in axis.runs]
-    values = {name: np.array([getattr(record, name) for record in records]) for name in RUN_COORDS}
+    shown = {"model": "label"}  # two widths of a network are two models
+    values = {name: np.array([getattr(record, shown.get(name, name)) for record in records]) for name in RUN_COORDS}
     columns = {name: _text(column) if column.dtype.kind == "U" else column for name, column in values.items()}
     return xr.Dataset(
         {"saved": (("run", "epoch"), [[epoch in saved for epoch in axis.epochs] for saved in axis.saved])},

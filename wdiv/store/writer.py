@@ -109,6 +109,8 @@ class RunWriter:
         self._lock.release()
 
     def _adopt(self) -> None:
+        for left in self.run.path.rglob(".*.tmp"):  # by a kill in the middle of a write
+            left.unlink()
         file = self.run.path / "run.json"
         if not file.exists():
             write_json(file, self.record.to_json())

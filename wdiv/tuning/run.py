@@ -97,6 +97,9 @@ class RunSpec:
             "input": self.inputs.to_json(),
             "strategy": self.parsed.name,
             "bn_mode": self.bn_mode,
+            "model": self.model.name,
+            "model_args": dict(self.model.args),
+            "bn_eps": self.model.bn_eps,
         }
 
 
@@ -151,9 +154,6 @@ def _prepare(
     record = RunRecord(
         id=spec.id(split.name),
         label=spec.label,
-        model=spec.model.name,
-        model_args=dict(spec.model.args),
-        bn_eps=spec.model.bn_eps,
         classes=classes,
         class_names=split.pool.classes,
         n_train=len(train),

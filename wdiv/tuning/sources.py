@@ -227,8 +227,12 @@ def check_fits(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelS
     foreign = [k for k in state if k not in own and not _auxiliary(k)]
     shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
     problems = [
-        f"{len(keys)} tensors {what} ({keys[0]})"
-        for keys, what in ((missing, "missing"), (shapes, "of another shape"), (foreign, "that it does not have"))
+        f"{len(keys)} tensors {what} ({keys[0]}{detail(keys[0])})"
+        for keys, what, detail in (
+            (missing, "missing", lambda key: ""),
+            (shapes, "of another shape", lambda key: f" is {tuple(state[key].shape)}, not {tuple(body[key].shape)}"),
+            (foreign, "that it does not have", lambda key: ""),
+        )
         if keys
     ]
     if problems:

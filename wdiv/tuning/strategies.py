@@ -76,10 +76,11 @@ class Strategy:
         return next((term.rate for term in self.terms if term.selects(layer, head)), None)
 
     def check(self, table: LayerTable, head: frozenset[str], model: str) -> None:
-        """Raise :class:`~wdiv.errors.BadInput` if a term selects no layer of this network."""
+        """Raise :class:`~wdiv.errors.BadInput` if a term, or a stage of its range, selects no layer of this network."""
         for term in self.terms:
-            if not any(term.selects(layer, head) for layer in table):
-                where = f" in {_spell_stages(term.stages)[1:]}" if term.stages else ""
+            found = {layer.stage for layer in table if term.selects(layer, head)}
+            if not found or not found.issuperset(term.stages):
+                where = f" in {next(s for s in term.stages if s not in found)}" if term.stages else ""
                 raise BadInput(
                     f"strategy {self.name!r}: {model} has no {term.kind} layer{where}; its stages: "
                     + ", ".join(table.stages)
