@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["FIGURES", "PANELS", "check", "draw"]
+__all__ = ["FIGURES", "PANELS", "check", "draw", "in_words"]
 
 PANELS = (("conv", "weight"), ("bn", "gamma"), ("bn", "beta"))
 ENDINGS = (".png", ".pdf", ".svg")
@@ -66,13 +66,18 @@ def _panels(table: pd.DataFrame, roles: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _subtitle(div: xr.DataTree, epoch: int | str) -> str:
-    reference = str(div.attrs.get("reference", ""))
-    what = {"pretrained": "pretrained weights", "0": "the start", "previous": "the epoch before"}.get(
-        reference, reference
-    )
-    return (
-        f"{div.attrs.get('architecture', '')}: {'last epoch' if epoch == 'last' else f'epoch {epoch}'} against {what}"
-    )
+    when = "last epoch" if epoch == "last" else f"epoch {epoch}"
+    return f"{div.attrs.get('architecture', '')}: {when} against {in_words(div.attrs.get('reference', ''))}"
+
+
+def in_words(reference: str | int) -> str:
+    """A reference as a reader would call it.
+
+    >>> in_words("pretrained"), in_words(0), in_words(12)
+    ('pretrained weights', 'the start', '12')
+    """
+    words = {"pretrained": "pretrained weights", "0": "the start", "previous": "the epoch before"}
+    return words.get(str(reference), str(reference))
 
 
 def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:

@@ -53,12 +53,12 @@ class Study:
     strategies: tuple[str, ...] = ("fc", "conv+fc", "bn+fc", "conv+bn+fc")
     bn_modes: tuple[str, ...] = ("auto",)
     seeds: tuple[int, ...] = (0,)
-    optimizer: str = "adam"
-    epochs: int = 30
-    batch_size: int = 32
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    decay_all: bool = False
+    optimizer: str = Recipe.optimizer
+    epochs: int = Recipe.epochs
+    batch_size: int = Recipe.batch_size
+    weight_decay: float = Recipe.weight_decay
+    momentum: float = Recipe.momentum
+    decay_all: bool = Recipe.decay_all
     image_size: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
@@ -84,7 +84,7 @@ class Study:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.optimizer, self.epochs, self.batch_size, self.weight_decay, self.momentum, self.decay_all)
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""

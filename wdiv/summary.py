@@ -48,7 +48,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
                 "train_loss": float(history["train_loss"].values[i, last]),
                 "seconds": float(np.nansum(history["seconds"].values[i])),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 

@@ -92,6 +92,7 @@ def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
 
 def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
     from studies.console import print_table
+    from studies.figures import in_words
 
     def percent(value: float) -> str:
         return f"{100 * value:.1f}"
@@ -108,11 +109,11 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
     }  # fmt: skip
     click.echo()
     print_table(table.to_dict("records"), columns)
-    start = {"pretrained": "pretrained weights", "0": "the start"}.get(str(reference), str(reference))
     click.echo(
         "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images.\n"
         "over fc: points of last above the strategy fc.\n"
-        f"conv, gamma, beta: how far they moved from {start}, in lengths of what they were, mean over layers."
+        f"conv, gamma, beta: how far they moved from {in_words(reference)}, in lengths of what they were, "
+        "mean over layers."
     )
     for file in files:
         click.echo(f"wrote {file}")

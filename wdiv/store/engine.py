@@ -45,7 +45,11 @@ HISTORY = {
     "test_accuracy": {"long_name": "accuracy on the test images after the epoch", "units": "1"},
     "seconds": {"long_name": "wall time of the epoch", "units": "s"},
 }
-RUN_COORDS = ("model", "source", "dataset", "n_train", "strategy", "bn_mode", "seed")
+RUN_COORDS = {
+    "model": "label",  # two widths of a network are two models
+    **{name: name for name in ("source", "dataset", "n_train", "strategy", "bn_mode", "seed")},
+}
+"""Coordinate -> field of the run's record."""
 WEIGHT_DIMS = {4: ("out", "in", "kh", "kw"), 2: ("out", "in")}
 
 
@@ -136,7 +140,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
         if layers:
             groups[f"/{kind}"] = _kind(axis, kind, layers)
     if table.of("bn"):
-        groups["/pretrained/bn"] = xr.Dataset(_ragged_bn(PretrainedTensor, axis, table.of("bn")))
+        groups["/pretrained/bn"] = xr.Dataset(_ragged_bn(PretrainedTensor, ("run",), axis, table.of("bn")))
     for layer in table.of("conv", "fc"):
         groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
         groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
@@ -145,8 +149,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
 
 def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> xr.Dataset:
     records = [run.record for run in axis.runs]
-    shown = {"model": "label"}  # two widths of a network are two models
-    values = {name: np.array([getattr(record, shown.get(name, name)) for record in records]) for name in RUN_COORDS}
+    values = {name: np.array([getattr(record, field) for record in records]) for name, field in RUN_COORDS.items()}
     columns = {name: _text(column) if column.dtype.kind == "U" else column for name, column in values.items()}
     return xr.Dataset(
         {"saved": (("run", "epoch"), [[epoch in saved for epoch in axis.epochs] for saved in axis.saved])},
@@ -186,7 +189,7 @@ def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr
 def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:
     variables: dict[str, Any]
     if kind == "bn":
-        variables = _ragged_bn(RunTensor, axis, layers)
+        variables = _ragged_bn(RunTensor, ("run", "epoch"), axis, layers)
     else:
         dims = ("run", "epoch", "layer")
         variables = {m: _lazy(dims, LayerMoment(axis, layers, m), _moment_attrs(m, "layer")) for m in ("mean", "std")}
@@ -210,8 +213,8 @@ def _moment_attrs(moment: str, of: str) -> dict[str, str]:
     return {"long_name": f"{words[moment]} of the weights of a {of}", "units": "1"}
 
 
-def _ragged_bn(array: Any, axis: Axis, layers: Sequence[Layer]) -> dict[str, Any]:
-    dims = ("run", "epoch", "channel") if array is RunTensor else ("run", "channel")
+def _ragged_bn(array: Any, leading: tuple[str, ...], axis: Axis, layers: Sequence[Layer]) -> dict[str, Any]:
+    dims = (*leading, "channel")
     roles = [role for role in ROLES["bn"] if any(role in layer.roles for layer in layers)]
     return {role: _lazy(dims, array(axis, layers, role, ragged=True)) for role in roles} | _ragged_index(
         "channel", layers
