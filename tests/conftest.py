@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,7 +20,10 @@ ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
-NEEDS_TORCH = ("tests/tuning", "tests/studies", "wdiv/tuning", "studies", "baselines", "wdiv/store/probe.py")
+NEEDS_TORCH = (
+    "tests/tuning", "tests/studies", "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines",
+    "wdiv/store/probe.py", "wdiv/similarity.py",
+)  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     By pytest's own --ignore-glob: a hook of this file would be asked about what lies under tests/ alone.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, which children would inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not HAS_TORCH:
         config.option.ignore_glob = [*(config.option.ignore_glob or ()), *(f"{ROOT / path}*" for path in NEEDS_TORCH)]
 

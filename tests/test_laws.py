@@ -42,15 +42,22 @@ LAWS = {
     "registry": Law(frozenset({"errors"})),
     "layers": Law(WORDS, frozenset({"numpy"})),
     "numerics": Law(frozenset(), ARRAYS),
-    "metrics": Law(frozenset({"numerics", "registry"}), ARRAYS),
-    "measure": Law(WORDS | {"layers", "numerics", "metrics"}, frozenset({"numpy", "xarray"})),
-    "summary": Law(WORDS | {"layers", "measure"}, frozenset({"numpy", "pandas", "xarray"})),
+    "metrics": Law(WORDS | {"numerics"}, ARRAYS),
+    "measure": Law(WORDS | {"layers", "numerics", "metrics"}, frozenset({"numpy", "xarray"}), frozenset({"dask"})),
+    "summary": Law(WORDS | {"layers", "numerics", "metrics", "measure"}, frozenset({"numpy", "pandas", "xarray"})),
     "plots": Law(WORDS | {"summary"}, frozenset({"numpy"}), DRAWING),
     "store": Law(
         WORDS | {"layers", "numerics"}, frozenset({"numpy", "xarray"}), frozenset({"safetensors", "filelock", "torch"})
     ),
     "compare": Law(WORDS | {"layers", "measure", "store"}, frozenset({"numpy"}), frozenset({"xarray"})),
+    "cache": Law(WORDS | {"formats", "metrics", "measure", "store"}, frozenset({"numpy", "xarray"})),
+    "formats": Law(WORDS | {"store"}, frozenset({"xarray"})),
     "tuning": Law(WORDS | {"layers", "store"}, frozenset({"numpy"}), DEEP | {"PIL", "sklearn"}),
+    "similarity": Law(
+        WORDS | {"layers", "numerics", "metrics", "store", "tuning"},
+        frozenset({"numpy", "xarray"}),
+        frozenset({"torch"}),
+    ),
     "wdiv": Law(late=ALL),  # the face: names its rooms for type checkers, imports them by name when they are used
     "baselines": Law(WORDS | {"layers", "store", "tuning"}, frozenset({"numpy"}), DEEP | {"sklearn", "scipy"}),
     "studies": Law(ALL, frozenset({"click"}), ALL),
@@ -166,7 +173,7 @@ def test_no_room_of_wdiv_may_import_what_stands_on_it() -> None:
 
 def test_torch_is_for_late_imports_and_the_upper_rooms_only() -> None:
     assert {room for room, law in LAWS.items() if DEEP & law.packages} == set()
-    assert {room for room, law in LAWS.items() if DEEP & law.late} == {"store", "tuning", "baselines"}
+    assert {room for room, law in LAWS.items() if DEEP & law.late} == {"store", "tuning", "similarity", "baselines"}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def layers(draw: st.DrawFn, name: str) -> Layer:
     shape = tuple(draw(st.lists(st.integers(1, 512), min_size=1, max_size=4)))
     stage = draw(st.sampled_from(["", "stem", "stage1", "stage2", "head"]))
     numbers = [draw(st.integers(low, 99)) for low in (0, -1, 1)]
-    return Layer(name, kind, roles, shape, numbers[0], stage, numbers[1], numbers[2])
+    transposed = kind == "conv" and len(shape) > 1 and draw(st.booleans())
+    return Layer(name, kind, roles, shape, numbers[0], stage, numbers[1], numbers[2], transposed)
 
 
 @st.composite
@@ -62,7 +63,7 @@ def test_coords_hold_every_field_and_fit_a_dataset(table: LayerTable) -> None:
 
 def test_every_field_of_a_layer_is_a_coordinate_or_told_by_the_node() -> None:
     """A field added to Layer must find its way into the trees."""
-    told = {"kind", "roles", "shape"}  # the node's name, the dimension role, and kernel with fan_in
+    told = {"kind", "roles", "shape", "transposed"}  # node, dimension role, kernel with fan_in, order of in and out
     assert {field.name for field in fields(Layer)} - told - {"name"} <= set(LayerTable.coords(()))
 
 
@@ -75,6 +76,8 @@ def test_every_field_of_a_layer_is_a_coordinate_or_told_by_the_node() -> None:
         ("bn", "beta", "a.0.bias"),
         ("bn", "running_mean", "a.0.running_mean"),
         ("bn", "running_var", "a.0.running_var"),
+        ("norm", "gamma", "a.0.weight"),
+        ("norm", "beta", "a.0.bias"),
         ("fc", "weight", "a.0.weight"),
         ("fc", "bias", "a.0.bias"),
     ],
@@ -86,10 +89,10 @@ def test_keys_are_those_of_pytorch(kind: str, role: str, key: str) -> None:
 
 
 def test_the_vocabulary_is_complete() -> None:
-    assert KINDS == ("conv", "bn", "fc")
+    assert KINDS == ("conv", "bn", "norm", "fc")
     assert {(kind, role) for kind in KINDS for role in ROLES[kind]} == {
         ("conv", "weight"), ("conv", "bias"), ("bn", "gamma"), ("bn", "beta"), ("bn", "running_mean"),
-        ("bn", "running_var"), ("fc", "weight"), ("fc", "bias"),
+        ("bn", "running_var"), ("norm", "gamma"), ("norm", "beta"), ("fc", "weight"), ("fc", "bias"),
     }  # fmt: skip
     assert sorted(BUFFERS) == ["running_mean", "running_var"]
     for roles in ROLES.values():
@@ -101,7 +104,10 @@ def test_the_vocabulary_is_complete() -> None:
     [
         ("conv", (64, 3, 7, 7), 147, "7x7"),
         ("conv", (8, 1, 3, 1), 3, "3x1"),
+        ("conv", (8, 4, 5), 20, "5"),
+        ("conv", (8, 4, 1, 3, 3), 36, "1x3x3"),
         ("bn", (64,), 1, ""),
+        ("norm", (64,), 1, ""),
         ("fc", (10, 512), 512, ""),
     ],
 )
@@ -110,6 +116,39 @@ def test_fan_in_and_kernel(kind: str, shape: tuple[int, ...], fan_in: int, kerne
     assert (layer.fan_in, layer.kernel) == (fan_in, kernel)
     assert layer.shape_of("weight") == shape
     assert all(layer.shape_of(role) == shape[:1] for role in ROLES[kind] if role != "weight")
+
+
+@pytest.mark.parametrize(("groups", "outputs", "fan_in"), [(1, 6, 36), (2, 12, 18), (4, 24, 9)])
+def test_transposed_convolutions_count_outputs_on_their_second_axis(groups: int, outputs: int, fan_in: int) -> None:
+    layer = Layer("x", "conv", ("weight", "bias"), (4, 6, 3, 3), groups=groups, transposed=True)
+    assert (layer.outputs, layer.out_axis, layer.fan_in, layer.kernel) == (outputs, 1, fan_in, "3x3")
+    assert layer.shape_of("bias") == (outputs,)
+    weight = np.arange(4 * 6 * 9).reshape(4, 6, 3, 3)
+    filters = layer.filters(weight)
+    assert filters.shape == (outputs, fan_in)
+    for output in range(outputs):  # output o of group g is made of that group's inputs alone
+        group, place = divmod(output, 6)
+        inputs = slice(group * 4 // groups, (group + 1) * 4 // groups)
+        assert filters[output].tolist() == weight[inputs, place].ravel().tolist()
+
+
+def test_filters_of_other_layers_are_their_first_axis() -> None:
+    weight = np.arange(24).reshape(4, 2, 3)
+    layer = Layer("x", "conv", ("weight",), (4, 2, 3), groups=2)
+    assert layer.filters(weight).tolist() == weight.reshape(4, 6).tolist()
+    assert (layer.outputs, layer.out_axis, layer.shape_of("bias")) == (4, 0, (4,))
+
+
+def test_a_record_written_before_there_were_transposed_layers_is_read_and_written_the_same() -> None:
+    old = {"order": "execution", "layers": [{
+        "name": "a", "kind": "conv", "roles": ["weight"], "shape": [4, 3, 3, 3], "depth": 0, "stage": "stem",
+        "block": -1, "groups": 1,
+    }]}  # fmt: skip
+    table = LayerTable.from_json(old)
+    assert not table["a"].transposed
+    assert json.loads(json.dumps(table.to_json())) == old
+    turned = LayerTable((replace(table["a"], transposed=True),))
+    assert LayerTable.from_json(json.loads(json.dumps(turned.to_json()))) == turned
 
 
 TABLE = LayerTable(

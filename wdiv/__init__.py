@@ -13,14 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wdiv.cache import measured as measured
     from wdiv.compare import diff as diff
     from wdiv.errors import WdivError as WdivError
+    from wdiv.formats import load as load
+    from wdiv.formats import save as save
     from wdiv.measure import divergence as divergence
     from wdiv.measure import pairwise as pairwise
     from wdiv.metrics import METRICS as METRICS
+    from wdiv.similarity import similarity as cka  # noqa: F401
     from wdiv.store.engine import open_store as open  # noqa: F401
     from wdiv.store.export import export as export
+    from wdiv.store.imports import import_run as import_run
     from wdiv.store.verify import verify as verify
+    from wdiv.summary import against_noise_floor as against_noise_floor
     from wdiv.summary import comparable as comparable
     from wdiv.summary import outcomes as outcomes
     from wdiv.summary import results as results
@@ -30,15 +36,21 @@ if TYPE_CHECKING:
 _HOMES = {
     "METRICS": "wdiv.metrics:METRICS",
     "WdivError": "wdiv.errors:WdivError",
+    "against_noise_floor": "wdiv.summary:against_noise_floor",
+    "cka": "wdiv.similarity:similarity",
     "comparable": "wdiv.summary:comparable",
     "diff": "wdiv.compare:diff",
     "divergence": "wdiv.measure:divergence",
     "export": "wdiv.store.export:export",
     "fine_tune": "wdiv.tuning.run:fine_tune",
+    "import_run": "wdiv.store.imports:import_run",
+    "load": "wdiv.formats:load",
+    "measured": "wdiv.cache:measured",
     "open": "wdiv.store.engine:open_store",
     "outcomes": "wdiv.summary:outcomes",
     "pairwise": "wdiv.measure:pairwise",
     "results": "wdiv.summary:results",
+    "save": "wdiv.formats:save",
     "stage_profile": "wdiv.summary:stage_profile",
     "verify": "wdiv.store.verify:verify",
 }

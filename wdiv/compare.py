@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from wdiv import measure
 from wdiv.errors import BadInput
-from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, rename, to_numpy
+from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, prefix_of, rename, to_numpy
 from wdiv.store.match import match_layers
 from wdiv.store.reader import find_run
 
@@ -29,13 +29,14 @@ def diff(
 ) -> xr.DataTree:
     """metric(A, B) for every layer that two checkpoints have in common, and why not for the others.
 
-    a, b     a checkpoint file (.pt .pth .tar .safetensors), ``RUN_DIRECTORY[@EPOCH]`` of a wdiv store, a state
-             dict, or a live model
-    renames  rules ``old=new`` for the beginning of B's names; without them layers are matched by name, by the one
-             change of prefix that brings the most together, or by shape and order
+    a, b     a checkpoint file (.pt .pth .tar .safetensors; the index or the folder of a sharded one),
+             ``RUN_DIRECTORY[@EPOCH]`` of a wdiv store, a state dict, or a live model
+    renames  rules ``old=new`` for the beginning of B's names, as they stand in its file or without the prefix that
+             all of them share (``module.``); layers are then matched by name, by the one change of prefix that
+             brings the most together, or by shape and order
 
-    Returns a tree with nodes ``/conv``, ``/bn`` and ``/fc`` of dims (layer, role); ``attrs["matched"]`` says how the
-    layers were matched. Raises :class:`~wdiv.errors.BadWeights`.
+    Returns a tree with a node for each kind of layer that they have, ``/conv``, ``/bn``, ``/norm``, ``/fc``, of dims
+    (layer, role); ``attrs["matched"]`` says how the layers were matched. Raises :class:`~wdiv.errors.BadWeights`.
 
     >>> import numpy as np
     >>> before = {"conv.weight": np.ones((2, 1, 1, 1)), "fc.weight": np.ones((10, 2))}
@@ -69,5 +70,5 @@ def open_weights(what: WeightsLike, name: str = "", renames: Sequence[str] = ())
         raise BadInput(f"weights {name}: no tensors in them")
     arrays = {key: to_numpy(value) for key, value in state.items()}
     if renames:
-        arrays = rename(arrays, renames)
+        arrays = rename(arrays, renames, prefix_of(peeled))
     return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays, peeled)

@@ -1,4 +1,4 @@
-"""What a network is made of, as data: one :class:`Layer` per convolution, BatchNorm and linear layer.
+"""What a network is made of, as data: one :class:`Layer` per convolution, normalisation and linear layer.
 
 Kinds and roles are the vocabulary of every table in wdiv. A role is one tensor of a layer; its key in a
 state dict is the layer's name, a dot, and the suffix that PyTorch gives the tensor.
@@ -18,9 +18,14 @@ __all__ = ["BUFFERS", "KINDS", "ROLES", "Layer", "LayerTable"]
 ROLES: Mapping[str, Mapping[str, str]] = {
     "conv": {"weight": "weight", "bias": "bias"},
     "bn": {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"},
+    "norm": {"gamma": "weight", "beta": "bias"},
     "fc": {"weight": "weight", "bias": "bias"},
 }
-"""kind -> role -> the tensor's suffix in a state dict."""
+"""kind -> role -> the tensor's suffix in a state dict.
+
+``norm`` is one kind for LayerNorm, GroupNorm, RMSNorm and affine InstanceNorm: a bare state dict has the same one or
+two vectors for each of them, and cannot tell them apart.
+"""
 
 KINDS = tuple(ROLES)
 BUFFERS = frozenset({"running_mean", "running_var"})
@@ -32,17 +37,23 @@ class Layer:
     """One layer.
 
     name    module path, e.g. ``layer1.0.conv1``
-    kind    ``conv``, ``bn`` or ``fc``
+    kind    ``conv`` (of one to three dimensions, transposed or not), ``bn``, ``norm`` or ``fc``
     roles   the tensors it has, in the order of :data:`ROLES`
-    shape   of its weight: (out, in / groups, *kernel), (out, in) or (channels,)
+    shape   of its weight: (out, in / groups, *kernel), (out, in) or (channels,); (in, out / groups, *kernel) of a
+            transposed convolution
     depth   its place in the network, from 0, over all kinds together
     stage   ``stem``, ``stage1`` …, ``head``; empty where nobody knows
     block   its residual, dense, inverted or fire block within the stage, from 0; -1 outside any block
     groups  of a convolution
 
+    transposed  of a convolution that goes from the output's grid to a finer one
+
     >>> layer = Layer("conv1", "conv", ("weight",), (64, 3, 7, 7))
     >>> layer.key("weight"), layer.fan_in, layer.kernel
     ('conv1.weight', 147, '7x7')
+    >>> up = Layer("up", "conv", ("weight", "bias"), (64, 3, 2, 2), transposed=True)
+    >>> up.outputs, up.shape_of("bias"), up.fan_in
+    (3, (3,), 256)
     """
 
     name: str
@@ -53,6 +64,7 @@ class Layer:
     stage: str = ""
     block: int = -1
     groups: int = 1
+    transposed: bool = False
 
     def key(self, role: str) -> str:
         """The state-dict key of one of the layer's tensors."""
@@ -61,12 +73,36 @@ class Layer:
 
     def shape_of(self, role: str) -> tuple[int, ...]:
         """The shape of one of the layer's tensors: the weight's own, or one number per output."""
-        return self.shape if role == "weight" else self.shape[:1]
+        return self.shape if role == "weight" else (self.outputs,)
+
+    @property
+    def out_axis(self) -> int:
+        """The weight's axis that counts outputs, those of one group where a transposed convolution has groups."""
+        return 1 if self.transposed else 0
+
+    @property
+    def outputs(self) -> int:
+        """Filters, units or channels."""
+        return self.shape[1] * self.groups if self.transposed else self.shape[0]
 
     @property
     def fan_in(self) -> int:
         """Inputs to one output: the elements of one filter."""
-        return math.prod(self.shape[1:])
+        inputs = self.shape[0] // self.groups if self.transposed else math.prod(self.shape[1:2])
+        return inputs * math.prod(self.shape[2:])
+
+    def filters(self, weight: np.ndarray) -> np.ndarray:
+        """The weight as (outputs, fan_in): one row for each filter. A view where that is possible.
+
+        >>> up = Layer("up", "conv", ("weight",), (2, 3, 1, 1), transposed=True)
+        >>> up.filters(np.arange(6).reshape(2, 3, 1, 1)).tolist()
+        [[0, 3], [1, 4], [2, 5]]
+        """
+        if self.transposed:
+            inputs, outputs, *kernel = self.shape
+            grouped = weight.reshape(self.groups, inputs // self.groups, outputs, *kernel)
+            weight = np.swapaxes(grouped, 1, 2)
+        return weight.reshape(self.outputs, self.fan_in)
 
     @property
     def kernel(self) -> str:
@@ -114,7 +150,7 @@ class LayerTable:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; :meth:`from_json` gives an equal table back."""
-        return {"order": self.order, "layers": [asdict(layer) for layer in self.layers]}
+        return {"order": self.order, "layers": [_plain(layer) for layer in self.layers]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LayerTable:
@@ -132,3 +168,8 @@ class LayerTable:
         columns = {name: np.array(values, dtype=object) for name, values in text.items()}
         columns |= {name: np.array(values, dtype=np.int64) for name, values in number.items()}
         return {("layer" if name == "name" else name): ("layer", values) for name, values in columns.items()}
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    """A field that came later is left out where it says nothing: the records of old runs stay what they were."""
+    return {name: value for name, value in asdict(layer).items() if value or name != "transposed"}

@@ -9,8 +9,12 @@ import xarray as xr
 
 import wdiv
 from tests.fabric import make_store, shorten
+from wdiv.metrics import FAMILIES, METRICS
 
 SHORT = "toynet-toy-n2-bn+fc-auto-s1"
+WEIGHT_METRICS = [name for name, record in METRICS.items() if FAMILIES[record.family].reductions]
+"""Metrics that weights alone give."""
+PAIR_METRICS = [name for name in WEIGHT_METRICS if METRICS[name].family != "trajectory"]
 STRATEGIES = ("fc", "bn+fc", "conv+fc", "scratch")
 
 

@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 
 import wdiv
 from tests.fabric import TABLE, base_state, run_states
+from tests.measure.conftest import PAIR_METRICS
 from tests.measure.plain import METRICS as PLAIN
-from tests.measure.plain import flat
+from tests.measure.plain import SPECTRAL, flat
 from wdiv.compare import open_weights
 from wdiv.errors import BadInput, BadStore, BadWeights, UnknownName
 from wdiv.measure import DEFAULT_METRICS, Flag
@@ -36,8 +37,8 @@ def assert_diff(tree: xr.DataTree, a: State, b: State) -> None:
         for role in layer.roles:
             found, key = cell(tree, layer.name, role), layer.key(role)
             assert int(found["flag"]) == 0
-            for name, metric in PLAIN.items():
-                wanted = metric(flat(a[key]), flat(b[key]))
+            for name in DEFAULT_METRICS:
+                wanted = PLAIN[name](flat(a[key]), flat(b[key]))
                 assert float(found[name]) == pytest.approx(wanted, rel=1e-9, abs=1e-12), (key, name)
 
 
@@ -49,14 +50,16 @@ def test_state_dicts() -> None:
     assert_diff(tree, A, B)
     assert list(tree.children) == ["conv", "bn", "fc"]
     assert dict(tree.attrs) == {
-        "a": "a", "b": "b", "direction": "metric(a, b)", "layer_order": "registration", "matched": "by name",
-        "outside_a": 0, "outside_b": 0,
+        "Conventions": "CF-1.11", "a": "a", "b": "b", "direction": "metric(a, b)", "reduction": "layer",
+        "layer_order": "registration", "matched": "by name", "outside_a": 0, "outside_b": 0,
     }  # fmt: skip
     for node in tree.children.values():
         assert {v.dims for v in node.data_vars.values()} == {("layer", "role")}
         assert set(node["side"].values) == {"both"}
         assert node["partner"].values.tolist() == node["layer"].values.tolist()
-        assert all(node[name].attrs == METRICS[name].attrs for name in DEFAULT_METRICS)
+        assert all(
+            node[name].attrs == {**METRICS[name].attrs, "ancillary_variables": "flag"} for name in DEFAULT_METRICS
+        )
 
 
 def test_the_direction_is_metric_of_a_and_b() -> None:
@@ -65,10 +68,34 @@ def test_the_direction_is_metric_of_a_and_b() -> None:
     assert float(cell(there, "head", "weight")["gaussian_kl"]) != float(cell(back, "head", "weight")["gaussian_kl"])
 
 
-@pytest.mark.parametrize("name", list(METRICS))
+def test_metrics_of_every_family() -> None:
+    names = [*PLAIN, *SPECTRAL]
+    tree = wdiv.diff(A, B, names)
+    for layer in TABLE:
+        for role in layer.roles:
+            found, a, b = cell(tree, layer.name, role), A[layer.key(role)], B[layer.key(role)]
+            vector = a.ndim == 1
+            assert int(found["flag"]) == (Flag.NO_MATRIX if vector else 0)
+            for name in names:
+                if name in PLAIN:
+                    wanted = PLAIN[name](flat(a), flat(b))
+                else:
+                    wanted = np.nan if vector else SPECTRAL[name](*(flat(w).reshape(len(w), -1) for w in (a, b)))
+                assert float(found[name]) == pytest.approx(wanted, rel=1e-9, abs=1e-12, nan_ok=True), (layer.name, name)
+
+
+@pytest.mark.parametrize("metric", ["straightness", "trajectory", "features"])
+def test_metrics_that_two_checkpoints_do_not_have_are_refused_in_one_line(metric: str) -> None:
+    with pytest.raises(BadInput, match=r"follows the epochs of a run|on images, not weights") as caught:
+        wdiv.diff(A, B, metric)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
 def test_a_checkpoint_lies_at_the_identity_from_itself(name: str) -> None:
-    for node in wdiv.diff(A, A, name).children.values():
-        assert set(node[name].values[node["flag"].values == 0].tolist()) == {METRICS[name].identity}
+    for kind, node in wdiv.diff(A, A, name).children.items():
+        found = set(node[name].values[node["flag"].values == 0].tolist())
+        assert found == {METRICS[name].identity} or (kind == "bn" and METRICS[name].family == "spectral")
 
 
 def test_files(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import xarray as xr
 import wdiv
 from tests.fabric import CHANGES, KEYS, make_store
 from tests.measure.conftest import SHORT
-from wdiv import measure
+from wdiv.measure import along
+from wdiv.measure.rows import Reduced
 from wdiv.store import tensors
 
 OTHER = "toynet-toy-n2-conv+fc-auto-s0"
@@ -26,9 +27,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     read = tensors.read
 
-    def counting(path: Path, key: str, *rows: Any) -> np.ndarray:
+    def counting(path: Path, key: str, *how: Any, **more: Any) -> np.ndarray:
         counts[key] += 1
-        return read(path, key, *rows)
+        return read(path, key, *how, **more)
 
     monkeypatch.setattr(tensors, "read", counting)
     return counts
@@ -40,13 +41,13 @@ def measured(counts: Counter[str], tree: xr.DataTree, **how: Any) -> Counter[str
     return Counter(counts)
 
 
-@pytest.mark.parametrize("chunk", [measure.CHUNK, 1])
+@pytest.mark.parametrize("chunk", [along.CHUNK, 1])
 @pytest.mark.parametrize("reference", ["pretrained", 0, "previous"])
 def test_a_frozen_tensor_is_read_once_a_run_not_once_an_epoch(
     tmp_path: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch, reference: str | int, chunk: int
 ) -> None:
     """Once as it is and once as the reference, however many the epochs and however small the memory."""
-    monkeypatch.setattr(measure, "CHUNK", chunk)
+    monkeypatch.setattr(along, "CHUNK", chunk)
     few, many = (wdiv.open(make_store(tmp_path / str(n), ("bn+fc",), (0, 1), n)) for n in (2, 6))
     first, second = (measured(reads, tree, reference=reference) for tree in (few, many))
     frozen, moving = set(KEYS) - set(CHANGES["bn+fc"]), set(CHANGES["bn+fc"])
@@ -57,8 +58,8 @@ def test_a_frozen_tensor_is_read_once_a_run_not_once_an_epoch(
 
 def test_a_frozen_tensor_is_measured_once_a_run(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    compare = measure.compare
-    monkeypatch.setattr(measure, "compare", lambda a, b, *rest: rows.append(len(b)) or compare(a, b, *rest))
+    of = Reduced.of
+    monkeypatch.setattr(Reduced, "of", lambda a, b, names: rows.append(len(b.values)) or of(a, b, names))
     fc = wdiv.open(grid).isel(run=[4, 5])
     assert fc["strategy"].values.tolist() == ["fc", "fc"]
     wdiv.divergence(fc)
@@ -100,58 +101,14 @@ def test_reading_in_parts_gives_the_same_numbers(
     """Of the largest kernel, 216 elements, 250 hold one epoch; of a BatchNorm, all."""
     whole = wdiv.divergence(tree, reference=reference)
     sizes: list[int] = []
-    compare = measure.compare
-    monkeypatch.setattr(measure, "CHUNK", chunk)
-    monkeypatch.setattr(measure, "compare", lambda a, b, *rest: sizes.append(b.size) or compare(a, b, *rest))
+    of = Reduced.of
+    monkeypatch.setattr(along, "CHUNK", chunk)
+    monkeypatch.setattr(Reduced, "of", lambda a, b, names: sizes.append(b.values.size) or of(a, b, names))
     xr.testing.assert_identical(wdiv.divergence(tree, reference=reference), whole)
     assert max(sizes) <= max(chunk, 216)
-
-
-@pytest.mark.parametrize(
-    ("chunks", "reference"), [({}, "pretrained"), ({}, "previous"), ({"run": 2, "epoch": 3}, 0), ({"run": 2}, OTHER)]
-)
-def test_a_tree_of_dask_arrays_gives_the_same_numbers(grid: Path, chunks: dict[str, int], reference: str | int) -> None:
-    some = {"run": [1, 2, 6]}
-    chunked = xr.open_datatree(grid, engine="wdiv", chunks=chunks).isel(some)
-    assert chunked["weights/stem.conv/weight"].chunks is not None
-    plain = wdiv.open(grid).isel(some)
-    xr.testing.assert_identical(
-        wdiv.divergence(chunked, reference=reference), wdiv.divergence(plain, reference=reference)
-    )
-    if reference == "pretrained":
-        xr.testing.assert_identical(wdiv.pairwise(chunked), wdiv.pairwise(plain))
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_tree_loaded_into_memory_gives_the_same_numbers(tree: xr.DataTree, reference: str | int) -> None:
     lazy = wdiv.divergence(tree, reference=reference)
     xr.testing.assert_identical(wdiv.divergence(tree.load(), reference=reference), lazy)
-
-
-# ------------------------------------------------------------------------------------------------------------- netCDF
-
-
-def through_netcdf(tree: xr.DataTree, file: Path) -> xr.DataTree:
-    tree.to_netcdf(file)
-    with xr.open_datatree(file) as back:
-        return back.load()
-
-
-@pytest.mark.parametrize("reference", REFERENCES)
-def test_divergence_comes_back_from_netcdf_identical(tree: xr.DataTree, tmp_path: Path, reference: str | int) -> None:
-    div = wdiv.divergence(tree, reference=reference)
-    xr.testing.assert_identical(through_netcdf(div, tmp_path / "div.nc"), div)
-
-
-def test_pairwise_comes_back_from_netcdf_identical(tree: xr.DataTree, tmp_path: Path) -> None:
-    pairs = wdiv.pairwise(tree)
-    xr.testing.assert_identical(through_netcdf(pairs, tmp_path / "pairs.nc"), pairs)
-
-
-def test_the_weights_can_be_kept_as_netcdf_and_measured_from_there(tree: xr.DataTree, tmp_path: Path) -> None:
-    again = through_netcdf(tree, tmp_path / "weights.nc")
-    for reference in REFERENCES:
-        xr.testing.assert_identical(
-            wdiv.divergence(again, reference=reference), wdiv.divergence(tree, reference=reference)
-        )
-    xr.testing.assert_identical(wdiv.pairwise(again), wdiv.pairwise(tree))

@@ -1,29 +1,32 @@
-"""The record of a metric, its registration, and what single metrics promise beyond the facts."""
+"""The record of a metric, its registration, and what is answered to a name."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
 
-from tests.metrics.oracles import ORACLES
-from wdiv.metrics import METRICS, Metric, metric
-from wdiv.metrics.paired import cosine_distance, relative_l2
-from wdiv.numerics import moments, pair_sums
+from wdiv.errors import BadInput, UnknownName
+from wdiv.metrics import FAMILIES, METRICS, REDUCTIONS, Metric, metric, metric_names
 
 TEXT = {"long_name": "n", "formula": "f", "source": "s"}
 
 
-def test_takes_is_checked_at_once() -> None:
-    with pytest.raises(ValueError, match="metric x: takes is 'moments' or 'pairs', not 'histograms'"):
-        Metric(name="x", function=np.add, takes="histograms", **TEXT)
+def test_a_family_is_checked_at_once() -> None:
+    with pytest.raises(UnknownName, match="unknown family of metrics 'paird'; did you mean 'paired'"):
+        Metric(name="x", function=np.add, family="paird", **TEXT)
 
 
-def test_permutable_follows_from_what_a_metric_takes() -> None:
-    for takes, permutable in (("moments", True), ("pairs", False)):
-        assert Metric(name="x", function=np.add, takes=takes, **TEXT).permutable is permutable
+def test_a_reason_is_checked_at_once() -> None:
+    with pytest.raises(ValueError, match="metric x: undefined is 'spread', 'norm' or 'path', not 'zero'"):
+        Metric(name="x", function=np.add, family="paired", undefined="zero", **TEXT)
+
+
+def test_permutable_follows_from_the_family() -> None:
+    blind = {"gaussian", "empirical"}
+    for name in FAMILIES:
+        assert Metric(name="x", function=np.add, family=name, **TEXT).permutable is (name in blind)
 
 
 def test_a_record_is_frozen() -> None:
@@ -34,46 +37,53 @@ def test_a_record_is_frozen() -> None:
 def test_the_decorator_registers_and_returns_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(METRICS, "_records", dict(METRICS._records))
 
-    @metric(takes="pairs", symmetric=True, **TEXT)
+    @metric(family="paired", symmetric=True, **TEXT)
     def made_up(sums: object) -> np.ndarray:
         return np.zeros(1)
 
     assert METRICS["made_up"].function is made_up
     assert METRICS["made_up"].symmetric
     with pytest.raises(ValueError, match="metric 'made_up' is registered twice"):
-        metric(takes="pairs", **TEXT)(made_up)
+        metric(family="paired", **TEXT)(made_up)
 
 
-def test_the_paper_s_equation_is_half_a_nat_above_the_divergence() -> None:
-    a, b = moments([0.0, 1.0, 5.0]), moments([1.0, 1.5, 4.0])
-    kl, paper = METRICS["gaussian_kl"], METRICS["gaussian_kl_peng2020"]
-    assert float(paper.function(a, b)) == float(kl.function(a, b)) + 0.5
-    assert float(paper.function(a, a)) == paper.lower == 0.5
+# ---------------------------------------------------------------------------------------------------------- names
 
 
-def test_relative_l2_is_relative_to_a() -> None:
-    a, b = np.array([3.0, 4.0]), np.array([0.0, 0.0])
-    assert float(relative_l2(pair_sums(a, b))) == 1.0
-    assert math.isnan(float(relative_l2(pair_sums(b, a)))), "no length to be relative to"
-    assert float(relative_l2(pair_sums(b, b))) == 0.0
+@pytest.mark.parametrize("family", [name for name, record in FAMILIES.items() if record.reductions])
+def test_a_family_s_name_stands_for_all_of_its_metrics(family: str) -> None:
+    members = tuple(name for name, record in METRICS.items() if record.family == family)
+    assert metric_names(family) == metric_names([family]) == members
+    assert metric_names([members[-1], family]) == (members[-1], *members[:-1]), "each once, where it first stands"
 
 
-@pytest.mark.parametrize("zero", [([0.0, 0.0], [1.0, 0.0]), ([1.0, 0.0], [0.0, 0.0])])
-def test_cosine_distance_of_nothing_is_not_defined(zero: tuple[list[float], list[float]]) -> None:
-    assert math.isnan(float(cosine_distance(pair_sums(*zero))))
+def test_no_metric_has_the_name_of_a_family() -> None:
+    assert not set(METRICS) & set(FAMILIES)
 
 
-@pytest.mark.parametrize(("b", "value"), [([2.0, 0.0], 0.0), ([0.0, 3.0], 1.0), ([-5.0, 0.0], 2.0)])
-def test_cosine_distance_spans_its_range(b: list[float], value: float) -> None:
-    assert float(cosine_distance(pair_sums([1.0, 0.0], b))) == value
+def test_every_family_of_weights_has_values_of_layers() -> None:
+    for record in FAMILIES.values():
+        assert set(record.reductions) <= set(REDUCTIONS)
+        assert not record.reductions or "layer" in record.reductions
+        assert record.takes
 
 
-@pytest.mark.parametrize("growth", [0.0, 1e-9, 1e-6, 1e-3])
-@pytest.mark.parametrize("turn", [1e-3, 1e-6, 1e-9])
-def test_cosine_distance_keeps_the_digits_of_a_small_turn(turn: float, growth: float) -> None:
-    """Also beside a growth in length that is much larger than it."""
-    a, aside = np.random.default_rng(0).normal(size=(2, 50))
-    b = (1 + growth) * (a + turn * aside)
-    wanted = ORACLES["cosine_distance"](a.tolist(), b.tolist())
-    lost = 1e-12 + 1e-15 * (growth / turn) ** 2
-    assert float(cosine_distance(pair_sums(a, b))) == pytest.approx(wanted, rel=lost, abs=0)
+@pytest.mark.parametrize(
+    ("asked", "how", "error", "words"),
+    [
+        ([], {}, BadInput, "at least one metric"),
+        ("nope", {}, UnknownName, "unknown metric 'nope'"),
+        ("l2", {"reduction": "block"}, BadInput, "reduction 'block': one of layer, filter, stage"),
+        ("spectral", {"reduction": "filter"}, BadInput, "'spectral_norm_change' has no value for one filter; only for"),
+        (["l2", "subspace_overlap"], {"reduction": "stage"}, BadInput, "'subspace_overlap' has no value for one stage"),
+        ("features", {}, BadInput, "compares features on images, not weights; see 'wdiv cka'"),
+        ("path_length", {"follows_epochs": False}, BadInput, "'path_length' follows the epochs of a run"),
+        ("trajectory", {"follows_epochs": False}, BadInput, "'epoch_step' follows the epochs of a run"),
+    ],
+)
+def test_a_wrong_name_is_answered_in_one_line(
+    asked: str | list[str], how: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        metric_names(asked, **how)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from wdiv.numerics import gaussian_kl, t_minus_log1p
+from wdiv.numerics import bhattacharyya, gaussian_kl, log_ratio, t_minus_log1p
 
 TOLERANCE = 1e-12  # the design asks for 1e-9
 STEPS = [0.0, *(sign * 10.0**-k for k in range(7) for sign in (1, -1) if (k, sign) != (0, -1)), 0.05, 9.0, 1e4]
@@ -131,3 +131,59 @@ def test_t_minus_log1p_at_its_ends() -> None:
     assert t_minus_log1p([0.0, -0.0]).tolist() == [0.0, 0.0]
     assert float(t_minus_log1p(-1.0)) == math.inf
     assert np.isnan(t_minus_log1p(math.nan))
+
+
+# ------------------------------------------------------------------------------- log ratios, Bhattacharyya's distance
+
+
+@given(SPREADS, st.floats(-6, 1).map(lambda exponent: 10.0**exponent), st.sampled_from([1, -1]))
+def test_log_ratio_keeps_its_digits(a: float, change: float, sign: int) -> None:
+    b = a * (1 + sign * min(change, 0.999) if sign < 0 else 1 + change)
+    with mpmath.workdps(50):
+        true = mpmath.log(mpmath.mpf(b) / mpmath.mpf(a))
+    assert abs(float(log_ratio(a, b)) - true) <= 1e-14 * abs(true)
+    assert float(log_ratio(b, a)) == pytest.approx(-float(true), rel=1e-14)
+
+
+@pytest.mark.parametrize("ratio", [1e-300, 1e-30, 0.49, 0.5, 0.51, 1.49, 1.5, 1.51, 1e30, 1e300])
+def test_log_ratio_of_very_different_numbers(ratio: float) -> None:
+    assert float(log_ratio(1.0, ratio)) == pytest.approx(math.log(ratio), rel=1e-14)
+
+
+def test_log_ratio_of_nothing() -> None:
+    np.testing.assert_equal(log_ratio([0, 0, 1, math.nan, math.inf], [0, 1, 0, 1, math.inf]), [0, *[math.nan] * 3, 0])
+
+
+def exact_bhattacharyya(mean_a: float, std_a: float, mean_b: float, std_b: float) -> mpmath.mpf:
+    with mpmath.workdps(60):
+        m1, s1, m2, s2 = map(mpmath.mpf, (mean_a, std_a, mean_b, std_b))
+        both = s1**2 + s2**2
+        return (m1 - m2) ** 2 / both / 4 + mpmath.log(both / (2 * s1 * s2)) / 2
+
+
+@pytest.mark.parametrize("mean_step", STEPS[::3])
+@pytest.mark.parametrize("std_step", STEPS[::3])
+def test_bhattacharyya_keeps_its_digits(std_step: float, mean_step: float) -> None:
+    arguments = (0.3, 0.7, 0.3 + 0.7 * mean_step, 0.7 * (1 + std_step))
+    ours, true = float(bhattacharyya(*arguments)), exact_bhattacharyya(*arguments)
+    assert abs(ours - true) <= TOLERANCE * true
+    assert float(bhattacharyya(*arguments[2:], *arguments[:2])) == pytest.approx(ours, rel=1e-14)
+
+
+@pytest.mark.parametrize("ratio", [1e-60, 1e-8, 1e8, 1e60])
+def test_bhattacharyya_of_very_different_spreads(ratio: float) -> None:
+    true = exact_bhattacharyya(0.0, 1.0, 0.5, ratio)
+    assert float(bhattacharyya(0.0, 1.0, 0.5, ratio)) == pytest.approx(float(true), rel=1e-13)
+
+
+def test_bhattacharyya_of_point_masses() -> None:
+    found = bhattacharyya([1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_equal(found, [0.0, math.nan, math.nan, math.nan])
+
+
+@pytest.mark.parametrize("function", [gaussian_kl, bhattacharyya])
+def test_one_number_is_computed_as_an_array_of_them_is(function: object) -> None:
+    """To the bit: ``x**2`` of one number is not rounded as that of an array is."""
+    arguments = np.random.default_rng(0).uniform(0.01, 1.0, (4, 500))
+    together = function(*arguments)  # type: ignore[operator]
+    assert together.tolist() == [float(function(*column)) for column in arguments.T]  # type: ignore[operator]

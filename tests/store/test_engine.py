@@ -90,20 +90,20 @@ def tree(path: Path) -> xr.DataTree:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """(file, tensor, rows) of every read from now on; files opened without one are entered as (file, '', 0)."""
     done: list[tuple[str, str, int]] = []
-    read, handle = tensors.read, tensors._handle
+    read, opened = tensors.read, tensors._open
 
-    def counted(path: Path, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        array = read(path, key, start, stop)
+    def counted(path: Path, key: str, *how: Any) -> np.ndarray:
+        array = read(path, key, *how)
         done[:] = [entry for entry in done if entry != (path.name, "", 0)]
         done.append((path.name, key, len(array)))
         return array
 
-    def opened(path: Path, *identity: int) -> Any:
+    def noted(path: Path) -> int:
         done.append((path.name, "", 0))
-        return handle(path, *identity)
+        return opened(path)
 
     monkeypatch.setattr(tensors, "read", counted)
-    monkeypatch.setattr(tensors, "_handle", opened)
+    monkeypatch.setattr(tensors, "_open", noted)
     return done
 
 
@@ -196,7 +196,12 @@ def test_dims(tree: xr.DataTree) -> None:
         **{f"pretrained/bn/{role}": ("run", "channel") for role in BN},
         **{f"{kind}/{m}": ("run", "epoch", "layer") for kind in ("conv", "fc") for m in ("mean", "std")},
         **{f"conv/filter_{m}": ("run", "epoch", "filter") for m in ("mean", "std")},
-        **{f"{kind}/frozen": ("run", "layer", "role") for kind in ("conv", "bn", "fc")},
+        **{
+            f"{kind}/{fact}": ("run", "layer", "role")
+            for kind in ("conv", "bn", "fc")
+            for fact in ("frozen", "started")
+        },
+        **{f"{kind}/present": ("layer", "role") for kind in ("conv", "bn", "fc")},
         **{f"{p}/layer_index": (d,) for p, d in (("bn", "channel"), ("pretrained/bn", "channel"), ("conv", "filter"))},
         **{f"{p}/row_size": ("layer",) for p in ("bn", "pretrained/bn", "conv")},
         "weights/head/weight": ("run", "epoch", "out", "in"),
@@ -292,8 +297,8 @@ def test_history(tree: xr.DataTree, path: Path) -> None:
             np.testing.assert_array_equal(tree[f"history/{name}"].values[i], expected)
     assert np.isnan(tree["history/train_loss"].sel(epoch=0)).all()
     rates = tree["history/lr"]
-    assert rates.kind.values.tolist() == ["conv", "bn", "fc"]
-    assert np.isnan(rates.sel(kind=["conv", "bn"])).all()
+    assert rates.kind.values.tolist() == ["conv", "bn", "norm", "fc"]
+    assert np.isnan(rates.sel(kind=["conv", "bn", "norm"])).all()
     np.testing.assert_array_equal(rates.sel(kind="fc").isel(run=0), [np.nan, 0.01, 0.01, 0.01])
 
 
@@ -478,7 +483,7 @@ def test_runs_of_unequal_length(tmp_path: Path) -> None:
 def test_one_tree_for_each_architecture(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", ("fc",), (0,))
     make_store(store, ("fc", "bn+fc"), (0,), label="other:net")
-    with pytest.raises(BadInput, match=r"several architectures; give group= one of other:net, toynet$"):
+    with pytest.raises(BadInput, match=r"several architectures; give --group \(group=\) one of other:net, toynet$"):
         xr.open_datatree(store, engine="wdiv")
     for group, runs in (("toynet", 1), ("/toynet", 1), ("other:net", 2)):
         tree = xr.open_datatree(store, engine="wdiv", group=group)

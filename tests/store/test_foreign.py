@@ -273,6 +273,76 @@ def test_a_number_type_that_neither_numpy_nor_pytorch_reads(tmp_path: Path) -> N
     assert refused(tmp_path / "x.safetensors")
 
 
+# Files in parts, and endings
+
+
+def sharded(folder: Path, **changes: Any) -> Path:
+    """The fabric's network in two shards and their index, which ``changes`` may spoil."""
+    folder.mkdir(exist_ok=True)
+    state, where = base_state(), {}
+    for number, keys in enumerate((list(state)[:5], list(state)[5:]), start=1):
+        name = f"model-0000{number}-of-00002.safetensors"
+        (folder / name).write_bytes(save({key: state[key] for key in keys}))
+        where |= dict.fromkeys(keys, name)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where | changes}))
+    return index
+
+
+def test_sharded_files_by_their_index_or_their_folder(tmp_path: Path) -> None:
+    index = sharded(tmp_path / "x")
+    for path in (index, tmp_path / "x"):
+        assert_is_the_network(open_checkpoint(path))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "model.safetensors").write_bytes(save(base_state()))
+    assert_is_the_network(open_checkpoint(tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ("../x.safetensors", "refused, a shard is named '../x.safetensors', which is no plain name of a file"),
+        ("/etc/x.safetensors", "refused, a shard is named '/etc/x.safetensors'"),
+        ("..\\x.safetensors", "refused, a shard is named"),
+        ("a/x.safetensors", "refused, a shard is named"),
+        ("x.pth", "refused, a shard is named 'x.pth'"),
+        ("none.safetensors", "its shard none.safetensors is missing"),
+        ("model-00001-of-00002.safetensors", "no tensor 'more.weight' in its shard model-00001-of-00002.safetensors"),
+        (3, "not an index of safetensors files; it has no 'weight_map' of names"),
+    ],
+)
+def test_an_index_that_leads_astray(tmp_path: Path, shard: Any, message: str) -> None:
+    index = sharded(tmp_path / "x", **{"more.weight": shard})
+    assert refused(index).startswith(message)
+
+
+def test_an_index_that_is_none(tmp_path: Path) -> None:
+    index = sharded(tmp_path / "x")
+    for content in ("[]", "{}", '{"weight_map": []}'):
+        index.write_text(content)
+        assert refused(index) == "not an index of safetensors files; it has no 'weight_map' of names"
+    index.write_text("{")
+    assert refused(index).startswith("damaged JSON")
+    index.write_text('{"weight_map": {}}')
+    assert refused(index) == "no tensors in it"
+
+
+def test_a_folder_of_several_checkpoints(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(save(PLAIN))
+    assert refused(tmp_path) == "a folder of 2 checkpoints; give one of them"
+
+
+@pytest.mark.parametrize("suffix", [".PTH", ".Safetensors", ".PTH.TAR"])
+def test_endings_in_capitals(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"X{suffix}"
+    if suffix == ".Safetensors":
+        path.write_bytes(save(base_state()))
+    else:
+        pytest.importorskip("torch").save(live(base_state()), path)
+    assert_is_the_network(open_checkpoint(path))
+
+
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()
     for name in ("empty.pth", "empty.safetensors"):
@@ -437,6 +507,7 @@ def test_kinds_come_from_shapes_and_companions_never_from_names() -> None:
         ("bn1", "conv", ("weight", "bias"), (8, 3, 3, 3)),
         ("conv", "bn", ("gamma", "beta", "running_mean", "running_var"), (8,)),
         ("batchnorm", "fc", ("weight",), (5, 8)),
+        ("norm", "norm", ("gamma", "beta"), (8,)),
         ("fc", "bn", ("running_mean", "running_var"), (4,)),
     ]
 
@@ -444,12 +515,15 @@ def test_kinds_come_from_shapes_and_companions_never_from_names() -> None:
 @pytest.mark.parametrize(
     "shapes",
     [
-        {"conv1d.weight": (8, 3, 3)},
-        {"conv3d.weight": (8, 3, 3, 3, 3)},
-        {"layernorm.weight": (8,), "layernorm.bias": (8,)},
+        {"six.weight": (8, 3, 3, 3, 3, 3)},
+        {"prelu.weight": (1,)},
+        {"odd.weight": (8,), "odd.bias": (4,)},
+        {"odd.weight": (8, 4, 3, 3), "odd.bias": (5,)},
+        {"odd.weight": (8, 4), "odd.bias": (4,)},
+        {"layernorm.weight": (8, 4, 4), "layernorm.bias": (8, 4, 4)},
+        {"block.layer_scale": (8,)},
         {"scale": (8,)},
         {"alone.bias": (8,)},
-        {"transposed.weight": (8, 4, 3, 3), "transposed.bias": (4,)},
         {"odd.weight": (8,), "odd.running_mean": (4,)},
         {"odd.weight": (8, 8), "odd.running_mean": (8,)},
         {"scalar.weight": ()},
@@ -458,6 +532,33 @@ def test_kinds_come_from_shapes_and_companions_never_from_names() -> None:
 )
 def test_tensors_of_no_layer_that_is_measured(shapes: Mapping[str, tuple[int, ...]]) -> None:
     assert kinds(shapes) == []
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "transposed"),
+    [
+        ((8, 3, 3), None, False),
+        ((8, 3, 3), (8,), False),
+        ((8, 3, 3, 3, 3), (8,), False),
+        ((8, 4, 3), (4,), True),
+        ((8, 4, 3, 3), (4,), True),
+        ((8, 4, 3, 3, 3), (4,), True),
+        ((4, 4, 3, 3), (4,), False),  # either would do: nobody can tell
+    ],
+)
+def test_convolutions_of_every_dimension(
+    weight: tuple[int, ...], bias: tuple[int, ...] | None, transposed: bool
+) -> None:
+    (layer,) = layers_from_shapes({"a.weight": weight, **({"a.bias": bias} if bias else {})})
+    assert (layer.kind, layer.shape, layer.transposed, layer.groups) == ("conv", weight, transposed, 1)
+    if bias:
+        assert layer.shape_of("bias") == bias
+
+
+@pytest.mark.parametrize("shape", [(8,), (1,)])
+def test_a_norm_of_one_or_two_vectors(shape: tuple[int, ...]) -> None:
+    assert kinds({"a.weight": shape, "a.bias": shape}) == [("a", "norm", ("gamma", "beta"), shape)]
+    assert kinds({"a.weight": shape}) == ([("a", "norm", ("gamma",), shape)] if shape == (8,) else [])
 
 
 def test_layers_keep_the_order_in_which_they_are_registered() -> None:
@@ -470,10 +571,10 @@ def test_layers_keep_the_order_in_which_they_are_registered() -> None:
 
 
 def test_tensors_outside_every_layer_are_named(tmp_path: Path) -> None:
-    state = {**PLAIN, "scale": np.ones(3, np.float32), "norm.weight": np.ones(2), "steps": np.array(3)}
+    state = {**PLAIN, "scale": np.ones(3, np.float32), "prelu.weight": np.ones(1), "steps": np.array(3)}
     (tmp_path / "x.safetensors").write_bytes(save(state))
     checkpoint = open_checkpoint(tmp_path / "x.safetensors")
-    assert set(checkpoint.outside) == {"scale", "norm.weight"}
+    assert set(checkpoint.outside) == {"scale", "prelu.weight"}
     (layer,) = checkpoint.table
     np.testing.assert_array_equal(checkpoint.tensor(layer, "bias"), PLAIN["fc.bias"])
 
@@ -517,3 +618,22 @@ def test_names_are_changed_after_peeling(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "x.safetensors", ["body.="])
     assert set(checkpoint.tensors) == set(PLAIN)
     assert [layer.name for layer in checkpoint.table] == ["fc"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "name"),
+    [
+        (["module.=body."], "body.fc.weight"),  # as it stands in the file
+        (["module.fc=head"], "head.weight"),
+        (["fc=head"], "head.weight"),  # and as it is once the prefix is off
+        (["other=x"], "fc.weight"),
+        (["m=x", "fc=head"], "xodule.fc.weight"),
+    ],
+)
+def test_rules_fit_the_name_in_the_file_and_the_peeled_one(tmp_path: Path, rules: list[str], name: str) -> None:
+    from wdiv.compare import open_weights
+
+    state = {f"module.{key}": value for key, value in PLAIN.items()}
+    (tmp_path / "x.safetensors").write_bytes(save(state))
+    assert name in open_checkpoint(tmp_path / "x.safetensors", rules).tensors
+    assert name in open_weights(state, "b", rules).tensors

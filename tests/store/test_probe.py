@@ -107,12 +107,21 @@ def test_layers_are_described() -> None:
         (lambda: nn.BatchNorm2d(3, track_running_stats=False), "bn", ("gamma", "beta")),
         (lambda: nn.Linear(2, 3, bias=False), "fc", ("weight",)),
         (lambda: type("Norm", (nn.Linear,), {})(2, 3), "fc", ("weight", "bias")),
-        (lambda: nn.Conv1d(2, 3, 1), None, ()),
-        (lambda: nn.Conv3d(2, 3, 1), None, ()),
-        (lambda: nn.ConvTranspose2d(2, 3, 1), None, ()),
-        (lambda: nn.InstanceNorm2d(3, affine=True), None, ()),
-        (lambda: nn.GroupNorm(1, 3), None, ()),
-        (lambda: nn.LayerNorm(3), None, ()),
+        (lambda: nn.Conv1d(2, 3, 1), "conv", ("weight", "bias")),
+        (lambda: nn.Conv3d(2, 3, 1, bias=False), "conv", ("weight",)),
+        (lambda: nn.ConvTranspose1d(2, 3, 1), "conv", ("weight", "bias")),
+        (lambda: nn.ConvTranspose2d(2, 3, 1), "conv", ("weight", "bias")),
+        (lambda: nn.ConvTranspose3d(2, 3, 1), "conv", ("weight", "bias")),
+        (lambda: nn.InstanceNorm2d(3, affine=True), "norm", ("gamma", "beta")),
+        (lambda: nn.InstanceNorm2d(3), None, ()),
+        (lambda: nn.GroupNorm(1, 3), "norm", ("gamma", "beta")),
+        (lambda: nn.GroupNorm(1, 3, affine=False), None, ()),
+        (lambda: nn.LayerNorm(3), "norm", ("gamma", "beta")),
+        (lambda: nn.LayerNorm(3, bias=False), "norm", ("gamma",)),
+        (lambda: nn.LayerNorm((3, 4, 4)), None, ()),
+        (lambda: nn.LayerNorm(3, elementwise_affine=False), None, ()),
+        (lambda: nn.RMSNorm(3), "norm", ("gamma",)),
+        (lambda: nn.PReLU(3), None, ()),
         (lambda: nn.Embedding(3, 2), None, ()),
     ],
 )
@@ -185,6 +194,44 @@ def test_images_that_are_too_small(name: str, size: int) -> None:
     with pytest.raises(BadInput, match=f"^the network cannot take images of {size}x{size} pixels: .") as caught:
         probe(build_skeleton(ModelSpec(name), 3), size)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "outputs", "groups", "transposed"),
+    [
+        (lambda: nn.Conv1d(4, 6, 3, groups=2), (6, 2, 3), 6, 2, False),
+        (lambda: nn.Conv3d(4, 6, (1, 2, 3)), (6, 4, 1, 2, 3), 6, 1, False),
+        (lambda: nn.ConvTranspose1d(4, 6, 3), (4, 6, 3), 6, 1, True),
+        (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2), (4, 3, 3, 3), 6, 2, True),
+        (lambda: nn.ConvTranspose3d(4, 6, 2), (4, 6, 2, 2, 2), 6, 1, True),
+    ],
+)
+def test_convolutions_of_every_sort(
+    module: Callable[[], Any], shape: tuple[int, ...], outputs: int, groups: int, transposed: bool
+) -> None:
+    made = module()
+    (layer,) = probe(Holder(made), 8)
+    assert (layer.shape, layer.outputs, layer.groups, layer.transposed) == (shape, outputs, groups, transposed)
+    assert layer.shape_of("bias") == tuple(made.bias.shape)
+    assert layer.filters(made.weight.detach().numpy()).shape == (outputs, made.weight.numel() // outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("convnext_tiny", (22, 0, 23, 37)), ("vit_b_16", (1, 0, 25, 37)), ("swin_t", (1, 0, 29, 52))],
+)
+def test_networks_without_batchnorm(table_of: TableOf, name: str, counts: tuple[int, ...]) -> None:
+    """Their norms are found, and nothing else of one dimension: ConvNeXt's layer_scale, a class token."""
+    import torchvision
+
+    with torch.device("meta"):
+        model = getattr(torchvision.models, name)(weights=None)
+    table = probe(model, 224, name=name)
+    assert tuple(len(table.of(kind)) for kind in ("conv", "bn", "norm", "fc")) == counts
+    types = {layer.name: type(model.get_submodule(layer.name)) for layer in table.of("norm")}
+    assert all(issubclass(found, nn.LayerNorm) for found in types.values())
+    if name != "vit_b_16":  # its maps never shrink
+        assert table.stages == ("stage1", "stage2", "stage3", "stage4")
 
 
 def test_networks_of_other_channels() -> None:

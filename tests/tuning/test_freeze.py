@@ -311,3 +311,42 @@ def test_the_auxiliary_head_trains_and_freezes_like_any_layer(
     expected = {key for key in start if moves(key)}
     assert set(plan.changing) == expected
     assert moved(start, model.state_dict()) == expected
+
+
+# --- norms, and convolutions of other sorts ------------------------------------------------------------------------
+
+
+def normed() -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    for name, layer in (("up", nn.ConvTranspose2d(3, 4, 3)), ("group", nn.GroupNorm(2, 4)), ("act", nn.PReLU(4)),
+                        ("flat", nn.Flatten()), ("layer", nn.LayerNorm(400)), ("fc", nn.Linear(400, 3))):  # fmt: skip
+        model.add_module(name, layer)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("strategy", "moves"),
+    [
+        ("fc", {"fc"}),
+        ("norm+fc", {"group", "layer", "fc"}),
+        ("norm=1e-3", {"group", "layer"}),
+        ("conv", {"up"}),
+        ("conv+norm+fc", {"up", "group", "layer", "fc"}),
+        ("scratch", {"up", "group", "act", "layer", "fc"}),
+    ],
+)
+def test_norms_train_and_freeze_like_any_layer(strategy: str, moves: set[str]) -> None:
+    model = normed()
+    table = probe(model, 8, head=HEAD)
+    plan = make_plan(model, table, HEAD, parse(strategy))
+    hold(model, plan, table)
+    before = snapshot(model)
+    loop = Loop(model, plan, Recipe(optimizer="sgd", epochs=1, batch_size=4, weight_decay=0.01, decay_all=True),
+                InputSpec(8), images(8), images(8), seed=0, on_epoch=lambda row, opt: None)  # fmt: skip
+    loop.run()
+    assert {key.partition(".")[0] for key in moved(before, snapshot(model))} == moves
+    assert {key.partition(".")[0] for key in plan.changing} == moves
+    assert plan.batch_stats == frozenset()
+    if strategy == "conv+norm+fc":
+        assert plan.rate_by_kind() == {"conv": 1e-4, "norm": 1e-4, "fc": 1e-4}

@@ -325,3 +325,14 @@ def test_random_is_no_source() -> None:
     source = resolve("random", TINY)
     assert source.random
     assert not source.here
+
+
+def test_an_imported_run_does_not_say_what_its_network_reads(tmp_path: Path) -> None:
+    from wdiv.store.imports import import_run
+
+    (tmp_path / "theirs").mkdir()
+    for epoch in (1, 2):
+        save_file({"fc.weight": torch.ones(2, 3)}, tmp_path / "theirs" / f"{epoch}.safetensors")
+    run = import_run(tmp_path / "theirs", out=tmp_path / "store")
+    with pytest.raises(BadInput, match="an imported run does not say what its network reads; give its epoch's file"):
+        resolve(f"{run.path}@1")

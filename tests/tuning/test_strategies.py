@@ -23,6 +23,9 @@ ALL: tuple[str, ...] = ()
         (" fc , conv ", "conv+fc", [("conv", ALL, 1e-4), ("fc", ALL, 1e-4)]),
         ("fc+bn+conv", "conv+bn+fc", [("conv", ALL, 1e-4), ("bn", ALL, 1e-4), ("fc", ALL, 1e-4)]),
         ("bn", "bn", [("bn", ALL, 1e-2)]),
+        ("fc+norm", "norm+fc", [("norm", ALL, 1e-2), ("fc", ALL, 1e-2)]),
+        ("norm+conv+bn", "conv+bn+norm", [("conv", ALL, 1e-4), ("bn", ALL, 1e-4), ("norm", ALL, 1e-4)]),
+        ("norm@stage2=1e-3,fc", "norm@stage2=1e-3,fc=1e-2", [("norm", ("stage2",), 1e-3), ("fc", ALL, 1e-2)]),
         ("fc=1e-2,bn=0.01", "bn+fc", [("bn", ALL, 1e-2), ("fc", ALL, 1e-2)]),
         ("bn=1e-2+fc=.001", "bn=1e-2,fc=1e-3", [("bn", ALL, 1e-2), ("fc", ALL, 1e-3)]),
         ("bn=1e-3+fc", "bn=1e-3,fc=1e-2", [("bn", ALL, 1e-3), ("fc", ALL, 1e-2)]),
@@ -63,9 +66,9 @@ STAGES = st.one_of(
 
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
-    stages=st.lists(STAGES, min_size=3, max_size=3),
-    rates=st.lists(RATES, min_size=3, max_size=3),
-    signs=st.lists(st.sampled_from("+,"), min_size=3, max_size=3),
+    stages=st.lists(STAGES, min_size=len(KINDS), max_size=len(KINDS)),
+    rates=st.lists(RATES, min_size=len(KINDS), max_size=len(KINDS)),
+    signs=st.lists(st.sampled_from("+,"), min_size=len(KINDS), max_size=len(KINDS)),
 )
 def test_a_name_reads_back_as_the_strategy_it_names(
     kinds: list[str], stages: list[str], rates: list[float | None], signs: list[str]
@@ -88,7 +91,7 @@ def test_a_name_reads_back_as_the_strategy_it_names(
         ("bm+fc", "did you mean 'bn+fc'"),
         ("con+fc", "did you mean 'conv+fc'"),
         ("fcc", "did you mean 'fc'"),
-        ("relu", "'relu' is no kind of layer; known: bn, conv, fc"),
+        ("relu", "'relu' is no kind of layer; known: bn, conv, fc, norm"),
         ("", "is no kind of layer"),
         ("bn++fc", "'' is no kind of layer"),
         ("BN+fc", "is no kind of layer"),

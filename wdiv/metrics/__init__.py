@@ -1,9 +1,9 @@
 """The metrics: one function each, registered with its facts.
 
-LAW: this room imports :mod:`wdiv.numerics` and the registry, numpy, scipy and numba. Arrays in, arrays out.
+LAW: this room imports :mod:`wdiv.numerics`, the registry and the errors, numpy, scipy and numba. Arrays in, arrays out.
 """
 
-from wdiv.metrics import gaussian, paired  # noqa: F401 - importing registers
-from wdiv.metrics.record import METRICS, Metric, metric
+from wdiv.metrics import gaussian, paired, empirical, spectral, trajectory, features  # noqa: F401, I001 - registers
+from wdiv.metrics.record import FAMILIES, METRICS, REDUCTIONS, Family, Metric, metric, metric_names
 
-__all__ = ["METRICS", "Metric", "metric"]
+__all__ = ["FAMILIES", "METRICS", "REDUCTIONS", "Family", "Metric", "metric", "metric_names"]

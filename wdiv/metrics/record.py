@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from wdiv.errors import BadInput
 from wdiv.registry import Registry
 
-__all__ = ["METRICS", "Metric", "metric"]
+__all__ = ["FAMILIES", "METRICS", "REDUCTIONS", "Family", "Metric", "family", "metric", "metric_names"]
+
+REDUCTIONS = ("layer", "filter", "stage")
+"""What one value may stand for: a layer's tensor, one output of it, or all of a stage's tensors of that role."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that are computed from the same thing.
+
+    takes       what they are called with, in words
+    permutable  they see a distribution: unchanged when the elements of A and B are permuted independently
+    reductions  what one value may stand for, of :data:`REDUCTIONS`; none where weights alone do not give the metric
+    """
+
+    name: str
+    takes: str
+    permutable: bool = False
+    reductions: tuple[str, ...] = REDUCTIONS
+
+
+FAMILIES: Registry[Family] = Registry("family of metrics")
 
 
 @dataclass(frozen=True)
 class Metric:
     """A registered metric(A, B), A being the reference.
 
-    takes      ``moments``: called with two :class:`~wdiv.numerics.Moments`; sees the values' distribution only.
-               ``pairs``: called with one :class:`~wdiv.numerics.PairSums`; sees which element moved.
     identity   its value for identical inputs
     symmetric  metric(A, B) == metric(B, A)
     scale_free metric(cA, cB) == metric(A, B) for every c > 0
-    permutable unchanged when the elements of A and B are permuted independently
+    fits       it needs the moments of each side; False for what differences alone give
+    undefined  why it can be NaN for finite weights: ``spread`` (a constant tensor), ``norm`` (a zero one) or ``path``
     """
 
     name: str
+    family: str
     function: Callable[..., np.ndarray]
-    takes: str
     long_name: str
     formula: str
     source: str
@@ -38,14 +60,17 @@ class Metric:
     identity: float = 0.0
     symmetric: bool = False
     scale_free: bool = True
+    fits: bool = True
+    undefined: str = ""
 
     def __post_init__(self) -> None:
-        if self.takes not in ("moments", "pairs"):
-            raise ValueError(f"metric {self.name}: takes is 'moments' or 'pairs', not {self.takes!r}")
+        FAMILIES[self.family]
+        if self.undefined not in ("", "spread", "norm", "path"):
+            raise ValueError(f"metric {self.name}: undefined is 'spread', 'norm' or 'path', not {self.undefined!r}")
 
     @property
     def permutable(self) -> bool:
-        return self.takes == "moments"
+        return FAMILIES[self.family].permutable
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -56,6 +81,16 @@ class Metric:
 METRICS: Registry[Metric] = Registry("metric")
 
 
+def family(name: str, takes: str, **facts: Any) -> Callable[..., Callable[..., Callable[..., np.ndarray]]]:
+    """Enter a family; returns the decorator that registers a metric of it."""
+    FAMILIES.add(Family(name, takes, **facts))
+
+    def metric_of(**facts: Any) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
+        return metric(family=name, **facts)
+
+    return metric_of
+
+
 def metric(**facts: Any) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Register the decorated function under its own name, with its facts."""
 
@@ -64,3 +99,42 @@ def metric(**facts: Any) -> Callable[[Callable[..., np.ndarray]], Callable[..., 
         return function
 
     return register
+
+
+def metric_names(
+    asked: str | Sequence[str], reduction: str = "layer", *, follows_epochs: bool = True
+) -> tuple[str, ...]:
+    """Names of metrics, each once: those asked for. A family's name stands for all of its metrics, ``all`` for every
+    metric that can be had.
+
+    Raises :class:`~wdiv.errors.UnknownName`, and :class:`~wdiv.errors.BadInput` for a metric that has no such
+    ``reduction``, or that follows epochs where there are none. ``features`` metrics have no reduction: they need
+    images (:mod:`wdiv.similarity`).
+
+    >>> metric_names(["relative_l2", "gaussian"])[:3]
+    ('relative_l2', 'gaussian_kl', 'gaussian_kl_reverse')
+    """
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    if not names:
+        raise BadInput("give at least one metric")
+    if reduction not in REDUCTIONS:
+        raise BadInput(f"reduction {reduction!r}: one of {', '.join(REDUCTIONS)}")
+    found: list[str] = []
+    for name in names:
+        if name == ALL:
+            able_to = [f.name for f in FAMILIES.values() if reduction in f.reductions]
+            able_to = [f for f in able_to if follows_epochs or f != "trajectory"]
+            found += [m.name for m in METRICS.values() if m.family in able_to]
+        elif name in FAMILIES:
+            found += [m.name for m in METRICS.values() if m.family == name]
+        else:
+            found.append(METRICS[name].name)
+    for name in found:
+        able = FAMILIES[METRICS[name].family].reductions
+        if not able:
+            raise BadInput(f"metric {name!r} compares features on images, not weights; see 'wdiv cka'")
+        if METRICS[name].family == "trajectory" and not follows_epochs:
+            raise BadInput(f"metric {name!r} follows the epochs of a run; it does not compare two sets of weights")
+        if reduction not in able:
+            raise BadInput(f"metric {name!r} has no value for one {reduction}; only for a {' or a '.join(able)}")
+    return tuple(dict.fromkeys(found))

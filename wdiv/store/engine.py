@@ -11,18 +11,20 @@ node                   holds
 ``/``                  coords of each run; ``saved(run, epoch)``
 ``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
+``/norm``              gamma, beta (run, epoch, channel) of LayerNorm, GroupNorm, RMSNorm and InstanceNorm, the same way
 ``/conv``, ``/fc``     mean, std (run, epoch, layer); for conv filter_mean, filter_std (run, epoch, filter)
-``/weights/<layer>``   weight, bias: the raw tensors (run, epoch, out, in, kh, kw)
-``/pretrained/…``      bn and weights again, as the source gave them (run, …)
+``/weights/<layer>``   weight, bias: the raw tensors (run, epoch, out, in, kh, kw); (…, k) or (…, kd, kh, kw) in one
+                       or three dimensions; (in, out, …) of a transposed convolution
+``/pretrained/…``      bn, norm and weights again, as the source gave them (run, …)
 =====================  ======================================================================================
 
-``frozen(run, layer, role)`` in ``/bn``, ``/conv`` and ``/fc`` says what no epoch may change.
+``frozen(run, layer, role)`` in the node of each kind says what no epoch may change.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,9 @@ RUN_COORDS = {
     **{name: name for name in ("source", "dataset", "n_train", "strategy", "bn_mode", "seed")},
 }
 """Coordinate -> field of the run's record."""
-WEIGHT_DIMS = {4: ("out", "in", "kh", "kw"), 2: ("out", "in")}
+KERNEL_DIMS = {0: (), 1: ("k",), 2: ("kh", "kw"), 3: ("kd", "kh", "kw")}
+RAGGED = ("bn", "norm")
+"""Kinds whose tensors are a vector each, one after the other along ``channel``."""
 
 
 class StoreEntrypoint(BackendEntrypoint):
@@ -113,7 +117,7 @@ def open_groups(store: CheckpointStore, label: str | None = None) -> dict[str, x
     if not groups:
         raise BadStore(f"{store.path}: no run has saved an epoch yet")
     if label is None and len(groups) > 1:
-        raise BadInput(f"{store.path}: holds several architectures; give group= one of {', '.join(groups)}")
+        raise BadInput(f"{store.path}: holds several architectures; give --group (group=) one of {', '.join(groups)}")
     label = label.strip("/") if label else next(iter(groups))
     if label not in groups:
         raise BadInput(f"{store.path}: no architecture {label!r}; {did_you_mean(label, groups)}")
@@ -139,8 +143,8 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
         layers = table.of(kind)
         if layers:
             groups[f"/{kind}"] = _kind(axis, kind, layers)
-    if table.of("bn"):
-        groups["/pretrained/bn"] = xr.Dataset(_ragged_bn(PretrainedTensor, ("run",), axis, table.of("bn")))
+            if kind in RAGGED:
+                groups[f"/pretrained/{kind}"] = xr.Dataset(_ragged(PretrainedTensor, ("run",), axis, layers))
     for layer in table.of("conv", "fc"):
         groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
         groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
@@ -188,8 +192,8 @@ def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr
 
 def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:
     variables: dict[str, Any]
-    if kind == "bn":
-        variables = _ragged_bn(RunTensor, ("run", "epoch"), axis, layers)
+    if kind in RAGGED:
+        variables = _ragged(RunTensor, ("run", "epoch"), axis, layers)
     else:
         dims = ("run", "epoch", "layer")
         variables = {m: _lazy(dims, LayerMoment(axis, layers, m), _moment_attrs(m, "layer")) for m in ("mean", "std")}
@@ -199,12 +203,20 @@ def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:
             variables[f"filter_{m}"] = _lazy(dims, FilterMoment(axis, layers, m), _moment_attrs(m, "filter"))
         variables |= _ragged_index("filter", layers)
     roles = [role for role in ROLES[kind] if any(role in layer.roles for layer in layers)]
-    frozen = [
-        [[role in layer.roles and run.is_frozen(layer, role) for role in roles] for layer in layers]
-        for run in axis.runs
-    ]
-    frozen_attrs = {"long_name": "no epoch may change this tensor, and none did"}
-    variables["frozen"] = (("run", "layer", "role"), np.array(frozen, dtype=bool), frozen_attrs)
+    present = np.array([[role in layer.roles for role in roles] for layer in layers], dtype=bool)
+
+    def of_each_run(fact: Callable[[Run, Layer, str], bool]) -> np.ndarray:
+        found = [[[fact(run, layer, role) for role in roles] for layer in layers] for run in axis.runs]
+        return np.array(found, dtype=bool) & present
+
+    frozen = of_each_run(lambda run, layer, role: run.is_frozen(layer, role))
+    started = of_each_run(lambda run, layer, role: run.has_pretrained(layer.key(role)))
+    dims = ("run", "layer", "role")
+    variables |= {
+        "present": (dims[1:], present, {"long_name": "the layer has such a tensor"}),
+        "frozen": (dims, frozen, {"long_name": "no epoch may change this tensor, and none did"}),
+        "started": (dims, started, {"long_name": "it started from the source's weights, not at random"}),
+    }
     return xr.Dataset(variables, coords={**LayerTable.coords(layers), "role": _text(roles)})
 
 
@@ -213,9 +225,9 @@ def _moment_attrs(moment: str, of: str) -> dict[str, str]:
     return {"long_name": f"{words[moment]} of the weights of a {of}", "units": "1"}
 
 
-def _ragged_bn(array: Any, leading: tuple[str, ...], axis: Axis, layers: Sequence[Layer]) -> dict[str, Any]:
+def _ragged(array: Any, leading: tuple[str, ...], axis: Axis, layers: Sequence[Layer]) -> dict[str, Any]:
     dims = (*leading, "channel")
-    roles = [role for role in ROLES["bn"] if any(role in layer.roles for layer in layers)]
+    roles = [role for role in ROLES[layers[0].kind] if any(role in layer.roles for layer in layers)]
     return {role: _lazy(dims, array(axis, layers, role, ragged=True)) for role in roles} | _ragged_index(
         "channel", layers
     )
@@ -223,7 +235,7 @@ def _ragged_bn(array: Any, leading: tuple[str, ...], axis: Axis, layers: Sequenc
 
 def _ragged_index(dim: str, layers: Sequence[Layer]) -> dict[str, Any]:
     """CF contiguous ragged: how many outputs each layer has, and for each output, whose it is."""
-    sizes = np.array([layer.shape[0] for layer in layers])
+    sizes = np.array([layer.outputs for layer in layers])
     return {
         "row_size": ("layer", sizes, {"sample_dimension": dim, "long_name": f"{dim}s of each layer"}),
         "layer_index": (dim, np.repeat(np.arange(len(sizes)), sizes), {"instance_dimension": "layer"}),
@@ -231,7 +243,10 @@ def _ragged_index(dim: str, layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _raw(array: Any, leading: tuple[str, ...], axis: Axis, layer: Layer) -> dict[str, Any]:
-    dims = {"weight": WEIGHT_DIMS[len(layer.shape)], "bias": ("out",)}
+    channels = ("out", "in")
+    if layer.transposed:
+        channels = ("in", "out" if layer.groups == 1 else "out_of_group")  # the bias has as many as all groups together
+    dims = {"weight": (*channels, *KERNEL_DIMS[len(layer.shape) - 2]), "bias": ("out",)}
     return {role: _lazy((*leading, *dims[role]), array(axis, (layer,), role)) for role in layer.roles}
 
 

@@ -27,6 +27,10 @@ def export(run: str | Path, epoch: int | str, out: str | Path) -> Path:
     record, out = source.record, Path(out)
     if out.suffix != ".safetensors":
         raise BadInput(f"{out}: the file's name must end in .safetensors")
+    state = source.state_dict(number)
+    missing = [key for key in record.keys if key not in state]
+    if missing:  # somebody's epoch
+        raise BadInput(f"{source.path}: epoch {number} lacks {len(missing)} of the run's tensors, first {missing[0]}")
     metadata = {
         "model": record.model,
         "model_args": json.dumps(dict(record.model_args)),
@@ -36,5 +40,5 @@ def export(run: str | Path, epoch: int | str, out: str | Path) -> Path:
         "run": record.id,
         "epoch": str(number),
     }
-    content = save(source.state_dict(number), metadata)
+    content = save(state, metadata)
     return write_atomically(out, lambda temporary: temporary.write_bytes(content))

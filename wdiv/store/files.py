@@ -39,9 +39,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, data: Any) -> Path:
-    """Write ``data`` as indented JSON, atomically."""
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, data: Any, *, indent: int | None = 1) -> Path:
+    """Write ``data`` as JSON, atomically; on one line where ``indent`` is None."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
     return write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 

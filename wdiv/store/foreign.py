@@ -15,19 +15,28 @@ import numpy as np
 from wdiv.errors import BadStore, BadWeights
 from wdiv.layers import BUFFERS, ROLES, Layer, LayerTable
 from wdiv.store import tensors
+from wdiv.store.files import read_json
 
 __all__ = [
     "SUFFIXES",
     "Checkpoint",
+    "check_names",
+    "find_checkpoint",
     "layers_from_shapes",
     "open_checkpoint",
     "peel",
+    "prefix_of",
     "read_state_dict",
+    "read_torch",
+    "refuse_bomb",
     "rename",
+    "shards",
     "to_numpy",
 ]
 
-SUFFIXES = (".pt", ".pth", ".tar", ".safetensors", ".bin", ".ckpt")
+SUFFIXES = (".pt", ".pth", ".tar", ".safetensors", ".safetensors.index.json", ".bin", ".ckpt")
+"""Endings of files that may be checkpoints, in capitals or not."""
+
 MAX_WRAPPERS = 8
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "ema", "net", "network", "weights")
 PREFIXES = ("module.", "_orig_mod.", "model_ema.")
@@ -57,63 +66,114 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path, renames: Sequence[str] = ()) -> Checkpoint:
-    """Read a ``.pt``/``.pth``/``.tar``/``.safetensors`` file of tensors.
+    """Read a ``.pt``/``.pth``/``.tar``/``.safetensors`` file of tensors, or a sharded one.
 
     ``.pt`` files are opened with ``weights_only=True``: a pickle that would run code is refused. Wrappers
     (``state_dict``, ``model``, ``module.`` …) are peeled. Layers come in the order of registration, which is all
     that a bare state dict tells; kinds come from shapes and from the companions a BatchNorm leaves, not from names.
+    Sharded weights are named by their ``.safetensors.index.json``, or by a folder that holds one, or that holds a
+    single ``.safetensors`` file.
 
-    renames: rules ``old=new`` for the beginning of a name, applied after peeling.
+    renames: rules ``old=new`` for the beginning of a name, see :func:`rename`.
 
     Raises :class:`~wdiv.errors.BadWeights`.
     """
     state, peeled = read_state_dict(path)
     if renames:
-        state = rename(state, renames)
+        state = rename(state, renames, prefix_of(peeled))
     return Checkpoint(str(path), layers_from_shapes({k: v.shape for k, v in state.items()}), state, peeled)
 
 
 def read_state_dict(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The tensors of a checkpoint file by name, and what was peeled off to get at them."""
+    path = find_checkpoint(path)
+    size = path.stat().st_size
+    name = path.name.lower()
+    if name.endswith((".safetensors", ".safetensors.index.json")):
+        where = shards(path)
+        state, peeled = peel(_read_safetensors(where))
+        size = sum(file.stat().st_size for file in set(where.values()))
+    else:
+        state, peeled = peel(read_torch(path))
+    check_names(path, state)
+    return {key: _to_numpy(value, f"{path}: tensor {key!r}", size) for key, value in state.items()}, peeled
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The file that a path names: itself, or the one checkpoint of safetensors in a folder."""
     path = Path(path)
+    known = f"not a checkpoint file; known: {', '.join(SUFFIXES)}, or RUN_DIRECTORY@EPOCH"
     if not path.exists():
         raise BadWeights(f"{path}: no such file")
-    if path.is_dir() or path.suffix not in SUFFIXES:
-        raise BadWeights(f"{path}: not a checkpoint file; known: {', '.join(SUFFIXES)}, or RUN_DIRECTORY@EPOCH")
-    size = path.stat().st_size
-    if size == 0:
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            several = f"a folder of {len(found)} checkpoints; give one of them" if found else known
+            raise BadWeights(f"{path}: {several}")
+        path = found[0]
+    if not path.name.lower().endswith(SUFFIXES):
+        raise BadWeights(f"{path}: {known}")
+    if path.stat().st_size == 0:
         raise BadWeights(f"{path}: the file is empty")
-    state, peeled = peel(_read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path))
+    return path
+
+
+def shards(path: Path) -> dict[str, Path]:
+    """Name of each tensor -> the safetensors file that holds it, of one file or of an index beside its shards.
+
+    Raises :class:`~wdiv.errors.BadWeights` for an index that leads out of its folder, or to what is not there.
+    """
+    try:
+        if not path.name.lower().endswith(".json"):
+            return dict.fromkeys(tensors.keys(path), path)
+        weights = read_json(path)
+        weights = weights.get("weight_map") if isinstance(weights, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
+            raise BadWeights(f"{path}: not an index of safetensors files; it has no 'weight_map' of names")
+        held: dict[str, tuple[str, ...]] = {}
+        for name in dict.fromkeys(weights.values()):
+            plain = name.lower().endswith(".safetensors") and name not in (".", "..") and not set(name) & set("/\\\0")
+            if not plain or Path(name).is_absolute() or Path(name).drive:
+                raise BadWeights(f"{path}: refused, a shard is named {name!r}, which is no plain name of a file")
+            if not (path.parent / name).is_file():
+                raise BadWeights(f"{path}: its shard {name} is missing")
+            held[name] = tensors.keys(path.parent / name)
+    except BadStore as error:
+        raise BadWeights(str(error)) from None
+    missing = next((key for key, name in weights.items() if key not in held[name]), None)
+    if missing is not None:
+        raise BadWeights(f"{path}: no tensor {missing!r} in its shard {weights[missing]}")
+    return {key: path.parent / name for key, name in weights.items()}
+
+
+def check_names(path: Path, state: Mapping[str, Any]) -> None:
+    """Raise :class:`~wdiv.errors.BadWeights` where there are no tensors, or one whose name is a path out of here."""
     if not state:
         raise BadWeights(f"{path}: no tensors in it")
     for key in state:
         if ".." in key or key.startswith(("/", "\\")):
             raise BadWeights(f"{path}: refused, a tensor is named {key!r}")
-    return {key: _to_numpy(value, f"{path}: tensor {key!r}", size) for key, value in state.items()}, peeled
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(where: Mapping[str, Path]) -> dict[str, Any]:
     try:
-        return {key: tensors.read(path, key) for key in tensors.keys(path)}
+        return {key: tensors.read(file, key) for key, file in where.items()}
     except BadStore as error:
         raise BadWeights(str(error)) from None
-    except (TypeError, ValueError, KeyError, AttributeError):  # a type NumPy lacks, such as bfloat16 or float8
-        import safetensors.torch
-
-        try:
-            return safetensors.torch.load_file(path)
-        except Exception as error:  # a type PyTorch lacks too
-            raise BadWeights(f"{path}: not a readable safetensors file ({_line(error)})") from None
 
 
-def _read_torch(path: Path) -> Any:
+def read_torch(path: Path, *, fake: bool = False) -> Any:
+    """What a PyTorch file holds, tensors only; ``fake`` for tensors without their data."""
     import pickle
+    from contextlib import nullcontext
 
     import torch
 
     try:
-        _refuse_bomb(path)
-        with warnings.catch_warnings():
+        refuse_bomb(path)
+        if fake:
+            from torch._subclasses.fake_tensor import FakeTensorMode
+        with warnings.catch_warnings(), FakeTensorMode() if fake else nullcontext():
             warnings.simplefilter("ignore")  # about storage classes and formats: nothing the reader can act on
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -129,7 +189,7 @@ def _read_torch(path: Path) -> Any:
         raise BadWeights(f"{path}: not a readable PyTorch file ({_line(error)})") from None
 
 
-def _refuse_bomb(path: Path) -> None:
+def refuse_bomb(path: Path) -> None:
     """PyTorch stores its archives uncompressed, so one that unpacks to more than its own size was made to harm."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
@@ -171,11 +231,24 @@ def peel(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     return state, tuple(peeled)
 
 
-def rename(state: Mapping[str, Any], rules: Sequence[str]) -> dict[str, Any]:
+def prefix_of(peeled: Sequence[str]) -> str:
+    """The beginning that every name had in the file and has no longer.
+
+    >>> prefix_of(("state_dict", "module.", "_orig_mod."))
+    'module._orig_mod.'
+    """
+    return "".join(word for word in peeled if word in PREFIXES)
+
+
+def rename(state: Mapping[str, Any], rules: Sequence[str], prefix: str = "") -> dict[str, Any]:
     """Apply rules ``old=new`` to the beginning of names; the first rule that fits a name is used.
+
+    prefix: what was peeled off every name. A rule is tried on the name as it stands in the file, then without that.
 
     >>> list(rename({"body.conv1.weight": 1, "head.weight": 2}, ["body.="]))
     ['conv1.weight', 'head.weight']
+    >>> [list(rename({"conv1.weight": 1}, [rule], "module.")) for rule in ("module.=body.", "conv1=stem", "x=y")]
+    [['body.conv1.weight'], ['stem.weight'], ['conv1.weight']]
     """
     pairs = []
     for rule in rules:
@@ -185,8 +258,8 @@ def rename(state: Mapping[str, Any], rules: Sequence[str]) -> dict[str, Any]:
         pairs.append((old, new))
     renamed: dict[str, Any] = {}
     for key, value in state.items():
-        old, new = next(((o, n) for o, n in pairs if key.startswith(o)), ("", ""))
-        target = new + key.removeprefix(old)
+        fits = (n + name.removeprefix(o) for o, n in pairs for name in (prefix + key, key) if name.startswith(o))
+        target = next(fits, key)
         if target in renamed:
             raise BadWeights(f"rename rules {', '.join(rules)}: two tensors would be named {target!r}")
         renamed[target] = value
@@ -196,8 +269,11 @@ def rename(state: Mapping[str, Any], rules: Sequence[str]) -> dict[str, Any]:
 def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "registration") -> LayerTable:
     """The layers that a bare state dict tells of.
 
-    A four-dimensional ``weight`` is a convolution, a two-dimensional one a linear layer, and a ``weight`` of one
-    dimension beside a ``running_mean`` of the same shape a BatchNorm.
+    A ``weight`` of three to five dimensions is a convolution, a two-dimensional one a linear layer, and one of one
+    dimension a BatchNorm beside a ``running_mean`` of the same shape, else a ``norm`` (a PReLU of several channels
+    looks the same; a single number alone is no layer). A convolution whose bias has as many numbers as the weight's
+    second axis, and not as its first, is transposed; without a bias, or with as many inputs as outputs, nobody can
+    tell.
 
     >>> table = layers_from_shapes({"a.weight": (8, 3, 3, 3), "b.weight": (8,), "b.running_mean": (8,)})
     >>> [(layer.name, layer.kind, layer.roles) for layer in table]
@@ -211,12 +287,13 @@ def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "regist
             for suffix in ("weight", "bias", *BUFFERS)
             if (key := f"{owner}.{suffix}" if owner else suffix) in shapes
         }
-        kind = _kind_from_shapes(suffixes)
+        transposed = _is_transposed(suffixes)
+        kind = "conv" if transposed else _kind_from_shapes(suffixes)
         if kind is None:
             continue
         shape = suffixes["running_mean"] if kind == "bn" else suffixes["weight"]
         roles = tuple(r for r, suffix in ROLES[kind].items() if suffix in suffixes)
-        layers.append(Layer(owner, kind, roles, shape, depth=len(layers)))
+        layers.append(Layer(owner, kind, roles, shape, depth=len(layers), transposed=transposed))
     return LayerTable(tuple(layers), order)
 
 
@@ -227,7 +304,14 @@ def _kind_from_shapes(suffixes: Mapping[str, tuple[int, ...]]) -> str | None:
         return None
     if "running_mean" in suffixes:
         return "bn" if len(suffixes.get("weight", outputs)) == 1 else None
-    return {4: "conv", 2: "fc"}.get(len(suffixes["weight"]))
+    if suffixes.get("weight") == (1,) and "bias" not in suffixes:
+        return None
+    return {1: "norm", 2: "fc", 3: "conv", 4: "conv", 5: "conv"}.get(len(suffixes.get("weight", ())))
+
+
+def _is_transposed(suffixes: Mapping[str, tuple[int, ...]]) -> bool:
+    weight, bias = suffixes.get("weight", ()), suffixes.get("bias")
+    return suffixes.keys() == {"weight", "bias"} and len(weight) in (3, 4, 5) and bias == weight[1:2] != weight[:1]
 
 
 def _to_numpy(value: Any, what: str, file_size: int) -> np.ndarray:

@@ -18,19 +18,25 @@ __all__ = ["layer_kind", "probe"]
 
 
 def layer_kind(module: nn.Module) -> str | None:
-    """``conv``, ``bn``, ``fc``, or None: from the module's type, never from its name.
+    """``conv``, ``bn``, ``norm``, ``fc``, or None: from the module's type, never from its name.
+
+    A normalisation without a weight, or with one of several dimensions (a LayerNorm over whole maps), is of no kind.
 
     >>> from torch import nn
-    >>> layer_kind(nn.BatchNorm2d(3)), layer_kind(nn.ReLU())
-    ('bn', None)
+    >>> [layer_kind(m) for m in (nn.BatchNorm2d(3), nn.GroupNorm(1, 3), nn.ReLU(), nn.LayerNorm((3, 8, 8)))]
+    ['bn', 'norm', None, None]
     """
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.nn.modules.conv import _ConvNd
+    from torch.nn.modules.instancenorm import _InstanceNorm
 
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _ConvNd):
         return "conv"
     if isinstance(module, _BatchNorm):
         return "bn"
+    if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _InstanceNorm)):
+        return "norm" if module.weight is not None and module.weight.dim() == 1 else None
     return "fc" if isinstance(module, nn.Linear) else None
 
 
@@ -73,11 +79,17 @@ def _describe(path: str, module: nn.Module) -> Layer:
     kind = layer_kind(module)
     assert kind is not None
     roles = tuple(role for role, suffix in ROLES[kind].items() if getattr(module, suffix, None) is not None)
-    if kind == "bn":
+    if kind == "bn":  # which may have no weight
         shape: tuple[int, ...] = (module.num_features,)
     else:
         shape = tuple(module.weight.shape)
-    return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1))
+    return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1), transposed=_is_transposed(module))
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    from torch.nn.modules.conv import _ConvTransposeNd
+
+    return isinstance(module, _ConvTransposeNd)
 
 
 def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[str, tuple[int, int]]:
@@ -87,12 +99,19 @@ def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[st
     shadow = copy.deepcopy(model).to("meta").train()
     areas: dict[str, tuple[int, int]] = {}
 
-    def area(value: Any) -> int:
-        return value.shape[-1] * value.shape[-2] if isinstance(value, torch.Tensor) and value.dim() == 4 else 0
+    def area(module: nn.Module, value: Any) -> int:
+        if not isinstance(value, torch.Tensor) or value.dim() != 4:
+            return 0
+        last = isinstance(module, torch.nn.Linear) or (
+            isinstance(module, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and value.shape[-1] == module.weight.shape[0]
+        )  # these work along the last axis, so that a map they are given is (n, height, width, channels)
+        height, width = value.shape[1:3] if last else value.shape[2:]
+        return int(height * width)
 
     def note(path: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
-            areas.setdefault(path, (area(next(iter((*args, *kwargs.values())))), area(output)))
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
+            given = next(iter((*args, *kwargs.values())), None)
+            areas.setdefault(path, (area(module, given), area(module, output)))
 
         return hook
 

@@ -14,9 +14,10 @@ import numpy as np
 from wdiv.errors import BadInput, BadStore
 from wdiv.layers import Layer
 from wdiv.registry import did_you_mean
-from wdiv.store import tensors
+from wdiv.store import imported
 from wdiv.store.files import read_json
 from wdiv.store.foreign import Checkpoint
+from wdiv.store.imported import Imported, Spot, read_spot
 from wdiv.store.record import RunRecord
 
 __all__ = ["CheckpointStore", "Run", "epoch_name", "find_run", "parse_epoch"]
@@ -33,7 +34,7 @@ def epoch_name(epoch: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """One run's folder: a run that wdiv trained, or one that :func:`~wdiv.store.imports.import_run` has entered."""
 
     path: Path
 
@@ -47,13 +48,21 @@ class Run:
         """The store's folder."""
         return self.path.parent.parent
 
-    @property
+    @cached_property
     def base(self) -> Path:
-        """The file of starting weights."""
+        """The file of starting weights of a run that wdiv trained."""
         return self.root / "bases" / f"{self.record.base}.safetensors"
+
+    @property
+    def imported(self) -> Imported | None:
+        """What is known of the files of an imported run, read afresh; None for a run that wdiv trained."""
+        return imported.load(self.path / imported.NAME)
 
     def history(self) -> list[dict[str, Any]]:
         """One row per finished epoch, read afresh. An epoch counts as saved once its row is here."""
+        foreign = self.imported
+        if foreign is not None:
+            return foreign.history()
         file = self.path / "history.jsonl"
         try:
             rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -84,11 +93,47 @@ class Run:
     def _new(self) -> frozenset[str]:
         return frozenset(self.record.new)
 
-    def locate(self, key: str, epoch: int) -> Path:
-        """The file that holds a tensor as it was after an epoch."""
-        if key in self._changing and epoch > 0:
-            return self.epoch_file(epoch)
-        return self.epoch_file(0) if key in self._new else self.base
+    @cached_property
+    def _foreign(self) -> Imported | None:
+        return self.imported
+
+    @cached_property
+    def _files(self) -> dict[int, Path]:
+        return {}
+
+    def find(self, key: str, epoch: int | None) -> Spot | None:
+        """Where a tensor lies as it was after an epoch; ``None`` for the epoch: as the source gave it.
+
+        None where there is none: it started at random, or somebody's epoch lacks it.
+        """
+        foreign = self._foreign
+        if foreign is not None:
+            state = foreign.base if epoch is None else foreign.epochs.get(epoch)
+            return None if state is None else state.spot(key)
+        if epoch is None:
+            return Spot(self.base, key) if self.has_pretrained(key) else None
+        if key not in self._changing or epoch == 0:
+            if key not in self._new:
+                return Spot(self.base, key)
+            epoch = 0
+        file = self._files.get(epoch)
+        if file is None:
+            file = self._files.setdefault(epoch, self.epoch_file(epoch))
+        return Spot(file, key)
+
+    def read(
+        self, key: str, epoch: int | None, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """A tensor as it was after an epoch, or rows of it; None where :meth:`find` says so.
+
+        The one way to a run's tensors, whoever trained it.
+        """
+        spot = self.find(key, epoch)
+        return None if spot is None else read_spot(spot, start, stop, out)
+
+    def is_double(self, key: str) -> bool:
+        """True if a tensor of an imported run, or of its start, is kept in float64. wdiv itself trains in float32."""
+        return self._foreign is not None and key in self._foreign.doubles
 
     def is_frozen(self, layer: Layer, role: str) -> bool:
         """True if no epoch may change this tensor."""
@@ -99,18 +144,23 @@ class Run:
         return self.record.source != "random" and key not in self._new
 
     def state_dict(self, epoch: int) -> dict[str, np.ndarray]:
-        """Every tensor of the model after an epoch, in the model's own order."""
+        """Every tensor of the model after an epoch, in the model's own order; without those that the epoch lacks."""
         self.check_epoch(epoch)
-        return {key: tensors.read(self.locate(key, epoch), key) for key in self.record.keys}
+        read = {key: self.read(key, epoch) for key in self.record.keys}
+        return {key: array for key, array in read.items() if array is not None}
 
     def checkpoint(self, epoch: int) -> Checkpoint:
-        """An epoch as a :class:`~wdiv.store.foreign.Checkpoint`, its layers in execution order."""
-        return Checkpoint(f"{self.path}@{epoch}", self.record.table, self.state_dict(epoch))
+        """An epoch as a :class:`~wdiv.store.foreign.Checkpoint`; its layers in execution order, if wdiv trained it."""
+        state, table = self.state_dict(epoch), self.record.table
+        for layer in table:
+            for role in layer.roles:
+                state.setdefault(layer.key(role), np.full(layer.shape_of(role), np.nan, np.float32))
+        return Checkpoint(f"{self.path}@{epoch}", table, state)
 
     def check_epoch(self, epoch: int) -> None:
         saved = self.epochs()
         if epoch not in saved:
-            have = f"{saved[0]} to {saved[-1]}" if saved else "none"
+            have = _spell(saved) if saved else "none"
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
@@ -150,6 +200,13 @@ class CheckpointStore:
         return groups
 
 
+def _spell(epochs: list[int]) -> str:
+    """``0 to 30``; one by one, the first ten, where some are left out."""
+    if epochs == list(range(epochs[0], epochs[-1] + 1)):
+        return f"{epochs[0]} to {epochs[-1]}"
+    return ", ".join(map(str, epochs[:10])) + (f" … {epochs[-1]}" if epochs[10:] else "")
+
+
 def parse_epoch(text: str, run: Run) -> int:
     """``12``, ``last`` or ``best`` (by test accuracy, the earliest of equals) as an epoch of the run."""
     rows = run.history()
@@ -158,6 +215,8 @@ def parse_epoch(text: str, run: Run) -> int:
     if text == "last":
         return int(rows[-1]["epoch"])
     if text == "best":
+        if all(row.get("test_accuracy") is None for row in rows):
+            raise BadInput(f"{run.path}: no accuracies are known, so no epoch is the best; give a number or 'last'")
         return int(max(rows, key=lambda row: (row["test_accuracy"], -row["epoch"]))["epoch"])
     if not text.isdecimal():
         raise BadInput(f"epoch {text!r}: give a number, 'last' or 'best'")

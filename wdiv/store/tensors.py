@@ -1,58 +1,296 @@
-"""Reading tensors: the one door through which every weight of a store enters, so that reads can be counted."""
+"""Reading tensors: the one door through which every weight of a store enters, so that reads can be counted.
+
+A file is opened, the bytes asked for are read from their place, and it is closed again: nothing is mapped into
+memory and no handle is kept. What is kept is where the tensors of a file lie, once for all files with one header.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+import json
+import math
+import os
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from wdiv.errors import BadStore
 
-__all__ = ["identity", "keys", "read", "tensor_digest"]
+__all__ = ["DTYPES", "Entry", "Known", "identity", "index", "keys", "read", "span", "tensor_digest"]
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"{sign}{bits}": np.dtype(f"<{sign.lower()}{bits // 8}") for sign in "IU" for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"C{bits}": np.dtype(f"<c{bits // 8}") for bits in (64, 128)},
+    "BF16": np.dtype("<u2"),  # shifted to float32
+    **{f"F8_{kind}": np.dtype(np.uint8) for kind in ("E4M3", "E5M2")},  # converted to float32 by torch
+}
+"""safetensors' word for a type of number -> how it lies in a file."""
+
+_NARROW = frozenset({"BF16", "F8_E4M3", "F8_E5M2"})
+_FILES, _HEADERS = 8192, 1024
+_OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one tensor lies in its file.
+
+    dtype    in safetensors' words, ``F32``
+    offset   of its first byte
+    strides  in elements; None where it is contiguous
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...] | None = None
+
+
+class Known(NamedTuple):
+    """A tensor of a file that is no safetensors file of the store: where it lies, and which file was looked at."""
+
+    entry: Entry
+    size: int
+    mtime_ns: int
+
+
+class _File(NamedTuple):
+    identity: tuple[int, ...]
+    entries: Mapping[str, Entry]
+
+
+_files: dict[str, _File] = {}  # path -> what was there when it was last looked at; the oldest go first
+_headers: dict[tuple[bytes, int], Mapping[str, Entry]] = {}  # one for all epochs of a run: their headers are equal
+_lock = threading.Lock()
 
 
 def identity(path: Path) -> tuple[int, ...]:
     """What tells a file from another that takes its place; for whoever keeps what was read."""
     try:
-        stat = path.stat()
+        return _identity(path.stat())
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file") from None
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def _open(path: Path) -> Any:
-    return _handle(path, *identity(path))
+def index(path: Path) -> Mapping[str, Entry]:
+    """Name -> where the tensor lies, of a safetensors file; reads its header only.
 
-
-@lru_cache(maxsize=256)  # parsing a header costs more than reading a BatchNorm vector
-def _handle(path: Path, *identity: int) -> Any:
-    from safetensors import SafetensorError, safe_open
-
+    Raises :class:`~wdiv.errors.BadStore` for what safetensors does not take for one of its files.
+    """
+    handle = _open(path)
     try:
-        return safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-        raise BadStore(f"{path}: not a readable safetensors file ({error})") from None
+        return _entries(path, handle)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(handle)
 
 
 def keys(path: Path) -> tuple[str, ...]:
     """The names of the tensors in a safetensors file; reads its header only."""
-    return tuple(_open(path).keys())
+    return tuple(index(path))
 
 
-def read(path: Path, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """One tensor of a safetensors file, or rows ``start:stop`` of its first axis."""
-    from safetensors import SafetensorError
+def read(
+    path: Path,
+    key: str,
+    start: int = 0,
+    stop: int | None = None,
+    known: Known | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """One tensor of a file, or rows ``start:stop`` of its first axis; no more than their bytes are read.
 
-    file = _open(path)
-    whole = start == 0 and stop is None
+    known  where the tensor lies, if that is not for the file's own header to say
+    out    an array of the result's shape to fill; it is returned
+
+    float16, float32, float64, integers and booleans come as they are stored; bfloat16 and float8 as float32. May be
+    called from several threads. Raises :class:`~wdiv.errors.BadStore`.
+    """
+    handle = _open(path)
     try:
-        array: np.ndarray = file.get_tensor(key) if whole else file.get_slice(key)[start:stop]
-    except SafetensorError as error:
-        raise BadStore(f"{path}: {error}") from None
-    return array
+        if known is None:
+            entry = _entries(path, handle).get(key)
+            if entry is None:
+                raise BadStore(f"{path}: no tensor {key!r} in it")
+        else:
+            entry, size, mtime = known
+            stat = os.fstat(handle)
+            if stat.st_size != size or stat.st_mtime_ns != mtime:
+                raise BadStore(f"{path}: changed since it was imported; import it again")
+        dtype = DTYPES.get(entry.dtype)
+        if dtype is None:
+            raise BadStore(f"{path}: tensor {key!r} holds numbers of type {entry.dtype}, which NumPy and PyTorch lack")
+        shape, offset = entry.shape, entry.offset
+        if start or stop is not None:
+            first, last, _ = slice(start, stop).indices(shape[0])
+            shape = (max(last - first, 0), *shape[1:])
+            step = math.prod(shape[1:]) if entry.strides is None else entry.strides[0]
+            offset += first * step * dtype.itemsize
+        if out is not None and out.shape != shape:
+            raise BadStore(f"{path}: tensor {key!r} has shape {entry.shape}, which is not its layer's")
+        return _fetch(path, handle, entry, dtype, shape, offset, out)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _OPEN)
+    except FileNotFoundError:
+        raise BadStore(f"{path}: no such file") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> BadStore:
+    return BadStore(f"{path}: cannot be read ({error.strerror or error})")
+
+
+def _fetch(
+    path: Path,
+    handle: int,
+    entry: Entry,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int,
+    out: np.ndarray | None,
+) -> np.ndarray:
+    narrow = entry.dtype in _NARROW
+    if entry.strides is None and out is not None and out.dtype == dtype and not narrow and out.flags.c_contiguous:
+        _fill(path, handle, out, offset)
+        return out
+    if entry.strides is None:
+        array = np.empty(shape, dtype)
+        _fill(path, handle, array, offset)
+    else:
+        flat = np.empty(span(shape, entry.strides), dtype)
+        _fill(path, handle, flat, offset)
+        array = np.empty(shape, dtype)
+        array[...] = np.lib.stride_tricks.as_strided(flat, shape, [step * dtype.itemsize for step in entry.strides])
+    if narrow:
+        array = _widen(path, array, entry.dtype)
+    if out is None:
+        return array
+    out[...] = array
+    return out
+
+
+def span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """How many elements lie between a strided tensor's first and its last, both counted.
+
+    >>> span((2, 3), (1, 2)), span((2, 2), (10, 1)), span((0, 3), (3, 1))
+    (6, 12, 0)
+    """
+    if 0 in shape:
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+
+
+def _preadv(handle: int, buffers: list[Any], offset: int) -> int:
+    """``os.preadv`` where the system has none. The handle is the caller's own: nobody else moves in it."""
+    os.lseek(handle, offset, os.SEEK_SET)
+    found = os.read(handle, len(buffers[0]))
+    memoryview(buffers[0])[: len(found)] = found
+    return len(found)
+
+
+_pread: Callable[[int, list[Any], int], int] = getattr(os, "preadv", _preadv)
+
+
+def _fill(path: Path, handle: int, array: np.ndarray, offset: int) -> None:
+    """Read a contiguous array's bytes; a call may give fewer than asked for, and none at the end of the file."""
+    rest = array.reshape(-1).view(np.uint8)
+    while rest.size:
+        found = _pread(handle, [rest], offset)
+        if not found:
+            raise BadStore(f"{path}: truncated, {rest.size} bytes are missing at its end")
+        rest, offset = rest[found:], offset + found
+
+
+def _widen(path: Path, array: np.ndarray, dtype: str) -> np.ndarray:
+    """To float32, which holds every bfloat16 and float8."""
+    if dtype == "BF16":
+        bits = array.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
+    try:
+        import torch
+
+        kind = torch.float8_e4m3fn if dtype == "F8_E4M3" else torch.float8_e5m2
+    except ImportError:
+        raise BadStore(f"{path}: holds numbers of type {dtype}, which are read with PyTorch only") from None
+    wide: np.ndarray = torch.from_numpy(array).view(kind).float().numpy()
+    return wide
+
+
+def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
+    stat = os.fstat(handle)
+    known = _files.get(os.fspath(path))
+    if known is not None and known.identity == (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+        return known.entries
+    header = _header(handle, stat.st_size)
+    digest = hashlib.sha256(header).digest(), stat.st_size
+    entries = _headers.get(digest)
+    if entries is None:
+        entries = _parse(path, header, stat.st_size)
+    with _lock:
+        _remember(_headers, digest, entries, _HEADERS)
+        _remember(_files, os.fspath(path), _File(_identity(stat), entries), _FILES)
+    return entries
+
+
+def _remember(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:
+    kept.pop(key, None)
+    while len(kept) >= limit:
+        del kept[next(iter(kept))]
+    kept[key] = value
+
+
+def _header(handle: int, size: int) -> bytes:
+    """The bytes of a header; empty where a file is too short for what it says of itself."""
+    length = bytearray(8)
+    if _pread(handle, [length], 0) != 8:
+        return b""
+    (told,) = struct.unpack("<Q", length)
+    if told > size - 8:
+        return b""
+    header = bytearray(told)
+    return bytes(header) if not told or _pread(handle, [header], 8) == told else b""
+
+
+def _parse(path: Path, header: bytes, size: int) -> Mapping[str, Entry]:
+    """What safetensors takes for one of its files is one; where the tensors lie stands in the header it accepted."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as accepted:
+            names = tuple(accepted.keys())
+        told = json.loads(header)
+        start = 8 + len(header)
+        entries = {}
+        for name in names:
+            begin, end = told[name]["data_offsets"]
+            entries[name] = Entry(told[name]["dtype"], tuple(told[name]["shape"]), start + begin)
+            if start + end > size:
+                raise ValueError(f"{name!r} ends after the file")
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise BadStore(f"{path}: not a readable safetensors file ({error})") from None
+    return MappingProxyType(entries)
 
 
 def tensor_digest(array: np.ndarray) -> str:

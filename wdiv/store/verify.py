@@ -9,20 +9,24 @@ from pathlib import Path
 from wdiv.errors import BadStore, WdivError
 from wdiv.store import tensors
 from wdiv.store.files import sha256
+from wdiv.store.imported import Imported, read_spot
 from wdiv.store.reader import CheckpointStore, Run
 
 __all__ = ["Verdict", "verify"]
 
+NOTE = "imported: files held to their size and time, every tensor read; no hash was taken"
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found in one run. ``problems`` is empty if all is well."""
+    """What was found in one run. ``problems`` is empty if all is well; ``note`` says what could not be proven."""
 
     run: str
     epochs: int
     planned: int
     frozen: int
     problems: tuple[str, ...]
+    note: str = ""
 
 
 def verify(path: str | Path) -> list[Verdict]:
@@ -31,6 +35,9 @@ def verify(path: str | Path) -> list[Verdict]:
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
     was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
     when the run began, and each epoch was saved only after the network in memory had been checked for that.
+
+    Of an imported run no hash was ever taken: its files are held to the size and time they were imported with, and
+    every tensor is read; ``note`` says so.
     """
     return [_verify_run(run) for run in CheckpointStore.open(path)]
 
@@ -38,6 +45,9 @@ def verify(path: str | Path) -> list[Verdict]:
 def _verify_run(run: Run) -> Verdict:
     try:
         record, history = run.record, run.history()
+        foreign = run.imported
+        if foreign is not None:
+            return Verdict(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
         problems = [*_base(run), *_epochs(run), *_frozen(run)]
         planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
@@ -45,6 +55,19 @@ def _verify_run(run: Run) -> Verdict:
     except Exception as error:  # a run.json with other things in it than a run's: nobody can list what that leads to
         return Verdict(run.path.name, 0, 0, 0, (f"{run.path / 'run.json'}: damaged ({error!r})",))
     return Verdict(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
+
+
+def _foreign(imported: Imported) -> Iterator[str]:
+    states = [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
+    for state in states:
+        for key in state.layout:
+            spot = state.spot(key)
+            assert spot is not None
+            try:
+                read_spot(spot)
+            except WdivError as error:
+                yield str(error)
+                break
 
 
 def _base(run: Run) -> Iterator[str]:
@@ -76,7 +99,8 @@ def _epochs(run: Run) -> Iterator[str]:
 def _frozen(run: Run) -> Iterator[str]:
     for key, digest in run.record.frozen.items():
         try:
-            same = tensors.tensor_digest(tensors.read(run.locate(key, 0), key)) == digest
+            held = run.read(key, 0)
+            same = held is not None and tensors.tensor_digest(held) == digest
         except (BadStore, KeyError) as error:
             yield f"frozen {key}: cannot be read ({error})"
             return

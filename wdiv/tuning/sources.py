@@ -100,6 +100,10 @@ def resolve(text: str, model: ModelSpec | None = None) -> Source:
     if found is not None:
         run, epoch = found
         record = run.record
+        if not record.input:
+            raise BadInput(
+                f"weights {text!r}: an imported run does not say what its network reads; give its epoch's file"
+            )
         spec = ModelSpec(record.model, record.model_args, record.bn_eps)
         return Source(f"{run.path.name}@{epoch}", InputSpec(**record.input), spec, run=(run, epoch))
     if path.exists() or path.suffix in (".pt", ".pth", ".tar", ".safetensors") or len(path.parts) > 1:

@@ -3,6 +3,7 @@
 ``scratch``            everything, from random weights
 ``fc``                 the classifier
 ``bn+fc``              every BatchNorm and the classifier
+``norm+fc``            every LayerNorm, GroupNorm, RMSNorm and InstanceNorm, and the classifier
 ``bn@stage3-4+fc``     ``@`` narrows the one kind before it to a stage or a range of stages
 ``conv=1e-4,bn=1e-2``  a rate after ``=``; ``,`` and ``+`` both join
 """
@@ -76,8 +77,11 @@ class Strategy:
         return next((term.rate for term in self.terms if term.selects(layer, head)), None)
 
     def check(self, table: LayerTable, head: frozenset[str], model: str) -> None:
-        """Raise :class:`~wdiv.errors.BadInput` if a term, or a stage of its range, selects no layer of this network."""
-        for term in self.terms:
+        """Raise :class:`~wdiv.errors.BadInput` if a term, or a stage of its range, selects no layer of this network.
+
+        ``scratch`` trains whatever there is.
+        """
+        for term in () if self.scratch else self.terms:
             found = {layer.stage for layer in table if term.selects(layer, head)}
             if not found or not found.issuperset(term.stages):
                 where = f" in {next(s for s in term.stages if s not in found)}" if term.stages else ""
@@ -114,10 +118,10 @@ for _name, _spelling, _words, _where in (
 
 
 def parse(text: str) -> Strategy:
-    """A strategy from its spelling. Kinds may come in any order; the canonical name has conv, bn, fc.
+    """A strategy from its spelling. Kinds may come in any order; the canonical name has conv, bn, norm, fc.
 
-    A rate left out is 1e-4 where a convolution trains, else 1e-2 where a BatchNorm does, else 1e-3: the rates
-    of Peng and Wang (2020). Raises :class:`~wdiv.errors.BadInput`.
+    A rate left out is 1e-4 where a convolution trains, else 1e-2 where a normalisation does, else 1e-3: the
+    rates of Peng and Wang (2020). Raises :class:`~wdiv.errors.BadInput`.
 
     >>> parse("fc+bn@stage3-4").name
     'bn@stage3-4+fc'
@@ -139,7 +143,7 @@ def parse(text: str) -> Strategy:
     repeated = next((kind for kind in kinds if kinds.count(kind) > 1), None)
     if repeated:
         raise BadInput(f"strategy {text!r}: {repeated!r} stands twice; use a range of stages, {repeated}@stage2-4")
-    default = 1e-4 if "conv" in kinds else 1e-2 if "bn" in kinds else 1e-3
+    default = 1e-4 if "conv" in kinds else 1e-2 if {"bn", "norm"} & set(kinds) else 1e-3
     terms = tuple(
         Term(match["kind"], _stages(match["stages"], text), _rate(match["rate"], text) or default)
         for match in sorted(parts, key=lambda match: KINDS.index(match["kind"]))

@@ -1,0 +1,77 @@
+"""Across runs: how far they lie from one another after one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import xarray as xr
+
+from wdiv.measure.columns import Column, columns, coords_only, kinds_of, layout, lineage
+from wdiv.measure.flags import Flag
+from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.parallel import each
+from wdiv.measure.reference import epoch_of_each
+from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
+from wdiv.metrics import metric_names
+
+__all__ = ["pairwise"]
+
+
+def pairwise(
+    tree: xr.DataTree,
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
+    epoch: int | str = "last",
+    *,
+    reduction: str = "layer",
+) -> xr.DataTree:
+    """How far runs lie from one another: metric(run, run_b) for every pair, after one epoch.
+
+    epoch      a number, or ``last``: each run's own last saved one
+    metrics, reduction   as in :func:`divergence`; metrics of a trajectory compare no two runs and are refused
+
+    Returns a tree with a node for each kind of layer, of dims (run, run_b, layer, role). Between seeds of one
+    strategy this is the noise floor; between data sizes, the paper's panels "140-280". Values are in memory, whether
+    the tree is chunked or not.
+    """
+    names = metric_names(metrics, reduction, follows_epochs=False)
+    places = epoch_of_each(tree, epoch)
+    root = coords_only(tree.to_dataset().drop_dims("epoch"))
+    root = root.assign_coords(run_b=("run_b", root["run"].values))
+    root.attrs = {
+        "Conventions": CONVENTIONS,
+        "epoch": str(epoch),
+        "reduction": reduction,
+        "direction": "metric(run, run_b)",
+        **lineage(tree),
+    }
+    nodes = {}
+    for kind in kinds_of(tree):
+        where = layout(tree, kind, reduction)
+        shape = (len(places), len(places), where.size, tree.children[kind].sizes["role"])
+        grid = Grid.empty(names, shape)
+        found = columns(tree, kind, reduction)
+        each(lambda column, grid=grid: _fill(grid, column, places, names), found)  # type: ignore[misc]
+        nodes[f"/{kind}"] = as_dataset(grid.values, grid.flags, ("run", "run_b", where.dim, "role"), where.coords)
+    return xr.DataTree.from_dict({"/": root, **nodes})
+
+
+def _fill(grid: Grid, column: Column, places: Sequence[int | None], names: Sequence[str]) -> None:
+    flags = grid.flags[:, :, column.units, column.role]
+    if not column.cells:
+        flags[...] = Flag.ABSENT
+        return
+    missing = [run for run, place in enumerate(places) if place is None]
+    flags[missing] = flags[:, missing] = Flag.NOT_SAVED
+    tensors = {
+        run: Tensors(
+            column.rows.join([cell.values.isel(run=run, epoch=[place]).values for cell in column.cells]), column.outputs
+        )
+        for run, place in enumerate(places)
+        if place is not None
+    }
+    for run, a in tensors.items():
+        for other, b in tensors.items():
+            found = compare(a, b, names)
+            for name in names:
+                grid.values[name][run, other, column.units, column.role] = found.values[name][0]
+            flags[run, other] = found.flags[0]

@@ -1,0 +1,98 @@
+"""Between two sets of weights: every layer that both have, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+
+from wdiv.layers import KINDS, ROLES, Layer, LayerTable
+from wdiv.measure.flags import Flag
+from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.parallel import each
+from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
+from wdiv.metrics import metric_names
+
+__all__ = ["Weights", "diff"]
+
+Row = tuple[Layer | None, Layer | None]
+
+
+class Weights(Protocol):
+    """Anything with named layers and their tensors, such as :class:`wdiv.store.foreign.Checkpoint`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def table(self) -> LayerTable: ...
+
+    def tensor(self, layer: Layer, role: str) -> np.ndarray: ...
+
+
+def diff(
+    a: Weights, b: Weights, pairs: Mapping[str, str], metrics: str | Sequence[str] = DEFAULT_METRICS
+) -> xr.DataTree:
+    """metric(A, B) for every layer of two sets of weights; ``pairs`` maps names of A to names of B.
+
+    Returns a tree with a node for each kind of layer, of dims (layer, role): the layers of A in their order, then
+    those of B that have no partner. ``partner`` is the name in B, ``side`` where the layer is found.
+    """
+    names = metric_names(metrics, follows_epochs=False)
+    taken = set(pairs.values())
+    rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+    for layer in a.table:
+        partner = pairs.get(layer.name)
+        rows[layer.kind].append((layer, b.table[partner] if partner is not None else None))
+    for layer in b.table:
+        if layer.name not in taken:
+            rows[layer.kind].append((None, layer))
+    nodes = {f"/{kind}": _kind(a, b, kind, found, names) for kind, found in rows.items() if found}
+    about = {"direction": "metric(a, b)", "reduction": "layer", "layer_order": a.table.order}
+    root = xr.Dataset(attrs={"Conventions": CONVENTIONS, "a": a.name, "b": b.name, **about})
+    return xr.DataTree.from_dict({"/": root, **nodes})
+
+
+def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequence[str]) -> xr.Dataset:
+    layers = [layer for pair in rows for layer in [pair[0] or pair[1]] if layer is not None]
+    roles = [role for role in ROLES[kind] if any(x is not None and role in x.roles for row in rows for x in row)]
+    grid = Grid.empty(names, (len(rows), len(roles)))
+
+    def measure(place: tuple[int, int]) -> None:
+        (layer, partner), role = rows[place[0]], roles[place[1]]
+        flag = _why_not(layer, partner, role)
+        if flag or layer is None or partner is None:
+            grid.flags[place] = flag
+            return
+        ours, theirs = _tensors(a, layer, role), _tensors(b, partner, role)
+        found = compare(ours, theirs, names)
+        for name in names:
+            grid.values[name][place] = found.values[name][0]
+        grid.flags[place] = found.flags[0]
+
+    each(measure, np.ndindex(len(rows), len(roles)))
+    coords = {**LayerTable.coords(layers), "role": _objects(roles)}
+    dataset = as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
+    sides = ["both" if x and y else "a" if x else "b" for x, y in rows]
+    partners = [partner.name if partner else "" for _, partner in rows]
+    return dataset.assign_coords(partner=("layer", _objects(partners)), side=("layer", _objects(sides)))
+
+
+def _tensors(weights: Weights, layer: Layer, role: str) -> Tensors:
+    values = np.asarray(weights.tensor(layer, role))
+    if role != "weight" or values.ndim < 2:
+        return Tensors(values.reshape(1, -1))
+    return Tensors(layer.filters(values).reshape(1, -1), layer.outputs)
+
+
+def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:
+    have = [x is not None and role in x.roles for x in (layer, partner)]
+    if not all(have) or layer is None or partner is None:
+        return Flag.NO_PARTNER if any(have) else Flag.ABSENT
+    return Flag.OTHER_SHAPE if layer.shape_of(role) != partner.shape_of(role) else Flag(0)
+
+
+def _objects(values: Sequence[str]) -> np.ndarray:
+    return np.array(list(values), dtype=object)

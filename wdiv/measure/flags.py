@@ -1,0 +1,55 @@
+"""Why a value is NaN."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+__all__ = ["INCOMPARABLE", "REASONS", "UNDEFINED", "Flag", "why"]
+
+
+class Flag(enum.IntFlag):
+    """Bits of the variable ``flag``, 0 where there is nothing to say."""
+
+    NOT_SAVED = 1
+    ABSENT = 2
+    NO_START = 4
+    NO_PARTNER = 8
+    OTHER_SHAPE = 16
+    ZERO_SPREAD = 32
+    ZERO_NORM = 64
+    NOT_FINITE = 128
+    FIRST_EPOCH = 256
+    EMPTY = 512
+    NO_MATRIX = 1024
+    NOT_MOVED = 2048
+
+
+REASONS: Mapping[Flag, str] = {
+    Flag.NOT_SAVED: "this epoch is not saved",
+    Flag.ABSENT: "the layer has no such tensor",
+    Flag.NO_START: "it started at random, not from pretrained weights",
+    Flag.NO_PARTNER: "nothing in the other network corresponds to it",
+    Flag.OTHER_SHAPE: "the two have different shapes",
+    Flag.ZERO_SPREAD: "all values of one are equal, so there is no spread",
+    Flag.ZERO_NORM: "one of them is all zeros",
+    Flag.NOT_FINITE: "it holds inf or NaN, or numbers too large to add up",
+    Flag.FIRST_EPOCH: "no epoch before it is saved",
+    Flag.EMPTY: "it has no elements",
+    Flag.NO_MATRIX: "a vector has no spectrum",
+    Flag.NOT_MOVED: "it has not moved, so its path has no direction",
+}
+INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH
+UNDEFINED: Mapping[str, Flag] = {"spread": Flag.ZERO_SPREAD, "norm": Flag.ZERO_NORM, "path": Flag.NOT_MOVED}
+"""What a metric's record calls undefined -> the flag that says so."""
+
+
+def why(flag: int) -> str:
+    """A flag in words.
+
+    >>> why(16)
+    'the two have different shapes'
+    >>> why(0)
+    ''
+    """
+    return "; ".join(REASONS[bit] for bit in Flag(int(flag)))

@@ -1,0 +1,193 @@
+"""Reading a run that somebody else trained. Its epochs stay where they are; ``foreign.json`` says what lies where.
+
+``foreign.json`` of a run's folder::
+
+    layouts  [{key: [file number, name in the file, dtype, shape, strides or null]}]   what epochs have in common
+    offsets  [[offset of each tensor of a layout, in its order]]         -1 where only the whole file can be read
+    epochs   [{"epoch", "layout", "offsets", "files": [[absolute path, size, mtime_ns]]}]
+    base     the same of the starting weights, or null
+    folder, pattern, matched, notes                                      how they were found, in words
+
+Nothing here writes, and only what cannot be read in place (see :mod:`wdiv.store.archive`) needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wdiv.errors import BadStore
+from wdiv.store import tensors
+from wdiv.store.files import read_json
+from wdiv.store.tensors import Entry, Known
+
+__all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "Spot", "State", "load", "read_spot"]
+
+NAME = "foreign.json"
+FORMAT = 1
+WHOLE = -1
+"""The offset of a tensor whose place in its file is not known."""
+
+DOUBLE = "F64"
+"""What safetensors, and so ``foreign.json``, calls float64."""
+
+HELD = 1 << 29
+"""Bytes of files that can only be read whole which are held at once (512 MiB); at least one file is."""
+
+
+class Spot(NamedTuple):
+    """Where one tensor lies, and its name there. known: None for a file of the store, whose own header tells."""
+
+    path: Path
+    key: str
+    known: Known | None = None
+
+
+class File(NamedTuple):
+    """Somebody's file as it was when it was imported."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+class Row(NamedTuple):
+    """A tensor of a layout: its number in it, its file's number, its name there, type, shape and strides."""
+
+    place: int
+    file: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class State:
+    """One epoch, or the starting weights: the files it is in, and where each tensor lies."""
+
+    files: tuple[File, ...]
+    layout: Mapping[str, Row]
+    offsets: tuple[int, ...]
+
+    def spot(self, key: str) -> Spot | None:
+        """None where it has no such tensor."""
+        found = self.layout.get(key)
+        if found is None:
+            return None
+        place, number, name, dtype, shape, strides = found
+        path, size, mtime = self.files[number]
+        return Spot(path, name, Known(Entry(dtype, shape, self.offsets[place], strides), size, mtime))
+
+    @property
+    def identity(self) -> str:
+        """All that is kept to tell its files from others: the size of them all and the time of the latest."""
+        return f"{sum(file.size for file in self.files)}-{max(file.mtime_ns for file in self.files)}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What ``foreign.json`` says."""
+
+    epochs: Mapping[int, State]
+    base: State | None
+    data: Mapping[str, Any]
+
+    @cached_property
+    def doubles(self) -> frozenset[str]:
+        """Tensors that some epoch, or the base, keeps in float64."""
+        states = [*self.epochs.values(), *([self.base] if self.base else [])]
+        layouts = {id(state.layout): state.layout for state in states}.values()
+        return frozenset(key for layout in layouts for key, row in layout.items() if row.dtype == DOUBLE)
+
+    def history(self) -> list[dict[str, Any]]:
+        """A row for each epoch, as a run of wdiv has one, of which nothing but the files is known."""
+        nothing = dict.fromkeys(("train_loss", "train_accuracy", "test_accuracy", "seconds"))
+        return [{"epoch": n, **nothing, "lr": {}, "identity": state.identity} for n, state in self.epochs.items()]
+
+
+def load(file: Path) -> Imported | None:
+    """The file's content; None where there is no such file. Read anew only where it has changed."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return _load(file, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=32)
+def _load(file: Path, *identity: int) -> Imported:
+    data = read_json(file)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        raise BadStore(f"{file}: written in format {found!r}; this wdiv reads format {FORMAT}")
+    try:
+        layouts = [
+            {
+                key: Row(place, number, name, dtype, tuple(shape), None if strides is None else tuple(strides))
+                for place, (key, (number, name, dtype, shape, strides)) in enumerate(layout.items())
+            }
+            for layout in data["layouts"]
+        ]
+        offsets = [tuple(row) for row in data["offsets"]]
+
+        def state(row: Mapping[str, Any]) -> State:
+            files = tuple(File(Path(path), size, mtime) for path, size, mtime in row["files"])
+            return State(files, layouts[row["layout"]], offsets[row["offsets"]])
+
+        epochs = {int(row["epoch"]): state(row) for row in data["epochs"]}
+        base = state(data["base"]) if data["base"] is not None else None
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadStore(f"{file}: damaged ({error!r})") from None
+    return Imported(dict(sorted(epochs.items())), base, data)
+
+
+def read_spot(spot: Spot, start: int = 0, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    """The tensor at a spot, or rows ``start:stop`` of it; see :func:`wdiv.store.tensors.read`."""
+    path, key, known = spot
+    if known is None or known.entry.offset != WHOLE:
+        return tensors.read(path, key, start, stop, known, out)
+    array = _WHOLE_FILES.read(spot)[start:stop] if start or stop is not None else _WHOLE_FILES.read(spot)
+    if out is None:
+        return array
+    if out.shape != array.shape:
+        raise BadStore(f"{path}: tensor {key!r} has shape {known.entry.shape}, which is not its layer's")
+    out[...] = array
+    return out
+
+
+class _WholeFiles:
+    """Files of which no tensor can be read by itself, the last used held in memory up to :data:`HELD` bytes."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Path, int, int], Mapping[str, np.ndarray]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, spot: Spot) -> np.ndarray:
+        from wdiv.store.foreign import read_state_dict
+
+        assert spot.known is not None
+        file = (spot.path, spot.known.size, spot.known.mtime_ns)
+        with self._lock:
+            _, mtime, size = tensors.identity(spot.path)
+            if (size, mtime) != file[1:]:
+                raise BadStore(f"{spot.path}: changed since it was imported; import it again")
+            state = self._held.pop(file, None)
+            if state is None:
+                state, _ = read_state_dict(spot.path)
+            self._held[file] = state
+            while len(self._held) > 1 and sum(s for _, s, _ in self._held) > HELD:
+                del self._held[next(iter(self._held))]
+        try:
+            return state[spot.key]
+        except KeyError:
+            raise BadStore(f"{spot.path}: no tensor {spot.key!r} in it") from None
+
+
+_WHOLE_FILES = _WholeFiles()

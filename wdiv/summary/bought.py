@@ -1,0 +1,61 @@
+"""What moved, and what it bought."""
+
+from __future__ import annotations
+
+import pandas as pd
+import xarray as xr
+
+from wdiv.summary.moved import layers
+from wdiv.summary.order import order
+from wdiv.summary.runs import CELL, results
+
+__all__ = ["outcomes"]
+
+
+def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -> pd.DataFrame:
+    """What moved and what it bought: one row a strategy and data size, over its seeds.
+
+    last, best    test accuracy, mean over the seeds;  spread: standard deviation of ``last`` (ddof 1)
+    over_fc       ``last`` less that of the strategy ``fc`` with as much data, paired by seed
+    conv, gamma, beta   mean divergence of those tensors over layers and seeds
+    farthest      the stage of the trunk in which they moved most
+    """
+    runs = results(tree)
+    moved = layers(div, metric)
+    trunk = moved[~moved["stage"].isin(["head", "aux"])]
+    rows = []
+    for keys, group in runs.groupby(CELL, sort=False):
+        cell = dict(zip(CELL, keys, strict=True))
+        ours = trunk[trunk["run"].isin(group["run"])]
+        mean = {
+            name: ours.loc[ours["role"].eq(role) & ours["kind"].eq(kind), "value"].mean()
+            for name, kind, role in (("conv", "conv", "weight"), ("gamma", "bn", "gamma"), ("beta", "bn", "beta"))
+        }
+        rows.append(
+            cell
+            | {
+                "seeds": len(group),
+                "last": group["last"].mean(),
+                "spread": group["last"].std(ddof=1),
+                "best": group["best"].mean(),
+                "over_fc": _over_fc(runs, group, cell),
+            }
+            | mean
+            | {"farthest": _farthest(ours)}
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values(["model", "n_train", "strategy"], key=order, kind="stable", ignore_index=True)
+
+
+def _over_fc(runs: pd.DataFrame, group: pd.DataFrame, cell: dict[str, object]) -> float:
+    same = runs["strategy"].eq("fc")
+    for name in ("model", "dataset", "n_train", "bn_mode"):
+        same &= runs[name].eq(cell[name])
+    paired = group.merge(runs[same], on="seed", suffixes=("", "_fc"))
+    return float((paired["last"] - paired["last_fc"]).mean()) if len(paired) else float("nan")
+
+
+def _farthest(moved: pd.DataFrame) -> str:
+    weights = moved[moved["role"].isin(["weight", "gamma", "beta"])]
+    by_stage = weights.groupby("stage", sort=False)["value"].mean().dropna()
+    return str(by_stage.idxmax()) if len(by_stage) and by_stage.max() > 0 else ""
