@@ -11,7 +11,8 @@ import studies.peng2020
 import studies.quickstart  # noqa: F401 - importing registers
 from studies.study import STUDIES
 from wdiv.errors import UnknownName
-from wdiv.metrics import METRICS
+from wdiv.layers import KINDS
+from wdiv.metrics import FAMILIES, METRICS
 from wdiv.registry import did_you_mean
 from wdiv.tuning.datasets import DATASETS
 from wdiv.tuning.models import MODELS, ModelSpec, head_layers, layer_table
@@ -84,7 +85,7 @@ def _stages(model: str) -> list[Facts]:
     return [
         {
             "stage": stage,
-            **{kind: sum(layer.stage == stage for layer in table.of(kind)) for kind in ("conv", "bn", "fc")},
+            **{kind: sum(layer.stage == stage for layer in table.of(kind)) for kind in KINDS},
         }
         for stage in table.stages
     ]
@@ -100,9 +101,12 @@ def _strategy(name: str) -> Facts:
 
 
 def _metric(record: Any) -> Facts:
+    family = FAMILIES[record.family]
     return {
         "name": record.name, "meaning": record.long_name, "formula": record.formula, "units": record.units,
-        "takes": record.takes, "bounds": f"{record.lower:g} to {record.upper:g}", "identical": record.identity,
+        "family": family.name, "takes": family.takes,
+        "one_value_for": " or ".join(f"a {what}" for what in family.reductions) or "a layer's features",
+        "bounds": f"{record.lower:g} to {record.upper:g}", "identical": record.identity,
         "symmetric": record.symmetric, "scale_free": record.scale_free, "source": record.source,
         "notes": (inspect.getdoc(record.function) or "").partition("\n")[0],
     }  # fmt: skip
@@ -126,7 +130,10 @@ CATALOGUE: Mapping[str, Shelf] = {
         STRATEGIES, ("name", "spelling", "long_name", "source"), lambda record: _strategy(record.name),
         "and any other combination: KIND[@STAGE[-STAGE]][=RATE] joined by +; kinds conv, bn, fc",
     ),
-    "metrics": Shelf(METRICS, ("name", "units", "long_name"), _metric),
+    "metrics": Shelf(
+        METRICS, ("name", "family", "units", "long_name"), _metric,
+        "and the name of a family, for all of its metrics",
+    ),
     "datasets": Shelf(
         DATASETS, ("name", "classes", "images", "long_name", "source"),
         _plain("name", "long_name", "classes", "images", "source"), "and any folder of images, one folder a class",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdiv import plots, summary
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS, Metric
-from wdiv.registry import did_you_mean
+from wdiv.registry import MANY, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ __all__ = ["FIGURES", "PANELS", "check", "draw", "in_words"]
 
 PANELS = (("conv", "weight"), ("bn", "gamma"), ("bn", "beta"))
 ENDINGS = (".png", ".pdf", ".svg")
+MOST_ROWS = 40
+"""Rows that are given their own height and label."""
 
 
 def draw(
@@ -29,22 +32,62 @@ def draw(
     metric: str = "relative_l2",
     epoch: int | str = "last",
     roles: Sequence[str] = (),
+    run: str | None = None,
 ) -> Path:
     """Draw a figure of a divergence tree into a file (.png, .pdf or .svg).
 
-    figure  ``heatmap`` or ``profile``;  roles: panels as ``kind:role`` (default conv:weight, bn:gamma, bn:beta)
+    figure  ``heatmap`` and ``profile``: strategies after an epoch; ``epochs``: one run, epoch by epoch
+    roles   panels as ``kind:role`` (default conv:weight, bn:gamma, bn:beta)
+    run     whose epochs; it may be left out where there is one run only
     """
+    import matplotlib as mpl
+
     out = Path(out)
     check(figure, out, metric)
     table = summary.layers(div, metric, epoch)
     panels = _panels(table, roles)
-    import matplotlib as mpl
-
+    asked = Asked(div, METRICS[metric], epoch, table, panels, run)
     with mpl.rc_context({"figure.dpi": 130, "savefig.dpi": 130, "font.size": 9}):
-        figure_made = FIGURES[figure](table, panels, METRICS[metric], _subtitle(div, epoch))
+        figure_made = FIGURES[figure](asked)
         out.parent.mkdir(parents=True, exist_ok=True)
         figure_made.savefig(out)
     return out
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a figure is drawn from; ``table`` is :func:`wdiv.summary.layers` at ``epoch``."""
+
+    div: xr.DataTree
+    metric: Metric
+    epoch: int | str
+    table: pd.DataFrame
+    panels: Sequence[tuple[str, str]]
+    run: str | None
+
+    @property
+    def subtitle(self) -> str:
+        when = "last epoch" if self.epoch == "last" else f"epoch {self.epoch}"
+        return f"{self._network}: {when} {self.against}"
+
+    @property
+    def _network(self) -> str:
+        return str(self.div.attrs.get("architecture", ""))
+
+    @property
+    def against(self) -> str:
+        if self.metric.family == "trajectory":
+            return "along each run's path"
+        return f"against {in_words(self.div.attrs.get('reference', ''))}"
+
+    @property
+    def one_run(self) -> str:
+        runs = [str(name) for name in self.div.to_dataset()["run"].values]
+        if self.run is None and len(runs) > 1:
+            raise BadInput(f"figure 'epochs' shows one run: give --run, one of {', '.join(runs[:MANY])}")
+        if self.run is not None and self.run not in runs:
+            raise BadInput(f"no run {self.run!r}; {did_you_mean(self.run, runs)}")
+        return self.run or runs[0]
 
 
 def check(figure: str, out: Path, metric: str) -> None:
@@ -65,11 +108,6 @@ def _panels(table: pd.DataFrame, roles: Sequence[str]) -> list[tuple[str, str]]:
     return [names[role] for role in roles] or [panel for panel in PANELS if panel in have] or have
 
 
-def _subtitle(div: xr.DataTree, epoch: int | str) -> str:
-    when = "last epoch" if epoch == "last" else f"epoch {epoch}"
-    return f"{div.attrs.get('architecture', '')}: {when} against {in_words(div.attrs.get('reference', ''))}"
-
-
 def in_words(reference: str | int) -> str:
     """A reference as a reader would call it.
 
@@ -87,37 +125,74 @@ def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
 
 
-def _heatmap(table: pd.DataFrame, panels: Sequence[tuple[str, str]], metric: Metric, subtitle: str) -> Any:
-    grids = [summary.layer_grid(table, kind, role) for kind, role in panels]
-    norm = plots.log_norm(*grids)
-    height = sum(0.55 + 0.17 * len(grid) for grid in grids)
-    figure, axes = _new(len(panels), 10.5, height + 0.4)
-    for ax, grid, (kind, role) in zip(axes, grids, panels, strict=True):
-        plots.heatmap(grid, ax, norm=norm, unmoved=metric.identity, title=f"{kind} {role}", bar=False)
+def _heatmap(asked: Asked) -> Any:
+    grids = [summary.layer_grid(asked.table, kind, role) for kind, role in asked.panels]
+    return _grids(asked, grids, asked.subtitle)
+
+
+def _epochs(asked: Asked) -> Any:
+    run = asked.one_run
+    grids = [summary.epoch_grid(asked.div, asked.metric.name, kind, role, run) for kind, role in asked.panels]
+    return _grids(asked, grids, f"{run}: epoch by epoch {asked.against}")
+
+
+def _shade(about: Metric, *grids: pd.DataFrame) -> plots.Shade:
+    shade = plots.shade(*grids, identity=about.identity, lower=about.lower, upper=about.upper)
+    return shade._replace(unmoved=float("nan")) if about.undefined == "path" else shade  # unmoved it has no value
+
+
+def _grids(asked: Asked, grids: Sequence[pd.DataFrame], subtitle: str) -> Any:
     import matplotlib as mpl
 
-    mappable = mpl.cm.ScalarMappable(norm, "rocket_r")
-    figure.colorbar(mappable, ax=list(axes), label=metric.long_name, pad=0.01, aspect=35, extend="min")
-    figure.suptitle(f"{subtitle}   (white: not moved, grey: nothing to compare with)", x=0.01, ha="left", fontsize=10)
+    about = asked.metric
+    shade = _shade(about, *grids)
+    height = sum(0.55 + 0.17 * min(len(grid), MOST_ROWS) for grid in grids)
+    figure, axes = _new(len(grids), 10.5, max(height + 0.4, 3.4))
+    for ax, grid, (kind, role) in zip(axes, grids, asked.panels, strict=True):
+        shown, title = _with_values(grid, f"{kind} {role}")
+        plots.heatmap(shown, ax, shade=shade, title=title, bar=False)
+        if len(grid) > MOST_ROWS:
+            places = range(0, len(grid), -(-len(grid) // MOST_ROWS))
+            ax.set_yticks([place + 0.5 for place in places], [grid.index[place] for place in places])
+    mappable = mpl.cm.ScalarMappable(shade.norm, shade.colours)
+    bar = figure.colorbar(mappable, ax=list(axes), pad=0.01, aspect=35, extend=shade.extend)
+    bar.set_label(about.long_name, fontsize=8)
+    grey = "undefined or nothing to compare with"
+    words = f"grey: not moved, {grey}" if about.undefined == "path" else f"white: not moved, grey: {grey}"
+    figure.suptitle(f"{subtitle}   ({words})", x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _profile(table: pd.DataFrame, panels: Sequence[tuple[str, str]], metric: Metric, subtitle: str) -> Any:
+def _with_values(grid: pd.DataFrame, title: str) -> tuple[pd.DataFrame, str]:
+    """Without the layers that have no value in any row, of which somebody else's network may have most."""
+    shown = grid.dropna(axis="columns", how="all")
+    left = grid.shape[1] - shown.shape[1]
+    if not left or shown.empty:
+        return grid, title
+    return shown, f"{title}   ({left} of {grid.shape[1]} layers have nothing to compare with)"
+
+
+def _profile(asked: Asked) -> Any:
     import seaborn as sns
     from matplotlib.lines import Line2D
 
-    shown = [pair in panels for pair in zip(table["kind"], table["role"], strict=True)]
-    labelled = summary.in_order(table[shown]).assign(label=summary.labels)
-    names = list(dict.fromkeys(labelled.loc[labelled["value"] > 0, "label"]))
+    table, panels = asked.table, asked.panels
+    shown = table[[pair in panels for pair in zip(table["kind"], table["role"], strict=True)]]
+    labelled = summary.in_order(shown[shown["value"].notna()] if shown["value"].notna().any() else shown)
+    labelled = labelled.assign(label=summary.labels)
+    log = _shade(asked.metric).colours == plots.DISTANCE
+    values = labelled["value"]
+    names = list(dict.fromkeys(labelled.loc[values > 0 if log else values.notna(), "label"]))
     palette = dict(zip(names, sns.color_palette("husl" if len(names) > 10 else "tab10", len(names)), strict=True))
     figure, axes = _new(len(panels), 10.5, 2.4 * len(panels) + 0.6)
     for ax, (kind, role) in zip(axes, panels, strict=True):
         chosen = labelled[labelled["kind"].eq(kind) & labelled["role"].eq(role)]
-        plots.profile(chosen, ax, palette=palette, title=f"{kind} {role}")
+        plots.profile(chosen, ax, palette=palette, title=f"{kind} {role}", log=log)
     lines = [Line2D([], [], color=colour) for colour in palette.values()]
-    figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
-    figure.suptitle(f"{metric.long_name}\n{subtitle}", x=0.01, ha="left", fontsize=10)
+    if lines:
+        figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.suptitle(f"{asked.metric.long_name}\n{asked.subtitle}", x=0.01, ha="left", fontsize=10)
     return figure
 
 
-FIGURES = {"heatmap": _heatmap, "profile": _profile}
+FIGURES = {"heatmap": _heatmap, "profile": _profile, "epochs": _epochs}

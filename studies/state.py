@@ -48,7 +48,9 @@ def _state(run: Run) -> State:
     of = int(run.record.recipe["epochs"])
     if not rows:
         return State(run.path.name, name, None, of)
+    accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
+    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
     return State(
-        run.path.name, name, rows[-1]["epoch"], of, rows[-1]["test_accuracy"],
-        max(row["test_accuracy"] for row in rows), round(sum(row["seconds"] for row in rows), 1),
+        run.path.name, name, rows[-1]["epoch"], of, rows[-1].get("test_accuracy"),
+        max(accuracies, default=None), round(sum(seconds), 1) if seconds else None,
     )  # fmt: skip

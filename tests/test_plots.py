@@ -41,8 +41,9 @@ def colours(ax: Axes) -> np.ndarray:
 
 
 def test_heatmap_paints_unmoved_white_incomparable_grey_and_all_else_by_value(grid: pd.DataFrame, ax: Axes) -> None:
-    norm = plots.log_norm(grid)
-    assert plots.heatmap(grid, ax, norm=norm, bar=False) is ax
+    shade = plots.shade(grid)
+    norm = shade.norm
+    assert plots.heatmap(grid, ax, shade=shade, bar=False) is ax
     painted, scale = colours(ax), mpl.colormaps["rocket_r"]
     white, grey = to_rgba("white"), to_rgba(plots.UNCOMPARABLE)
     for i, row in enumerate(VALUES):
@@ -59,7 +60,7 @@ def test_heatmap_paints_unmoved_white_incomparable_grey_and_all_else_by_value(gr
 
 
 def test_heatmap_has_a_row_for_every_label_and_a_tick_for_every_stage(grid: pd.DataFrame, ax: Axes) -> None:
-    plots.heatmap(grid, ax, norm=plots.log_norm(grid), title="conv weight", bar=False)
+    plots.heatmap(grid, ax, shade=plots.shade(grid), title="conv weight", bar=False)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == LABELS
     assert ax.get_ylim() == (3, 0), "the first label on top"
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["stem", "stage1", "head"]
@@ -71,19 +72,19 @@ def test_heatmap_has_a_row_for_every_label_and_a_tick_for_every_stage(grid: pd.D
 def test_heatmap_keeps_every_label_of_a_tall_grid(ax: Axes) -> None:
     columns = pd.MultiIndex.from_arrays([["stem"], ["a"]], names=["stage", "layer"])
     grid = pd.DataFrame(np.ones((60, 1)), index=[f"s{i}" for i in range(60)], columns=columns)
-    plots.heatmap(grid, ax, norm=plots.log_norm(grid), bar=False)
+    plots.heatmap(grid, ax, shade=plots.shade(grid), bar=False)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(grid.index)
 
 
 def test_heatmap_labels_its_colour_bar(grid: pd.DataFrame, ax: Axes) -> None:
-    plots.heatmap(grid, ax, norm=plots.log_norm(grid), label="how far")
+    plots.heatmap(grid, ax, shade=plots.shade(grid), label="how far")
     assert [other.get_ylabel() for other in ax.figure.axes if other is not ax] == ["how far"]
 
 
 def test_a_grid_where_nothing_moved_is_white(ax: Axes) -> None:
     columns = pd.MultiIndex.from_arrays([STAGES, list("abcdef")], names=["stage", "layer"])
     still = pd.DataFrame(np.zeros((3, 6)), index=LABELS, columns=columns)
-    plots.heatmap(still, ax, norm=plots.log_norm(still), bar=False)
+    plots.heatmap(still, ax, shade=plots.shade(still), bar=False)
     assert (colours(ax) == to_rgba("white")).all()
 
 
@@ -158,7 +159,7 @@ def test_figures_of_a_measured_tree_are_written(tmp_path: Path, suffix: str) -> 
     figure = Figure(figsize=(6, 5), layout="constrained")
     top, bottom = figure.subplots(2, 1)
     grid = summary.layer_grid(table, "bn", "gamma")
-    plots.heatmap(grid, top, norm=plots.log_norm(grid), label="relative L2")
+    plots.heatmap(grid, top, shade=plots.shade(grid), label="relative L2")
     chosen = table[table["role"].eq("gamma")]
     plots.profile(chosen.assign(label=summary.labels(chosen)), bottom)
     file = tmp_path / f"figure.{suffix}"
@@ -173,8 +174,77 @@ def test_figures_of_a_measured_tree_are_written(tmp_path: Path, suffix: str) -> 
 def test_what_did_not_move_is_white_whatever_the_metric_calls_it(ax: Axes) -> None:
     columns = pd.MultiIndex.from_arrays([["stem"] * 3, ["a", "b", "c"]], names=["stage", "layer"])
     grid = pd.DataFrame([[0.5, 0.6, 5.0]], index=["fc"], columns=columns)
-    plots.heatmap(grid, ax, norm=plots.log_norm(grid), unmoved=0.5, bar=False)
+    plots.heatmap(grid, ax, shade=plots.shade(grid, identity=0.5, lower=0.5), bar=False)
     mesh = ax.collections[0]
     mesh.update_scalarmappable()
     white = [tuple(colour) == to_rgba("white") for colour in mesh.get_facecolors().reshape(3, 4)]
     assert white == [True, False, False]
+
+
+# ---------------------------------------------------------------------------------------------------------- scales
+
+
+def painted(values: list[float], ax: Axes, **facts: float) -> tuple[plots.Shade, list[tuple[float, ...]]]:
+    """One row of cells: the scale, and the colour of each."""
+    columns = pd.MultiIndex.from_arrays([["stem"] * len(values), [str(i) for i in range(len(values))]])
+    grid = pd.DataFrame([values], index=["fc"], columns=columns.set_names(["stage", "layer"]))
+    shade = plots.shade(grid, **facts)
+    plots.heatmap(grid, ax, shade=shade, bar=False)
+    ax.collections[0].update_scalarmappable()
+    return shade, [tuple(colour) for colour in ax.collections[0].get_facecolors()]
+
+
+WHITE = to_rgba("white")
+
+
+def test_a_distance_has_a_logarithmic_scale(ax: Axes) -> None:
+    shade, cells = painted([0.0, 1e-9, 0.01, 1.0], ax)
+    assert isinstance(shade.norm, mpl.colors.LogNorm)
+    assert (shade.norm.vmin, shade.norm.vmax, shade.extend) == (1e-4, 1.0, "min")
+    assert [cell == WHITE for cell in cells] == [True, False, False, False]
+
+
+def test_a_signed_change_has_a_scale_that_is_centred_on_what_did_not_move(ax: Axes) -> None:
+    shade, cells = painted([0.0, -1e-9, -0.5, 0.2], ax, identity=0.0, lower=-np.inf)
+    assert (shade.norm.vmin, shade.norm.vmax, shade.norm(0.0)) == (-0.5, 0.5, 0.5)
+    assert [cell == WHITE for cell in cells] == [True, False, False, False]
+    assert cells[2][2] > cells[2][0], "less is blue"
+    assert cells[3][0] > cells[3][2], "more is red"
+
+
+def test_a_share_has_a_scale_between_its_bounds(ax: Axes) -> None:
+    shade, cells = painted([1.0, 0.999, 0.3, 0.0], ax, identity=1.0, lower=0.0, upper=1.0)
+    assert (shade.norm.vmin, shade.norm.vmax, shade.extend) == (0.0, 1.0, "neither")
+    assert [cell == WHITE for cell in cells] == [True, False, False, False]
+    assert sum(cells[2][:3]) > sum(cells[3][:3]), "less is darker"
+
+
+@pytest.mark.parametrize("facts", [{}, {"lower": -np.inf}, {"identity": 1.0, "upper": 1.0}])
+def test_every_scale_has_room_where_nothing_moved_or_nothing_is_known(ax: Axes, facts: dict[str, float]) -> None:
+    same = facts.get("identity", 0.0)
+    shade, cells = painted([same, same, NAN], ax, **facts)
+    assert shade.norm.vmin < shade.norm.vmax
+    assert cells[:2] == [WHITE, WHITE]
+    plots.shade(pd.DataFrame([[NAN]]), **facts)
+    plots.shade(**facts)
+
+
+def test_lines_between_rows_are_left_out_where_they_would_be_all_one_sees(ax: Axes) -> None:
+    columns = pd.MultiIndex.from_arrays([["stem"], ["a"]], names=["stage", "layer"])
+    for rows, lines in ((40, 39), (41, 0)):
+        ax.clear()
+        grid = pd.DataFrame(np.ones((rows, 1)), index=range(rows), columns=columns)
+        plots.heatmap(grid, ax, shade=plots.shade(grid), bar=False)
+        assert sum(len(each.get_segments()) for each in ax.collections if hasattr(each, "get_segments")) == lines
+
+
+def test_profile_of_a_signed_change_shows_both_signs(table: pd.DataFrame, ax: Axes) -> None:
+    plots.profile(table.assign(value=-table["value"]), ax, log=False)
+    assert ax.get_yscale() == "linear"
+    first = next(line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 4)
+    np.testing.assert_allclose(first, -0.015 * np.array([1, 4, 5, 9]))
+
+
+def test_an_empty_profile_says_so(table: pd.DataFrame, ax: Axes) -> None:
+    plots.profile(table.iloc[:0], ax)
+    assert [text.get_text() for text in ax.texts] == ["nothing moved, or nothing to compare with"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,50 +12,77 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-__all__ = ["heatmap", "log_norm", "profile"]
+__all__ = ["Shade", "heatmap", "log_norm", "profile", "shade"]
 
 UNCOMPARABLE = "0.82"
 UNMOVED = "white"
+MOST_LINES = 40
+"""Rows between which lines are drawn; of more one would see the lines alone."""
+DISTANCE, SIGNED, SHARE = "rocket_r", "vlag", "rocket"
+"""Colour maps of seaborn's: from nothing to far, from less through white to more, from least to most."""
 
 
 def log_norm(*grids: pd.DataFrame, decades: float = 4.0) -> Normalize:
     """One colour scale for several grids: logarithmic, from their largest value down, at most some decades."""
     from matplotlib.colors import LogNorm
 
-    values = np.concatenate([grid.to_numpy(dtype=float).ravel() for grid in grids]) if grids else np.array([])
+    values = np.concatenate([np.array([]), *(grid.to_numpy(dtype=float).ravel() for grid in grids)])
     values = values[np.isfinite(values) & (values > 0)]
     top = float(values.max()) if values.size else 1.0
     bottom = max(float(values.min()), top * 10**-decades) if values.size else 0.1
     return LogNorm(min(bottom, top / 10), top)
 
 
-def heatmap(
-    grid: pd.DataFrame,
-    ax: Axes,
-    *,
-    norm: Normalize,
-    unmoved: float = 0.0,
-    title: str = "",
-    label: str = "",
-    bar: bool = True,
-) -> Axes:
-    """A :func:`~wdiv.summary.layer_grid`: a row a strategy and size, a column a layer, stages marked off.
+class Shade(NamedTuple):
+    """How values become colours: a scale, a colour map's name, and the value that is drawn white."""
 
-    White: did not move, which is the value ``unmoved``. Grey: not comparable.
+    norm: Normalize
+    colours: str
+    unmoved: float
+
+    @property
+    def extend(self) -> str:
+        """Which end of the colour bar is open."""
+        return "min" if self.unmoved == self.norm.vmin or self.colours == DISTANCE else "neither"
+
+
+def shade(*grids: pd.DataFrame, identity: float = 0.0, lower: float = 0.0, upper: float = np.inf) -> Shade:
+    """One scale for several grids, from what is known of the metric: its value for equal weights, and its bounds.
+
+    A distance is shown on a logarithmic scale, a signed change on one that is centred, a share between its bounds.
+    """
+    from matplotlib.colors import CenteredNorm, Normalize
+
+    if lower < 0:
+        values = np.concatenate([np.array([]), *(grid.to_numpy(dtype=float).ravel() for grid in grids)])
+        reach = float(np.abs(values[np.isfinite(values)] - identity).max(initial=0.0)) or 1.0
+        return Shade(CenteredNorm(identity, reach), SIGNED, identity)
+    if np.isfinite(upper) and identity != lower:
+        return Shade(Normalize(lower, upper), SHARE, identity)
+    return Shade(log_norm(*grids), DISTANCE, identity)
+
+
+def heatmap(grid: pd.DataFrame, ax: Axes, *, shade: Shade, title: str = "", label: str = "", bar: bool = True) -> Axes:
+    """A :func:`~wdiv.summary.layer_grid`: a row a strategy and size (or an epoch), a column a layer, stages marked off.
+
+    White: did not move. Grey: not comparable.
     """
     import matplotlib as mpl
     import seaborn as sns
 
     values = grid.to_numpy(dtype=float)
-    colours = mpl.colormaps["rocket_r"].with_extremes(under=UNMOVED, bad=UNCOMPARABLE)
+    norm = shade.norm
     assert norm.vmin is not None
-    shown = np.where(values == unmoved, norm.vmin / 2, np.maximum(values, norm.vmin))  # moved a little is not unmoved
+    colours = mpl.colormaps[shade.colours].with_extremes(bad=UNCOMPARABLE, under=UNMOVED)
+    below = norm.vmin / 2 if norm.vmin > 0 else norm.vmin - 1.0  # moved a little is not unmoved
+    shown = np.where(values == shade.unmoved, below, np.clip(values, norm.vmin, norm.vmax))
     sns.heatmap(
         shown, ax=ax, norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=colours, mask=np.isnan(values), cbar=bar,
         cbar_kws={"label": label, "pad": 0.01}, xticklabels=False, yticklabels=list(grid.index),
     )  # fmt: skip
     ax.set_facecolor(UNCOMPARABLE)
-    ax.hlines(np.arange(1, len(grid)), *ax.get_xlim(), color="0.85", linewidth=0.6)
+    if len(grid) <= MOST_LINES:
+        ax.hlines(np.arange(1, len(grid)), *ax.get_xlim(), color="0.85", linewidth=0.6)
     ax.spines[:].set(visible=True, color="0.4", linewidth=0.6)
     _mark_stages(list(grid.columns.get_level_values("stage")), ax, offset=0.0)
     ax.set_title(title, loc="left", fontsize=10)
@@ -65,27 +92,40 @@ def heatmap(
 
 
 def profile(
-    table: pd.DataFrame, ax: Axes, *, palette: Mapping[str, Any] | None = None, title: str = "", label: str = ""
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    palette: Mapping[str, Any] | None = None,
+    title: str = "",
+    label: str = "",
+    log: bool = True,
 ) -> Axes:
     """Divergence by depth: one line a label, its band from the lowest to the highest seed.
 
-    table    columns label, depth, stage, value; zero and NaN are left out of the logarithmic axis
+    table    columns label, depth, stage, value; NaN is left out, and so is zero of a logarithmic axis
     palette  label -> colour, for several panels with one legend elsewhere; without it the panel has its own
     """
     import seaborn as sns
 
-    shown = table[table["value"] > 0]
+    shown = table[table["value"] > 0] if log else table.dropna(subset="value")
     if len(shown):
         names = [n for n in palette if n in set(shown["label"])] if palette else list(dict.fromkeys(shown["label"]))
         sns.lineplot(
             shown, x="depth", y="value", hue="label", hue_order=names, palette=palette, errorbar=("pi", 100), ax=ax,
             linewidth=1.2, legend=palette is None,
         )  # fmt: skip
-        ax.set_yscale("log")
+        ax.set_yscale("log" if log else "linear")
         if palette is None:
             ax.legend(title="", fontsize=7, ncols=2, frameon=False)
+    else:
+        ax.set_yticks([])
+        ax.text(0.5, 0.5, "nothing moved, or nothing to compare with", transform=ax.transAxes, ha="center", color="0.4")
     places = table[["depth", "stage"]].drop_duplicates().sort_values("depth")
     _mark_stages(list(places["stage"]), ax, offset=-0.5, at=list(places["depth"]))
+    if len(places):
+        first, last = places["depth"].iloc[[0, -1]]
+        edge = 1 + (last - first) / 25
+        ax.set_xlim(first - edge, last + edge)
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel="", ylabel=label)
     return ax
@@ -95,8 +135,9 @@ def _mark_stages(stages: list[str], ax: Axes, *, offset: float, at: list[Any] | 
     """A line before each stage's first layer, and its name under its middle."""
     places = np.arange(len(stages)) if at is None else np.asarray(at)
     starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
-    ends = [*starts[1:], len(stages)]
+    ends = [*starts[1:], len(stages)][: len(starts)]
     for i in starts[1:]:
         ax.axvline(places[i] + offset, color="0.4", linewidth=0.6)
     middles = [(places[a] + places[b - 1] + (1 if at is None else 0)) / 2 for a, b in zip(starts, ends, strict=True)]
-    ax.set_xticks(middles, [stages[i] for i in starts], rotation=0, fontsize=8)
+    named = [(place, stages[i]) for place, i in zip(middles, starts, strict=True) if stages[i]]
+    ax.set_xticks([place for place, _ in named], [name for _, name in named], rotation=0, fontsize=8)

@@ -11,10 +11,13 @@ from typing import Any
 
 import click
 
+from studies.cli.cka import cka
 from studies.cli.diff import diff
 from studies.cli.export import export
+from studies.cli.import_ import import_
 from studies.cli.listing import list_
 from studies.cli.measure import measure
+from studies.cli.noise import noise
 from studies.cli.plot import plot
 from studies.cli.run import run
 from studies.cli.show import show
@@ -54,7 +57,7 @@ def cli() -> None:
     """See what fine-tuning does to a convolutional network: which layers moved, how far, when, and whether it paid."""
 
 
-for _command in (run, status, measure, diff, plot, list_, show, verify, export):
+for _command in (run, status, measure, noise, diff, cka, plot, list_, show, verify, export, import_):
     cli.add_command(_command)
 
 
@@ -63,7 +66,7 @@ def main() -> None:
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("Stopped. Every finished epoch is saved; the same command goes on from there.", err=True)
+        click.echo("Stopped. Nothing that was saved is lost; the same command goes on from there.", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

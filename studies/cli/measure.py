@@ -3,50 +3,102 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from studies.cli import options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 
 @click.command()
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
 @options.metrics
 @options.reference
+@click.option(
+    "--reduction",
+    default="layer",
+    show_default=True,
+    metavar="layer|filter|stage",
+    help="What one value stands for; filters are written with -o, not printed.",
+)
 @options.group
 @options.epoch
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Write every epoch and layer here."
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE.nc|.zarr", help="Write every epoch and layer here."
 )
 @options.as_json
 def measure(
     store: Path,
     metrics: tuple[str, ...],
     reference: str | None,
+    reduction: str,
     group: str | None,
     epoch: str,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure how far each layer has moved; print the mean of each stage."""
+    """Measure how far each layer has moved; print the mean of each stage.
+
+    What was measured before is kept in DIR/measures.nc: only epochs that are new are read.
+    """
     from studies.console import print_table
-    from studies.finish import measure_store, write_netcdf
-    from wdiv.measure import DEFAULT_METRICS
+    from wdiv import formats, summary
+    from wdiv.cache import measured
+    from wdiv.errors import BadInput
+    from wdiv.measure import DEFAULT_METRICS, divergence
+    from wdiv.metrics import METRICS, metric_names
+    from wdiv.store.engine import open_store
+
+    names = metric_names(metrics or DEFAULT_METRICS, reduction)
+    if reduction == "filter" and not out:
+        raise BadInput("--reduction filter gives a value for each filter: say where to, with -o FILE.nc")
+    if out:
+        formats.check(out)
+    against = reference or "pretrained"
+    if reduction == "layer":
+        div = measured(store, names, against, group)
+    else:
+        div = divergence(open_store(store, group), names, against, reduction=reduction)
+    if out:
+        formats.save(div, out)
+    rows = [] if reduction == "filter" else _by_stage(div, names, epoch).to_dict("records")
+    broken = summary.not_finite(div).to_dict("records")
+    missing = summary.without_value(div, names, epoch)
+    if as_json:
+        answer = {"reference": div.attrs["reference"], "epoch": epoch, "reduction": reduction}
+        options.echo_json({**answer, "stages": rows, "without_value": missing, "not_finite": broken})
+        return
+    if rows:
+        keys, shown = [key for key in rows[0] if key not in names], names[: options.MOST]
+        rows = [row for row in rows if any(row[name] == row[name] for name in shown)]
+        print_table(rows, {**dict.fromkeys(keys, str), **dict.fromkeys(shown, lambda v: f"{v:.4g}")})
+        if len(names) > options.MOST:
+            click.echo(f"{len(names) - options.MOST} more metrics were measured; --json prints and -o writes them all")
+        what = "all weights of a stage as one tensor" if reduction == "stage" else "mean over the layers of a stage"
+        paths = all(METRICS[name].family == "trajectory" for name in names)
+        against = f"{div.attrs['direction']}, reference {div.attrs['reference']}"
+        click.echo(f"{what}, {'along the path from the first saved epoch' if paths else against}")
+    for reason, count in missing.items():
+        click.echo(f"no value: {count} {'filters' if reduction == 'filter' else 'tensors'}, {reason}")
+    if broken:
+        click.echo(f"inf or NaN: {len(broken)} tensors; the first epoch of each:")
+        print_table(broken, list(broken[0]))
+    if out:
+        click.echo(f"wrote {out}")
+
+
+def _by_stage(div: xr.DataTree, names: tuple[str, ...], epoch: str) -> pd.DataFrame:
+    """One row a (run, kind, role, stage), the metrics beside one another; ``layers``: the most that one of them has."""
+    import pandas as pd
+
     from wdiv.summary import stage_profile
 
-    names = metrics or DEFAULT_METRICS
-    div = measure_store(store, names, reference or "pretrained", group)
-    written = write_netcdf(div, out) if out else None
-    tables = [stage_profile(div, name, epoch).rename(columns={"value": name}) for name in names]
-    keys = [key for key in ("run", "kind", "role", "stage", "layers") if key in tables[0]]
-    table = tables[0]
-    for other in tables[1:]:
-        table = table.merge(other, how="outer", on=[c for c in table if c in other and c not in names], sort=False)
-    rows = table[[*keys, *names]].to_dict("records")
-    if as_json:
-        options.echo_json({"reference": div.attrs["reference"], "epoch": epoch, "stages": rows})
-        return
-    print_table(rows, {**dict.fromkeys(keys, str), **dict.fromkeys(names, lambda v: f"{v:.4g}")})
-    click.echo(f"mean over the layers of a stage, {div.attrs['direction']}, reference {div.attrs['reference']}")
-    if written:
-        click.echo(f"wrote {written}")
+    long = pd.concat([stage_profile(div, name, epoch).assign(metric=name) for name in names], ignore_index=True)
+    keys = [key for key in ("run", "kind", "role", "stage") if key in long]
+    values = long.pivot_table(index=keys, columns="metric", values="value", sort=False).reindex(columns=list(names))
+    layers = long.groupby(keys, sort=False)["layers"].max()
+    return pd.concat([layers, values], axis=1).reset_index()

@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-__all__ = ["PerClass", "as_json", "echo_json", "epoch", "group", "metrics", "reference"]
+MOST = 8
+"""Metrics that a table on a console has room for."""
+
+__all__ = ["MOST", "PerClass", "as_json", "echo_json", "epoch", "group", "metrics", "reference"]
 
 
 class PerClass(click.ParamType):
@@ -29,7 +32,7 @@ metrics = click.option(
     "metrics",
     multiple=True,
     metavar="METRIC",
-    help="A metric, may be repeated; see 'wdiv list metrics'.",
+    help="A metric or a family of them, may be repeated; see 'wdiv list metrics'.",
 )
 reference = click.option(
     "--reference",

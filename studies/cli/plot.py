@@ -10,19 +10,27 @@ from studies.cli import options
 
 
 @click.command()
-@click.argument("measures", metavar="DIR|FILE.nc", type=click.Path(path_type=Path))
-@click.argument("figure", metavar="heatmap|profile")
+@click.argument("measures", metavar="DIR|FILE.nc|.zarr", type=click.Path(path_type=Path))
+@click.argument("figure", metavar="heatmap|profile|epochs")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Or .pdf, .svg.")
 @click.option("-m", "--metric", default="relative_l2", show_default=True, metavar="METRIC")
 @click.option(
     "--role", "roles", multiple=True, metavar="KIND:ROLE", help="A panel, such as bn:running_mean; may be repeated."
 )
+@click.option("--run", "run_id", metavar="RUN", help="Whose epochs 'epochs' shows.  [default: the only one]")
 @options.epoch
 @options.group
 def plot(
-    measures: Path, figure: str, out: Path, metric: str, roles: tuple[str, ...], epoch: str, group: str | None
+    measures: Path,
+    figure: str,
+    out: Path,
+    metric: str,
+    roles: tuple[str, ...],
+    run_id: str | None,
+    epoch: str,
+    group: str | None,
 ) -> None:
-    """Draw how far each layer has moved, strategy by strategy.
+    """Draw how far each layer has moved: strategy by strategy, or one run epoch by epoch.
 
     A store's folder is measured against the pretrained weights first; a file is what 'wdiv measure -o' wrote.
     """
@@ -30,6 +38,6 @@ def plot(
     from studies.finish import load_measures
 
     check(figure, out, metric)
-    click.echo(
-        f"wrote {draw(load_measures(measures, (metric,), group), figure, out, metric=metric, epoch=epoch, roles=roles)}"
-    )
+    div = load_measures(measures, (metric,), group)
+    drawn = draw(div, figure, out, metric=metric, epoch=epoch, roles=roles, run=run_id)
+    click.echo(f"wrote {drawn}")

@@ -21,7 +21,9 @@ def verify(store: Path, as_json: bool) -> None:
     from wdiv.store.verify import verify as check
 
     verdicts = check(store)
-    rows = [{**asdict(v), "verdict": "damaged" if v.problems else "intact"} for v in verdicts]
+    rows = [
+        {**asdict(v), "verdict": "damaged" if v.problems else "not hashed" if v.note else "intact"} for v in verdicts
+    ]
     if as_json:
         echo_json(rows)
     else:
@@ -31,4 +33,8 @@ def verify(store: Path, as_json: bool) -> None:
         raise BadStore("\n  ".join([f"{store}: {len(problems)} problems", *problems]))
     if not as_json:
         frozen = sum(verdict.frozen for verdict in verdicts)
-        click.echo(f"{len(rows)} runs intact; {frozen} frozen tensors bit-identical")
+        hashed = sum(not verdict.note for verdict in verdicts)
+        if hashed:
+            click.echo(f"{hashed} runs intact; {frozen} frozen tensors bit-identical")
+        for note in dict.fromkeys(verdict.note for verdict in verdicts if verdict.note):
+            click.echo(f"{len(rows) - hashed} runs {note}")

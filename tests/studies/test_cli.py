@@ -25,10 +25,10 @@ from torchvision.models import mobilenet_v2
 from studies.cli import cli
 from tests.conftest import ROOT
 from tests.tuning.tiny import MOBILENET, write_weights
-from wdiv.metrics import METRICS
+from wdiv.metrics import FAMILIES, METRICS
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
-COMMANDS = {"run", "status", "measure", "diff", "plot", "list", "show", "verify", "export"}
+COMMANDS = {"run", "status", "measure", "noise", "diff", "cka", "plot", "list", "show", "verify", "export", "import"}
 
 
 def wdiv(*args: object, code: int = 0) -> Result:
@@ -114,6 +114,7 @@ def bad(_trained: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory)
     (root / "spoiled" / "a" / "x.png").write_bytes(b"")
     (root / "empty").mkdir()
     (root / "file").write_text("a file")
+    (root / "two.zarr").mkdir()
     (root / "evil.pth").write_bytes(pickle.dumps({"conv1.weight": Evil(root / "witness")}, protocol=2))
     save_file({"conv1.weight": np.ones((4, 3, 3, 3), np.float32)}, root / "whole.safetensors")
     (root / "cut.safetensors").write_bytes((root / "whole.safetensors").read_bytes()[:60])
@@ -195,7 +196,7 @@ OTHER_ERRORS = [
     ("measure {store} --group resnet18", "no architecture 'resnet18'"),
     ("measure {store} --epoch 9", "epoch '9': 'last', or one of those measured, 0 to 2"),
     ("measure {store} --epoch first", "epoch 'first': 'last', or one of those measured"),
-    ("measure {store} -o {out}.csv", "out.csv: the file's name must end in .nc"),
+    ("measure {store} -o {out}.csv", "out.csv: the name must end in .nc or .zarr"),
     ("measure {store} -o {root}/file/x.nc", "file"),
     ("plot {store} heatmop -o {out}.png", "unknown figure 'heatmop'; did you mean 'heatmap'"),
     ("plot {store} heatmap -o {out}.jpg", "out.jpg: the file's name must end in .png, .pdf, .svg"),
@@ -206,13 +207,31 @@ OTHER_ERRORS = [
     ("plot {root}/file heatmap -o {out}.png", "file: not a netCDF file"),
     ("plot {root}/other.nc heatmap -o {out}.png", "other.nc: not a file of measures; 'wdiv measure DIR -o FILE.nc'"),
     ("plot {store} heatmap", "Missing option"),
+    ("plot {store} epochs -o {out}.png", "figure 'epochs' shows one run: give --run, one of mobilenet_v2"),
+    ("plot {store} epochs -o {out}.png --run nobody", "no run 'nobody'"),
+    ("plot {store} heatmap -o {out}.png -m linear_cka", "linear_cka"),
+    ("measure {store} -m linear_cka", "metric 'linear_cka' compares features on images, not weights; see 'wdiv cka'"),
+    ("measure {store} --reduction layers", "reduction 'layers': one of layer, filter, stage"),
+    ("measure {store} --reduction filter", "gives a value for each filter: say where to, with -o FILE.nc"),
+    ("measure {store} --reduction stage -m straightnes", "unknown metric 'straightnes'"),
+    ("measure {store} --reduction filter -m spectral -o {out}.nc", "has no value for one filter; only for a"),
+    ("measure {store} -o {root}/two.zarr/", "two.zarr: is there and is no zarr group; it is left alone"),
+    ("diff {weights} {weights} -m trajectory", "follows the epochs of a run; it does not compare two sets of weights"),
+    ("noise {root}/gone", "gone: no such f"),
+    ("noise {root}/empty", "no runs in it"),
+    ("noise {store}", "no two runs differ in the seed alone, so there is no noise floor"),
+    ("noise {store} -m relative_l1", "unknown metric 'relative_l1'; did you mean 'relative_l2'"),
+    ("noise {store} -m log_std_ratio", "metric 'log_std_ratio' is no distance"),
+    ("noise {store} -o {out}.txt", "out.txt: the file's name must end in .csv"),
+    ("noise {store} -q 2", "2.0 is not in the range 0<=x<=1"),
+    ("noise {store} --reference 9", "reference epoch 9 is not saved"),
     ("diff {root}/gone.pth {weights}", "gone.pth: no such file"),
     ("diff {weights} {root}/file", "file: not a checkpoint file"),
     ("diff {weights} {root}/evil.pth", "evil.pth: holds more than tensors"),
     ("diff {root}/cut.safetensors {weights}", "cut.safetensors: not a readable safetensors file"),
     ("diff {weights} {weights} -m gausian_kl", "unknown metric 'gausian_kl'; did you mean 'gaussian_kl'"),
     ("diff {weights} {weights} --rename features", "rename rule 'features'"),
-    ("diff {weights} {weights} -o {out}.txt", "out.txt: the file's name must end in .nc"),
+    ("diff {weights} {weights} -o {out}.txt", "out.txt: the name must end in .nc or .zarr"),
     ("diff {run}@7 {run}", "epoch 7 is not saved; saved: 0 to 2"),
     ("diff {run}@first {run}", "epoch 'first': give a number, 'last' or 'best'"),
     ("diff {weights}", "Missing argument"),
@@ -387,10 +406,11 @@ def test_show_says_what_a_strategy_trains() -> None:
 
 
 def test_every_metric_can_be_measured(trained: Path) -> None:
-    options = [part for name in METRICS for part in ("-m", name)]
+    able = [name for name, metric in METRICS.items() if FAMILIES[metric.family].reductions]
+    options = [part for name in able for part in ("-m", name)]
     found = strictly(wdiv("measure", trained, *options, "--reference", "0", "--epoch", "1", "--json").stdout)
     assert (found["reference"], found["epoch"]) == ("0", "1")
-    assert all(row.keys() >= {"run", "kind", "role", "stage", *METRICS} for row in found["stages"])
+    assert all(row.keys() >= {"run", "kind", "role", "stage", *able} for row in found["stages"])
     gamma = [row for row in found["stages"] if (row["kind"], row["role"]) == ("bn", "gamma")]
     assert any(row["relative_l2"] > 0 for row in gamma)
 
@@ -416,7 +436,7 @@ def test_two_architectures_in_one_store(toml: Path, tmp_path: Path) -> None:
     names = {"measures-mobilenet_v2-width_mult=0.1.nc", "heatmap-mobilenet_v2-width_mult=0.2.png", "results.csv"}
     assert names <= {path.name for path in out.iterdir()}
     assert "results.csv" in said
-    assert "holds several architectures; give group= one of" in wdiv("measure", out, code=2).stderr
+    assert "holds several architectures; give --group (group=) one of" in wdiv("measure", out, code=2).stderr
     assert "stage4" in wdiv("measure", out, "--group", wide, "--reference", "0").stdout
 
 
@@ -457,7 +477,7 @@ def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_p
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.strip() == "Stopped. Every finished epoch is saved; the same command goes on from there."
+    assert errors.strip() == "Stopped. Nothing that was saved is lost; the same command goes on from there."
     before = rows()
     assert 3 <= len(before) < 17
     assert "stopped" in wdiv("status", tmp_path / "out").stdout
