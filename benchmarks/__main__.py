@@ -1,0 +1,85 @@
+"""``python -m benchmarks [NAME …] [--write]``: run the comparisons, print them, and write ``RESULTS.md``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+NAMES = ("moments", "series", "pair", "cka", "opening")
+PACKAGES = ("numpy", "numba", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka")
+HEAD = """# Benchmarks
+
+wdiv beside its peers: the same work, in one run, each side in a process of its own. `ratio` is their time to ours:
+above 1, wdiv is faster. MB is the peak of the whole process (for CKA, above what the networks take). `tox -e bench`
+makes this file anew.
+
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    names = [a for a in arguments if not a.startswith("-")] or list(NAMES)
+    unknown = [name for name in names if name not in NAMES]
+    if unknown or any(a.startswith("-") and a != "--write" for a in arguments):
+        print(f"python -m benchmarks [{'|'.join(NAMES)}]… [--write]", file=sys.stderr)  # noqa: T201
+        return 2
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        for row in importlib.import_module(f"benchmarks.{name}").compare():
+            rows.append(row)
+            print(_line(row), flush=True)  # noqa: T201
+    if "--write" in arguments:
+        text = HEAD + "\n".join([_machine(), "", *_TITLE, *map(_line, rows), ""])
+        Path(__file__).with_name("RESULTS.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+_TITLE = (
+    "| work | wdiv | MB | beside | its time | MB | ratio | |",
+    "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |",
+)
+
+
+def _line(row: dict[str, Any]) -> str:
+    def number(name: str, spell: str) -> str:
+        return "" if row.get(name) is None else format(row[name], spell)
+
+    cells = [
+        row["work"], f"{_seconds(row['ours_s'])}", number("ours_MB", ".0f"), row.get("theirs", ""),
+        _seconds(row.get("theirs_s")), number("theirs_MB", ".0f"), number("ratio", ".2g"), row.get("remark", ""),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = found[0] if found else model
+    have = [f"{name} {_version(name)}" for name in PACKAGES if _version(name)]
+    return f"{date.today()}, {cores} cores of {model}, Python {platform.python_version()}, {', '.join(have)}."
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
