@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-__all__ = ["Shade", "heatmap", "log_norm", "profile", "shade"]
+__all__ = ["Shade", "heatmap", "log_norm", "loss_by_rate", "profile", "shade"]
 
 UNCOMPARABLE = "0.82"
 UNMOVED = "white"
@@ -128,6 +128,37 @@ def profile(
         ax.set_xlim(first - edge, last + edge)
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel="", ylabel=label)
+    return ax
+
+
+def loss_by_rate(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], ax: Axes,
+    *, marks: Mapping[str, float] | None = None, now: float | None = None, title: str = "",
+    label: str = "learning rate",
+) -> Axes:  # fmt: skip
+    """A range test: each batch's loss as a dot, the smoothed loss as a line, over rates on a logarithmic axis.
+
+    marks  name -> rate; each is a dot on the line, with its name and rate in the legend
+    now    the rate as it is, a dashed line
+    """
+    import seaborn as sns
+
+    line, most = np.asarray(smoothed), float(np.max(smoothed))
+    ax.scatter(rates, losses, s=8, color="0.7", linewidths=0, label="each batch")
+    ax.plot(rates, line, color="0.25", linewidth=1.5, label="smoothed")
+    colours = sns.color_palette("colorblind", len(marks or {}))
+    for (name, rate), colour in zip((marks or {}).items(), colours, strict=True):
+        height = float(np.interp(np.log(rate), np.log(rates), line))
+        ax.plot(rate, height, "o", color=colour, markeredgecolor="white", markersize=8, label=f"{name}: {rate:.2g}")
+        ax.axvline(rate, color=colour, linewidth=0.8, linestyle=":")
+    if now is not None and rates[0] <= now <= rates[-1]:
+        ax.axvline(now, color="0.55", linewidth=1.0, linestyle="--", label=f"as it is: {now:.2g}")
+    ax.set_ylim(float(np.min(losses)) - 0.08 * most, 1.08 * most)  # batches that ran away are cut off
+    ax.set_xscale("log")
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.set(xlabel=label, ylabel="loss")
+    ax.legend(fontsize=8, frameon=False, loc="best")
+    ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 

@@ -19,7 +19,7 @@ from wdiv.store.probe import layer_kind
 from wdiv.store.stages import family_of, stages_by_name
 from wdiv.tuning import sources
 from wdiv.tuning.datasets import open_split
-from wdiv.tuning.models import ModelSpec, build, head_keys, head_layers
+from wdiv.tuning.models import ModelSpec, build, class_keys, head_layers, new_keys
 from wdiv.tuning.run import choose_device
 from wdiv.tuning.sources import Source
 
@@ -316,11 +316,12 @@ def _load(source: Source, spec: ModelSpec) -> tuple[nn.Module, bool]:
     """The source's network with its weights, its own classifier included; False where it has none."""
     if source.random:
         return build(spec, 1000), True
-    state, head = source.read(), [key for key in sorted(head_keys(spec)) if not key.startswith(sources.AUXILIARY)]
-    complete = all(key in state for key in head)
-    network = build(spec, len(state[head[0]]) if complete else 2)
+    state, new = source.read(), new_keys(spec)
+    own = {key for key in new if not key.startswith(sources.AUXILIARY)}
+    complete = own <= state.keys()
+    network = build(spec, len(state[min(own & class_keys(spec))]) if complete else 2)
     if not complete:
-        state = {key: value for key, value in state.items() if key not in head_keys(spec)}
+        state = {key: value for key, value in state.items() if key not in new}
     loaded = sources.load_into(network, state, spec, source.name)
     try:
         network.load_state_dict(loaded, strict=False)

@@ -1,6 +1,7 @@
 """A process to be killed: it imports everything once, then forks a child for each line it reads.
 
-Line: the store's folder. Answer: the child's process id at its start, then how it ended (0 or minus the signal).
+Line: the name of a run of HARD, and the store's folder. Answer: the child's process id at its start, then how it ended
+(0 or minus the signal).
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ import filelock  # noqa: F401 - so that no child has to import it
 import safetensors.torch  # noqa: F401
 import torch
 
-from tests.tuning.tiny import tiny_run
+from tests.tuning.tiny import HARD, hard_run
+from wdiv.tuning import run as tuning
 from wdiv.tuning.datasets import open_split
 from wdiv.tuning.models import layer_table
-from wdiv.tuning.run import fine_tune
-
-RUN = {"strategy": "bn+fc", "per_class": 4, "bn_mode": "adapt", "epochs": 12, "batch_size": 10, "optimizer": "adam"}
 
 
 def main(weights: str) -> None:
     torch.set_num_threads(1)
+    tuning.COMMIT_EVERY = 0.03  # several epochs at once, in the background, and yet a few commits a second
     split = open_split("digits-5-9", 32, test_count=2)
-    spec = tiny_run(weights, **RUN)  # type: ignore[arg-type]
-    layer_table(spec.model, 5, 32)  # what every child would have to look up again
+    specs = {name: hard_run(weights, name) for name in HARD}
+    layer_table(next(iter(specs.values())).model, 5, 32)  # what every child would have to look up again
     for line in sys.stdin:
+        name, folder = line.split()
         child = os.fork()
         if child == 0:
-            fine_tune(spec, split, Path(line.strip()), device="cpu")
+            tuning.fine_tune(specs[name], split, Path(folder), device="cpu")
             os._exit(0)
         print(child, flush=True)  # noqa: T201 - the answer
         _, status = os.waitpid(child, 0)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tests.tuning.tiny import HEAD, images, lived_in, moved, net, planned, snapshot
+from tests.tuning.tiny import HEAD, Log, images, lived_in, moved, net, planned, snapshot
 from wdiv.errors import BadInput
 from wdiv.store.probe import probe
 from wdiv.tuning.freeze import Plan, hold, make_plan, parameter_groups
@@ -22,7 +22,9 @@ from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import Loop
 from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
 from wdiv.tuning.recipe import OPTIMIZERS, Recipe
-from wdiv.tuning.strategies import parse
+from wdiv.tuning.showing import cuts
+from wdiv.tuning.spelling import parse
+from wdiv.tuning.stretches import stretches
 
 HEAD_KEYS = {"fc.weight", "fc.bias"}
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -70,6 +72,106 @@ def test_a_frozen_parameter_is_not_in_the_optimizer(optimizer: dict[str, float])
         model.train()
         step(model, ours)
     assert moved(before, snapshot(model)) == HEAD_KEYS
+
+
+def later_steps(model: nn.Module, optimizer: torch.optim.Optimizer, to_none: bool) -> set[str]:
+    """What three steps move, of which a phase before has left momentum behind."""
+    before, data = snapshot(model), images(8)
+    for _ in range(3):
+        optimizer.zero_grad(set_to_none=to_none)
+        cross_entropy(model(data.pixels / 128.0 + 1.0), data.labels).backward()
+        optimizer.step()
+    return moved(before, snapshot(model)) - HEAD_KEYS
+
+
+def test_a_second_phase_freezes_whatever_the_first_one_left_behind() -> None:
+    """Momentum of a phase in which everything trained, and statistics that were running."""
+    naive = net()
+    everything = torch.optim.SGD(naive.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    step(naive, everything)
+    for name, parameter in naive.named_parameters():
+        parameter.requires_grad_(name in HEAD_KEYS)
+    assert len(later_steps(naive, everything, to_none=False)) == 8 + 6, "parameters by momentum, buffers by train()"
+    assert len(later_steps(naive, everything, to_none=True)) == 6, "buffers by train() all the same"
+
+    model, strategy = net(), parse("conv+bn+fc for 1 then fc")
+    table, data, recipe = probe(model, 8, head=HEAD), images(8), Recipe("sgd", 3, 4, 0.1, 0.9, decay_all=True)
+    states = [snapshot(model)]
+    for stretch in stretches(strategy, table, HEAD, 3):
+        plan = make_plan(model, table, HEAD, stretch)
+        hold(model, plan, table)
+        log = Log(model)
+        Loop(model, plan, recipe, InputSpec(8), data, data, seed=0, on_epoch=log, stretch=stretch).run()
+        states += log.states[-1:]
+    start, first, second = states
+    assert moved(start, first) == set(start)
+    assert moved(first, second) == HEAD_KEYS == set(plan.changing)
+
+
+def test_dropout_in_the_frozen_prefix_is_off_and_before_the_trained_head_on() -> None:
+    def sleepy() -> nn.Module:
+        model = net(dropout=0.5)
+        model.relu1 = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
+        return model
+
+    def features(model: nn.Module) -> torch.Tensor:
+        """What stands before the classifier and its dropout."""
+        return functools.reduce(lambda x, layer: layer(x), list(model)[:-2], images(8).pixels / 128.0)
+
+    naive = sleepy()
+    for module in naive.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, held=module: held  # the BatchNorms are held, and yet:
+    naive.train()
+    assert not torch.equal(features(naive), features(naive)), "frozen features differ each time"
+
+    model, truth = sleepy(), features(naive.eval())
+    table, plan = planned(model, "fc")
+    for recipe in (Recipe(), Recipe(keep_prefix=False), Recipe(augment=("flip",))):
+        hold(model, plan, table)
+        asleep = cuts(model, plan, table, recipe, 8).asleep
+        assert asleep == {"relu1.1"}
+        hold(model, plan, table, asleep)
+        model.train()
+        assert torch.equal(features(model), truth)
+        assert not torch.equal(model[-2](truth), model[-2](truth)), "the classifier's dropout is its own"
+    hold(model, plan, table)
+    assert model.train().relu1[1].training, "another plan releases it"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "trains"), [("fc", ()), ("bn@stage4+fc", ("features.denseblock4", "features.norm5"))]
+)
+def test_densenets_first_norm_is_frozen_though_it_stands_in_no_block_and_is_not_called_bn(
+    strategy: str, trains: tuple[str, ...]
+) -> None:
+    norm0 = {f"features.norm0.{name}" for name in ("weight", "bias", *BUFFERS)}
+    model, start = family("densenet121")
+    for module in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        module.__dict__.pop("train", None)
+    model.load_state_dict(start)
+    for name, module in model.train().named_modules():
+        if "bn" in name or name.startswith(("features.denseblock", "features.transition")):
+            module.eval()
+    with torch.no_grad():
+        model(images(2, size=29).pixels / 128.0)
+    by_name = moved(start, model.state_dict())
+    assert by_name == {f"features.{n}.{b}" for n in ("norm0", "norm5") for b in BUFFERS}, "the usual way misses both"
+
+    model.load_state_dict(start)
+    spec = ModelSpec("densenet121")
+    table = layer_table(spec, 3, 29)
+    plan = make_plan(model, table, head_layers(spec), parse(strategy))
+    hold(model, plan, table)
+    data, recipe = images(4, size=29), Recipe("sgd", 1, 2, 0.1, 0.9, decay_all=True)
+    Loop(model, plan, recipe, InputSpec(29), data, data, seed=0, on_epoch=lambda row, opt: None).run()
+    assert norm0 <= set(plan.frozen)
+    changed = moved(start, model.state_dict())
+    assert not changed & norm0
+    assert {key for key in changed if not key.startswith("classifier")} == {
+        key for key in plan.changing if key.startswith(trains or "-")
+    }
 
 
 def test_model_train_does_not_wake_a_frozen_batchnorm() -> None:
@@ -297,6 +399,14 @@ def test_the_auxiliary_head_trains_and_freezes_like_any_layer(
 ) -> None:
     model, start = family("inception_v3")
     model.load_state_dict(start)
+    if strategy == "fc":  # the usual way: whatever was set to eval mode, the loop calls train()
+        with torch.no_grad():
+            for module in model.modules():
+                module.__dict__.pop("train", None)
+            model.train()(images(2, size=299).pixels / 128.0)
+        woken = {key for key in moved(start, model.state_dict()) if key.startswith("AuxLogits.")}
+        assert woken == {f"AuxLogits.conv{i}.bn.{buffer}" for i in (0, 1) for buffer in BUFFERS}
+        model.load_state_dict(start)
     spec = ModelSpec("inception_v3")
     table = layer_table(spec, 3, 299)
     plan = make_plan(model, table, head_layers(spec), parse(strategy), mode)
@@ -304,7 +414,7 @@ def test_the_auxiliary_head_trains_and_freezes_like_any_layer(
     data = images(2, size=299)
     loop = Loop(model, plan, Recipe(batch_size=2), InputSpec(299), data, data, seed=0, on_epoch=lambda row, opt: None)
     loop.train_epoch(1)
-    if plan.adapt:
+    if plan.bn_mode == "adapt":
         loop.adapt()
         statistics = model.AuxLogits.conv0.bn.running_mean
         assert statistics.any(), "estimated anew in the auxiliary head too, not only reset"

@@ -16,8 +16,11 @@ from torch.nn.functional import cross_entropy
 from tests.tuning.tiny import INPUTS, Log, images, make_loop, moved, net, planned, snapshot
 from wdiv.errors import BadInput, UnknownName
 from wdiv.tuning import loop as loops
+from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import AUX_WEIGHT, Diverged, Loop
 from wdiv.tuning.recipe import OPTIMIZERS, Recipe
+from wdiv.tuning.schedules import SCHEDULES, factor
+from wdiv.tuning.targets import LOSSES
 
 STANDSTILL = 1e-30
 """A rate at which float32 weights stay where they are."""
@@ -26,21 +29,32 @@ STANDSTILL = 1e-30
 # --- batches -------------------------------------------------------------------------------------------------------
 
 
+def batches_of(images_: int, recipe: Recipe, statistics: bool = False) -> list[list[int]]:
+    """What a loop of seed 5 takes from so many images in its epoch 2."""
+    plan = SimpleNamespace(batch_stats=frozenset(["bn"] if statistics else []))
+    stub = SimpleNamespace(seed=5, recipe=recipe, train_set=images(images_), plan=plan)
+    return [batch.tolist() for batch in Loop.batches(stub, 2)]
+
+
 @given(n=st.integers(2, 200), batch_size=st.integers(2, 64), statistics=st.booleans())
 def test_batches_are_of_nearly_equal_size_and_never_of_one_image(n: int, batch_size: int, statistics: bool) -> None:
-    stub = SimpleNamespace(
-        recipe=Recipe(batch_size=batch_size), train_set=images(n),
-        plan=SimpleNamespace(batch_stats=frozenset(["bn"] if statistics else [])),
-    )  # fmt: skip
-    order = np.random.default_rng(n).permutation(n)
-    batches = [batch.tolist() for batch in Loop.batches(stub, order)]
+    batches = batches_of(n, Recipe(batch_size=batch_size), statistics)
     sizes = [len(batch) for batch in batches]
+    order = np.random.default_rng([5, 2]).permutation(n)
     assert [image for batch in batches for image in batch] == order.tolist()
     assert max(sizes) - min(sizes) <= 1
     if statistics:
         assert min(sizes) >= 2
     assert max(sizes) <= batch_size or (statistics and max(sizes) == 3 and batch_size == 2)
     assert len(sizes) <= math.ceil(n / batch_size)
+
+
+@given(n=st.integers(2, 60), batch_size=st.integers(2, 70), steps=st.integers(1, 40))
+def test_so_many_steps_an_epoch_pass_through_all_images_evenly(n: int, batch_size: int, steps: int) -> None:
+    batches = batches_of(n, Recipe(batch_size=batch_size, steps_per_epoch=steps), statistics=True)
+    assert [len(batch) for batch in batches] == [min(batch_size, n)] * steps
+    shown = np.bincount([image for batch in batches for image in batch], minlength=n)
+    assert shown.max() - shown.min() <= 1, "none is shown again before all have been"
 
 
 @pytest.mark.parametrize("count", [{"batch_size": 1}, {"train": images(1)}], ids=["batch", "image"])
@@ -84,16 +98,14 @@ def test_every_epoch_has_an_order_and_a_dropout_of_its_own() -> None:
     dropouts: list[int] = []
     for seed in (0, 1):
         loop, _ = make_loop(net(), "fc", seed=seed, epochs=3, train=images(12))
-        batches = loop.batches
-        seen: list[int] = []
-        loop.batches = lambda order, keep=seen, real=batches: keep.extend(order.tolist()) or real(order)
+        feed, seen = loop.train_feed, []
+        loop.train_feed = lambda rows, rng, real=feed, keep=seen: keep.extend(rows.tolist()) or real(rows, rng)
         loop.on_batch = lambda epoch, done, of: dropouts.append(torch.initial_seed())
         loop.run()
         orders |= {(seed, epoch): seen[12 * epoch : 12 * epoch + 12] for epoch in range(3)}
     assert all(sorted(order) == list(range(12)) for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) == 6
-    assert len(dropouts) == 18
-    assert len(set(dropouts)) == 6
+    assert len(set(dropouts)) == len(dropouts) == 18, "each step its own, so that a run goes on from any"
 
 
 # --- BatchNorm modes -----------------------------------------------------------------------------------------------
@@ -213,6 +225,14 @@ def test_weight_decay_is_for_weights_alone_unless_asked(optimizer: str, everythi
         ({"optimizer": "sgd", "momentum": 1.0}, "momentum: a number from 0 to 1, not 1.0"),
         ({"momentum": 0.9}, "momentum: adam takes none"),
         ({"decay_all": 1}, "decay all: true or false, not 1"),
+        ({"steps_per_epoch": 0}, "steps per epoch: a whole number, at least 1, not 0"),
+        ({"label_smoothing": 1}, "label smoothing: a number from 0 to 1, not 1"),
+        ({"validation": -0.1}, "validation: a number from 0 to 1, not -0.1"),
+        ({"mixup": math.inf}, "mixup: a number from 0, not inf"),
+        ({"keep_prefix": None}, "keep prefix: true or false, not None"),
+        ({"patience": 1}, "patience: needs a share of validation images"),
+        ({"warmup": 31}, "warmup: at most the 30 epochs there are, not 31"),
+        ({"warmup": 1, "schedule": "one-cycle"}, "warmup: schedule 'one-cycle' has its own"),
     ],
     ids=str,
 )
@@ -304,7 +324,8 @@ def test_the_loss_of_an_auxiliary_head_counts_two_fifths() -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run_before_the_epoch_is_reported() -> None:
     loop, log = make_loop(net(), "fc=1e38", optimizer="sgd", epochs=5)
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) in epoch \d; lower the rate"):
+    told = r"the loss is (nan|inf) in epoch \d; the largest gradient was that of fc\.(weight|bias), \S+; lower the rate"
+    with pytest.raises(Diverged, match=told):
         loop.run()
     assert all(row["train_loss"] is None or math.isfinite(row["train_loss"]) for row in log.rows)
     assert len(log.rows) < 6
@@ -316,3 +337,131 @@ def test_every_batch_is_announced() -> None:
     loop.on_batch = lambda *event: seen.append(event)
     loop.run()
     assert seen == [(epoch, done, 3) for epoch in (1, 2) for done in (1, 2, 3)]
+
+
+# --- rates ---------------------------------------------------------------------------------------------------------
+
+
+class Rates:
+    """Every group's rate and momentum as each step is taken."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.steps: list[list[dict]] = []
+        loop.optimizer.register_step_pre_hook(self)
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        self.steps.append([{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups])
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.7, 2.0])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_sets_the_rate_of_every_group_in_every_step(name: str, warmup: float) -> None:
+    schedule = SCHEDULES[name]
+    if schedule.warms_up and warmup:
+        return
+    base = {"conv1.weight": 1e-3, "bn1.weight": 1e-2, "fc.weight": 1e-1}
+    loop, log = make_loop(net(), "conv=1e-3,bn=1e-2,fc=1e-1", epochs=3, schedule=name, warmup=warmup)
+    rates = Rates(loop)
+    loop.run()
+    shares = [factor(schedule, step, 9, round(warmup * 3)) for step in range(9)]
+    for share, groups in zip(shares, rates.steps, strict=True):
+        found = {key: group["lr"] for group in groups for key in group["keys"]}
+        assert {key: found[key] for key in base} == {key: rate * share for key, rate in base.items()}
+    assert log.rows[-1]["lr"] == {"conv": 1e-3 * shares[-1], "bn": 1e-2 * shares[-1], "fc": 1e-1 * shares[-1]}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_cycle_turns_the_momentum_as_pytorchs_own_scheduler(optimizer: str) -> None:
+    """The rate too, of an optimizer that the loop steps and of one that PyTorch's scheduler leads."""
+    loop, _ = make_loop(net(), "fc=1e-1", epochs=4, schedule="one-cycle", optimizer=optimizer)
+    rates = Rates(loop)
+    loop.run()
+    own = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+    extra = {"momentum": 0.9} if OPTIMIZERS[optimizer].momentum else {}
+    other = own[optimizer]([torch.zeros(1, requires_grad=True)], lr=0.1, **extra)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(other, max_lr=0.1, total_steps=12)
+    for groups in rates.steps:
+        (theirs,) = other.param_groups
+        for ours in groups:
+            assert ours["lr"] == pytest.approx(theirs["lr"], rel=1e-12)
+            for name in ("betas", "momentum"):
+                assert ours.get(name) == pytest.approx(theirs.get(name))
+        other.step()
+        if groups is not rates.steps[-1]:
+            scheduler.step()
+
+
+def test_without_a_cycle_the_momentum_is_the_recipes() -> None:
+    loop, _ = make_loop(net(), "fc", optimizer="sgd", momentum=0.7, schedule="cosine")
+    rates = Rates(loop)
+    loop.run()
+    assert {group["momentum"] for groups in rates.steps for group in groups} == {0.7}
+
+
+# --- what the outputs are compared with ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_recipe_says_what_the_loss_is(kind: str, smoothing: float) -> None:
+    model = net(dropout=0.0)
+    loop, _ = make_loop(model, f"fc={STANDSTILL}", optimizer="sgd", loss=kind, label_smoothing=smoothing)
+    with torch.no_grad():
+        outputs = model.eval()(INPUTS.prepare(loop.train_set.pixels)).double()
+    targets = (1 - smoothing) * nn.functional.one_hot(loop.train_set.labels, 3).double() + smoothing / 3
+    if kind == "softmax":
+        wanted = -(targets * outputs.log_softmax(1)).sum(1).mean()
+    else:
+        p = outputs.sigmoid()
+        wanted = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    assert loop.train_epoch(1)[0] == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_mixup_blends_the_images_and_their_labels() -> None:
+    """By hand: one lambda and one permutation a batch, drawn from (seed, epoch, step)."""
+    model = net(dropout=0.0)
+    loop, _ = make_loop(model, f"fc={STANDSTILL}", optimizer="sgd", mixup=0.4)
+    pixels, labels = INPUTS.prepare(loop.train_set.pixels), loop.train_set.labels
+    total = 0.0
+    for step, rows in enumerate(loop.batches(1)):
+        rng = np.random.default_rng(np.random.SeedSequence([0, 1, step, 1]))
+        lam, partner = rng.beta(0.4, 0.4), rng.permutation(len(rows))
+        with torch.no_grad():
+            outputs = model.eval()(lam * pixels[rows] + (1 - lam) * pixels[rows][partner])
+        one, two = (float(cross_entropy(outputs, labels[which])) for which in (rows, rows[partner]))
+        total += len(rows) * (lam * one + (1 - lam) * two)
+    assert loop.train_epoch(1)[0] == pytest.approx(total / 11, rel=1e-5)
+
+
+def test_only_training_images_are_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else looks at images sees them as they are: the test, and the statistics of adapt."""
+    model = net()
+    loop, _ = make_loop(model, "bn+fc", "adapt", epochs=1, augment=("flip", "rotate=50"))
+    looked: list[tuple[bool, torch.Tensor]] = []
+    prepare = InputSpec.prepare
+    monkeypatch.setattr(InputSpec, "prepare", lambda self, x: looked.append((in_step[0], x)) or prepare(self, x))
+    in_step, real = [False], loop.train_feed
+
+    def training(*given: object) -> object:
+        in_step[0] = True
+        found = real(*given)
+        in_step[0] = False
+        return found
+
+    loop.train_feed = training
+    loop.run()
+    plain = {image.numpy().tobytes() for data in (loop.train_set, loop.test_set) for image in data.pixels}
+    as_they_are = {step: [i.numpy().tobytes() in plain for s, x in looked if s == step for i in x] for step in (0, 1)}
+    assert len(as_they_are[0]) == 9 + 11 + 9, "the test before, the statistics, the test after"
+    assert all(as_they_are[0])
+    assert len(as_they_are[1]) == 11
+    assert not all(as_they_are[1])
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_run_too() -> None:
+    """The last step of an epoch can be the one that breaks the weights."""
+    loop, log = make_loop(net(), "conv=1e30,fc=1e30", optimizer="sgd", epochs=5, batch_size=11)
+    loop.validation_feed = loop.test_feed
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) in epoch 1; the largest gradient was that of "):
+        loop.run()
+    assert [row["epoch"] for row in log.rows] == [0]

@@ -16,9 +16,20 @@ from wdiv.store.probe import probe
 from wdiv.tuning.freeze import hold, make_plan
 from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import Loop
-from wdiv.tuning.models import MODELS, ModelSpec, build, build_skeleton, head_keys, head_layers, layer_table
+from wdiv.tuning.models import (
+    MODELS,
+    ModelSpec,
+    build,
+    build_skeleton,
+    class_keys,
+    head_keys,
+    head_layers,
+    layer_table,
+    new_keys,
+    other_keys,
+)
 from wdiv.tuning.recipe import Recipe
-from wdiv.tuning.strategies import parse
+from wdiv.tuning.spelling import parse
 
 TYPES = {"conv": nn.Conv2d, "bn": nn.BatchNorm2d, "fc": nn.Linear}
 
@@ -118,6 +129,7 @@ def test_googlenet_trains_both_its_auxiliary_heads() -> None:
         ("mobilenet_v2:width_mult=0.35", "mobilenet_v2", {"width_mult": 0.35}),
         ("inception_v3:aux_logits=False,dropout=0.1", "inception_v3", {"aux_logits": False, "dropout": 0.1}),
         ("googlenet:aux_logits=False", "googlenet", {"aux_logits": False}),
+        ("resnet18:head=mlp512,beside=True", "resnet18", {"head": "mlp512", "beside": True}),
     ],
 )
 def test_arguments_are_spelled_as_they_are_read(text: str, name: str, args: dict[str, Any]) -> None:
@@ -126,6 +138,30 @@ def test_arguments_are_spelled_as_they_are_read(text: str, name: str, args: dict
     assert spec.label == text
     assert ModelSpec.parse(spec.label) == spec
     assert len(build_skeleton(spec, 5).state_dict()) > 0
+
+
+def test_arguments_are_replaced_in_place_and_none_removes_one() -> None:
+    spec = ModelSpec("resnet18", {"head": "mlp512", "norm_layer": None}, 1e-3)
+    assert spec.but(head="linear", beside=True) == ModelSpec(
+        "resnet18", {"head": "linear", "norm_layer": None, "beside": True}, 1e-3
+    )
+    assert spec.but(head=None, beside=None) == ModelSpec("resnet18", {"norm_layer": None}, 1e-3)
+    assert spec.args["head"] == "mlp512"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "inception_v3", "squeezenet1_1", "convnext_tiny"])
+def test_kinds_of_keys(name: str) -> None:
+    plain = ModelSpec(name)
+    assert class_keys(plain) == new_keys(plain) == head_keys(plain)
+    assert new_keys(plain.but(head="linear", beside=False)) == head_keys(plain)
+    both = plain.but(head="mlp512", beside=True)
+    keys = {text: frozenset(build_skeleton(spec, 4).state_dict()) for text, spec in (("plain", plain), ("both", both))}
+    assert new_keys(both) - head_keys(both) == {key for key in keys["both"] if key.startswith("beside.")}
+    assert class_keys(both) < new_keys(both)
+    assert head_keys(both) & keys["plain"] == head_keys(plain) & keys["both"], (
+        "of the names that both have, auxiliary heads"
+    )
+    assert other_keys(plain) == other_keys(both) >= keys["plain"] | keys["both"]
 
 
 def test_arguments_may_be_lists() -> None:
@@ -143,7 +179,11 @@ def test_arguments_may_be_lists() -> None:
         ("ResNet18", UnknownName, "did you mean 'resnet18'"),
         ("fasterrcnn_resnet50_fpn", UnknownName, "unknown model"),
         ("mobilenet_v2:width_mult", BadInput, "write arguments as NAME:argument=value, not 'width_mult'"),
-        ("mobilenet_v2:width_mult=wide", BadInput, "write arguments as NAME:argument=value"),
+        ("mobilenet_v2:width_mult=wide", BadInput, "model 'mobilenet_v2:width_mult=wide': "),
+        ("googlenet:aux_logits=false", BadInput, "write arguments as NAME:argument=value, not 'aux_logits=false'"),
+        ("resnet18:head=mlp", UnknownName, "unknown head 'mlp'; did you mean 'mlp512'?"),
+        ("resnet18:head=512", UnknownName, "unknown head '512'"),
+        ("resnet18:beside=yes", BadInput, "model 'resnet18:beside=yes': beside is True or False, not 'yes'"),
         ("mobilenet_v2:2=3", BadInput, "write arguments as NAME:argument=value"),
         ("mobilenet_v2:width_mult=__import__('os')", BadInput, "write arguments as NAME:argument=value"),
         ("mobilenet_v2:widthmult=0.5", BadInput, "model 'mobilenet_v2:widthmult=0.5': .*widthmult"),

@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +14,7 @@ from safetensors.torch import load_file, save, save_file
 from torchvision import models
 
 import wdiv
-from tests.conftest import ROOT
-from tests.tuning.tiny import MOBILENET, tiny_run
+from tests.tuning.tiny import MOBILENET, contents, tiny_run
 from wdiv.errors import BadInput, FreezeBroken, WdivError
 from wdiv.store import writer
 from wdiv.store.reader import Run
@@ -33,20 +24,13 @@ from wdiv.tuning.freeze import make_plan
 from wdiv.tuning.images import Split
 from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
 from wdiv.tuning.run import choose_device, fine_tune
-from wdiv.tuning.strategies import parse
+from wdiv.tuning.spelling import parse
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a store; of the histories all but the seconds."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != ".lock":
-            data = file.read_bytes()
-            if file.name == "history.jsonl":
-                rows = [json.loads(line) for line in data.splitlines()]
-                data = json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
-            found[str(file.relative_to(folder))] = data
-    return found
+@pytest.fixture(autouse=True)
+def _each_epoch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs are committed one by one, as they end."""
+    monkeypatch.setattr(tuning, "COMMIT_EVERY", 0.0)
 
 
 class Watch:
@@ -79,7 +63,10 @@ def test_the_folder_holds_what_the_record_says(weights: Path, digits: Split, tmp
     assert (record.n_train, record.n_test, record.class_names) == (15, 40, ("5", "6", "7", "8", "9"))
     assert record.recipe == {
         "optimizer": "adam", "epochs": 2, "batch_size": 8, "weight_decay": 0.1, "momentum": 0.0, "decay_all": False,
-        "rates": {"bn": 1e-2, "fc": 1e-2},
+        "steps_per_epoch": None, "schedule": "constant", "warmup": 0.0, "loss": "softmax", "label_smoothing": 0.0,
+        "augment": [], "mixup": 0.0, "validation": 0.0, "patience": 0, "precision": "fp32", "compile": False,
+        "keep_prefix": True,
+        "phases": [{"rates": {"bn@stage4": 1e-2, "fc": 1e-2}, "methods": {}, "length": None}],
     }  # fmt: skip
     assert record.input["size"] == 32
     assert record.versions["device"] == "cpu"
@@ -222,54 +209,6 @@ def test_a_run_stopped_at_any_write_ends_as_one_never_stopped(
             fine_tune(spec, digits, tmp_path, device="cpu")
     assert fine_tune(spec, digits, tmp_path, device="cpu").finished
     assert contents(tmp_path) == never_stopped
-
-
-@pytest.fixture
-def killer(weights: Path) -> Iterator[Callable[[str], int]]:
-    """Say a line to :mod:`tests.tuning.kill_me`, or an empty one for nothing; get the next number it answers."""
-    command = [sys.executable, "-m", "tests.tuning.kill_me", str(weights)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        stdin, stdout = process.stdin, process.stdout
-
-        def ask(line: str = "") -> int:
-            if line:
-                stdin.write(line + "\n")
-                stdin.flush()
-            return int(stdout.readline())
-
-        yield ask
-        stdin.close()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes")
-def test_a_run_killed_with_signal_9_ends_as_one_never_killed(killer: Callable[[str], int], tmp_path: Path) -> None:
-    whole, cut, dice = tmp_path / "whole", tmp_path / "cut", random.Random(0)
-
-    def saved() -> int:
-        return sum(len(Run(record.parent).history()) for record in cut.glob("runs/*/run.json"))
-
-    for kill in range(7):
-        before, child = saved(), killer(str(cut))
-        while saved() < kill:  # so that it gets on, whatever else this machine has to do
-            time.sleep(0.01)
-        time.sleep(dice.uniform(0.0, 0.15))
-        os.kill(child, signal.SIGKILL)
-        assert killer("") == -signal.SIGKILL
-        assert saved() >= before, "an epoch once saved stays"
-    assert 6 <= saved() <= 12
-    for folder in (cut, whole):
-        killer(str(folder))
-        assert killer("") == 0
-    for file in cut.rglob("*.tmp"):  # of a write that was cut off; nobody reads it
-        file.unlink()
-    assert contents(cut) == contents(whole)
-    (verdict,) = wdiv.verify(cut)
-    assert verdict.problems == ()
 
 
 # --- frozen, with proof --------------------------------------------------------------------------------------------

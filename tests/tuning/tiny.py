@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,25 @@ from wdiv.tuning.models import ModelSpec, build
 from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.run import RunSpec
 from wdiv.tuning.sources import resolve
-from wdiv.tuning.strategies import parse
+from wdiv.tuning.spelling import parse
 
 MOBILENET = "mobilenet_v2:width_mult=0.1"
+HARD: dict[str, dict[str, Any]] = {
+    "phases": {
+        "strategy": "fc for 2 then bn@stage4+fc for 2 then conv@stage4+bn@stage4+fc",
+        "epochs": 9,
+        "schedule": "one-cycle",
+        "augment": ("flip", "rotate=20"),
+        "validation": 0.25,
+        "patience": 2,
+        "mixup": 0.2,
+    },
+    "kept": {"strategy": "fc", "epochs": 60, "optimizer": "sgd", "momentum": 0.9, "warmup": 2.0, "schedule": "cosine"},
+    "adapt": {"strategy": "bn+fc", "bn_mode": "adapt", "epochs": 6, "label_smoothing": 0.1},
+    "adabn": {"strategy": "conv@stage4+fc+rgn", "bn_mode": "adabn", "epochs": 6, "steps_per_epoch": 3},
+    "gradual": {"strategy": "fc for 1 then gradual", "epochs": 6, "optimizer": "rmsprop", "momentum": 0.9},
+}
+"""Runs that are hard to continue: name -> what :func:`tiny_run` is given; a few images in batches of 10."""
 INPUTS = InputSpec(8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 HEAD = frozenset(["fc"])
 
@@ -82,7 +99,23 @@ def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
 def moved(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> set[str]:
     """Keys whose bytes differ."""
     assert list(before) == list(after)
-    return {key for key in before if before[key].numpy().tobytes() != after[key].numpy().tobytes()}
+    return {key for key in before if not torch.equal(_bytes(before[key]), _bytes(after[key]))}
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.reshape(-1).view(torch.uint8)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a store. Of histories all but the seconds, and of what is live the last line of each epoch."""
+    found = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"):
+        data = file.read_bytes()
+        if file.suffix == ".jsonl":
+            rows = [json.loads(line) for line in data.splitlines() if line.endswith(b"}")]  # a kill may cut one short
+            data = json.dumps({row["epoch"]: row | {"seconds": 0} for row in rows}).encode()
+        found[str(file.relative_to(folder))] = data
+    return found
 
 
 class Log:
@@ -123,3 +156,7 @@ def tiny_run(
     how = Recipe(**{"epochs": 2, "batch_size": 8, **recipe})
     spec = ModelSpec.parse(model)
     return RunSpec(spec, resolve(str(weights), spec), per_class, strategy, bn_mode, seed, how, size)
+
+
+def hard_run(weights: Path | str, name: str) -> RunSpec:
+    return tiny_run(weights, **{"per_class": 4, "batch_size": 10, **HARD[name]})

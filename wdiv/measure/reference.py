@@ -84,13 +84,21 @@ FIRST = Reference("first")
 
 
 def epoch_of_each(tree: xr.DataTree, epoch: int | str) -> list[int | None]:
-    """Each run's position of an epoch (``last``: its own last); None where it has not saved it."""
+    """Each run's position of an epoch (``last``: its own that counts); None where it has not saved it."""
     kinds_of(tree)
     root = tree.to_dataset()
     epochs, saved = root["epoch"].values.tolist(), root["saved"].values
     if epoch == "last":
-        return [int(np.flatnonzero(row)[-1]) if row.any() else None for row in saved]
+        return final_positions(root)
     if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those saved, {epochs[0]} to {epochs[-1]}")
     at = epochs.index(int(epoch))
     return [at if row[at] else None for row in saved]
+
+
+def final_positions(root: xr.Dataset) -> list[int | None]:
+    """Each run's position of the epoch that counts: of a tree saved by an older wdiv, the last that it has."""
+    if "final" in root.coords:
+        epochs = root["epoch"].values.tolist()
+        return [epochs.index(number) for number in root["final"].values.tolist()]
+    return [int(np.flatnonzero(row)[-1]) if row.any() else None for row in root["saved"].values]

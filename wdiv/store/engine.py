@@ -8,8 +8,9 @@ One architecture makes one tree; a store with several opens with ``group="resnet
 =====================  ======================================================================================
 node                   holds
 =====================  ======================================================================================
-``/``                  coords of each run; ``saved(run, epoch)``
-``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``
+``/``                  coords of each run, ``final`` the epoch that counts; ``saved(run, epoch)``
+``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``; val_loss and
+                       val_accuracy of runs that hold images out
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
 ``/norm``              gamma, beta (run, epoch, channel) of LayerNorm, GroupNorm, RMSNorm and InstanceNorm, the same way
 ``/conv``, ``/fc``     mean, std (run, epoch, layer); for conv filter_mean, filter_std (run, epoch, filter)
@@ -44,9 +45,13 @@ __all__ = ["StoreEntrypoint", "open_groups", "open_store"]
 HISTORY = {
     "train_loss": {"long_name": "mean training loss over the epoch", "units": "nat"},
     "train_accuracy": {"long_name": "accuracy on the training batches as they were trained on", "units": "1"},
+    "val_loss": {"long_name": "mean loss on the validation images after the epoch", "units": "nat"},
+    "val_accuracy": {"long_name": "accuracy on the validation images after the epoch", "units": "1"},
     "test_accuracy": {"long_name": "accuracy on the test images after the epoch", "units": "1"},
     "seconds": {"long_name": "wall time of the epoch", "units": "s"},
 }
+OPTIONAL = ("val_loss", "val_accuracy")
+"""Of runs that hold images out."""
 RUN_COORDS = {
     "model": "label",  # two widths of a network are two models
     **{name: name for name in ("source", "dataset", "n_train", "strategy", "bn_mode", "seed")},
@@ -161,6 +166,7 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "run": _text([record.id for record in records]),
             "epoch": np.array(axis.epochs),
             **{name: ("run", column) for name, column in columns.items()},
+            "final": ("run", np.array([run.final for run in axis.runs]), {"long_name": "the epoch that counts"}),
         },
         attrs={
             "architecture": label,
@@ -174,19 +180,22 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
 def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr.Dataset:
     place = {epoch: j for j, epoch in enumerate(axis.epochs)}
     shape = (len(axis.runs), len(axis.epochs))
-    values = {name: np.full(shape, np.nan) for name in HISTORY}
-    lr = np.full((*shape, len(KINDS)), np.nan)
+    every = [row for rows in histories for row in rows]
+    names = [name for name in HISTORY if name not in OPTIONAL or any(name in row for row in every)]
+    kinds = tuple(dict.fromkeys([*KINDS, *(kind for row in every for kind in row.get("lr") or {})]))
+    values = {name: np.full(shape, np.nan) for name in names}
+    lr = np.full((*shape, len(kinds)), np.nan)
     for i, rows in enumerate(histories):
         for row in rows:
             at = (i, place[row["epoch"]])
             for name, column in values.items():
                 column[at] = np.nan if row.get(name) is None else row[name]
             for kind, rate in (row.get("lr") or {}).items():
-                lr[(*at, KINDS.index(kind))] = rate
+                lr[(*at, kinds.index(kind))] = rate
     variables = {name: (("run", "epoch"), column, HISTORY[name]) for name, column in values.items()}
     return xr.Dataset(
         {**variables, "lr": (("run", "epoch", "kind"), lr, {"long_name": "learning rate", "units": "1"})},
-        coords={"kind": _text(KINDS)},
+        coords={"kind": _text(kinds)},
     )
 
 

@@ -80,7 +80,21 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.epochs()[-1:] == [self.record.recipe["epochs"]]
+        """True if no epoch is left to train: all are there, or the run stopped early."""
+        rows = self.history()
+        return bool(rows) and (rows[-1]["epoch"] == self.record.recipe["epochs"] or "final" in rows[-1])
+
+    @property
+    def diverged(self) -> str | None:
+        """Why the run cannot go on; None if it can."""
+        file = self.path / "diverged.txt"
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+    @property
+    def final(self) -> int | None:
+        """The epoch that counts: the last, or of a run that stopped early, the best by its validation images."""
+        rows = self.history()
+        return int(rows[-1].get("final", rows[-1]["epoch"])) if rows else None
 
     def epoch_file(self, epoch: int) -> Path:
         return self.path / "epochs" / epoch_name(epoch)
@@ -213,7 +227,7 @@ def parse_epoch(text: str, run: Run) -> int:
     if not rows:
         raise BadStore(f"{run.path}: no epoch is saved yet")
     if text == "last":
-        return int(rows[-1]["epoch"])
+        return int(rows[-1].get("final", rows[-1]["epoch"]))
     if text == "best":
         if all(row.get("test_accuracy") is None for row in rows):
             raise BadInput(f"{run.path}: no accuracies are known, so no epoch is the best; give a number or 'last'")

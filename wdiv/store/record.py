@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from wdiv.errors import BadStore
@@ -30,6 +30,7 @@ class RunRecord:
     changing    those an epoch may change: trainable parameters and the statistics of running layers
     new         those that did not come from the base (a fresh head); they are saved at epoch 0
     frozen      the others: key -> digest of type, shape and bytes
+    prefix      of each phase: its first epoch, and whether what is frozen was computed once an image, or why not
     """
 
     id: str
@@ -56,6 +57,7 @@ class RunRecord:
     frozen: Mapping[str, str]
     table: LayerTable
     versions: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self) | {"table": self.table.to_json()}
@@ -68,7 +70,7 @@ class RunRecord:
             found = data.get("format") if isinstance(data, Mapping) else None
             raise BadStore(f"{where}: written in format {found!r}; this wdiv reads format {FORMAT}")
         names = {f.name for f in fields(cls)}
-        missing = names - data.keys()
+        missing = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING} - data.keys()
         if missing:
             raise BadStore(f"{where}: lacks {', '.join(sorted(missing))}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}

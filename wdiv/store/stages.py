@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from wdiv.registry import Registry
 
-__all__ = ["FAMILIES", "Family", "family_of", "stages_by_name", "stages_by_resolution"]
+__all__ = ["BESIDE", "FAMILIES", "Family", "family_of", "stages_by_name", "stages_by_resolution"]
+
+BESIDE = "beside"
+"""The module, and the stage, of a network that wdiv puts beside another one, whatever that is."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def _vgg_rules(ends: Sequence[int]) -> tuple[tuple[str, str], ...]:
     starts = (0, *ends)
     ranges = ("|".join(map(str, range(a, b))) for a, b in zip(starts, ends, strict=False))
     features = tuple((rf"features\.({one_of})$", f"stage{i}") for i, one_of in enumerate(ranges, start=1))
-    return (*features, (r"classifier\.\d+$", "head"))
+    return (*features, (r"classifier\.", "head"))
 
 
 for _name, _ends in _VGG_POOLS.items():
@@ -61,7 +64,7 @@ FAMILIES.add(
         (
             (r"(conv1|bn1)$", "stem"),
             (r"layer(\d)\.(?P<block>\d+)\.", r"stage\1"),
-            (r"fc$", "head"),
+            (r"fc(\.|$)", "head"),
         ),
         "He et al. (2016): conv2_x … conv5_x are stages 1 … 4",
     )
@@ -75,7 +78,7 @@ FAMILIES.add(
             (r"features\.denseblock(\d)\.denselayer(?P<block>\d+)\.", r"stage\1"),
             (r"features\.transition(\d)\.", r"stage\1"),
             (r"features\.norm5$", "stage4"),
-            (r"classifier$", "head"),
+            (r"classifier(\.|$)", "head"),
         ),
         "Huang et al. (2017): four dense blocks; a transition belongs to the block it ends",
     )
@@ -90,7 +93,7 @@ FAMILIES.add(
             (r"Mixed_6(?P<block>\w)\.", "stage2"),
             (r"Mixed_7(?P<block>\w)\.", "stage3"),
             (r"AuxLogits\.", "aux"),
-            (r"fc$", "head"),
+            (r"fc(\.|$)", "head"),
         ),
         "Szegedy et al. (2016): modules on the 35, 17 and 8 pixel grids",
     )
@@ -144,8 +147,9 @@ def stages_by_name(family: Family, names: Sequence[str]) -> list[tuple[str, int]
     [('stem', -1), ('stage1', 0), ('stage1', 1), ('stage2', 0), ('head', -1)]
     """
     found: list[tuple[str, str | None]] = []
+    rules = (*family.rules, (rf"{BESIDE}\.", BESIDE))
     for name in names:
-        match = next(((m, stage) for pattern, stage in family.rules if (m := re.match(pattern, name))), None)
+        match = next(((m, stage) for pattern, stage in rules if (m := re.match(pattern, name))), None)
         if match is None:
             found.append(("", None))
         else:
@@ -168,8 +172,8 @@ def stages_by_resolution(
     found: list[tuple[str, str | None]] = []
     level = 0
     for name, (area_in, area_out) in zip(names, sizes, strict=True):
-        if name in head:
-            found.append(("head", None))
+        if name in head or name.startswith(f"{BESIDE}."):
+            found.append(("head" if name in head else BESIDE, None))
             continue
         if area_in > 1 and area_out > 0:
             reached = round(math.log2(max(image_size / math.sqrt(area_out), 1.0)))

@@ -1,15 +1,25 @@
-"""Writing one run. An epoch is committed in three atomic steps, each harmless if the next never comes:
+"""Writing one run. Epochs are committed in three atomic steps, each harmless if the next never comes:
 
 1. ``epochs/NNNN.safetensors``, what this epoch could change;
-2. ``resume.pt``, what the next epoch needs beyond the weights, with the epoch's history row in it;
-3. ``history.jsonl``, which makes the epoch count for readers.
+2. ``resume.pt``, what the next epoch needs beyond the weights, with the epochs' history rows in it;
+3. ``history.jsonl``, which makes the epochs count for readers.
+
+Epochs that end within moments of one another are committed together, and in the background: a strategy that trains a
+classifier alone takes milliseconds an epoch, and a disk as many to be sure of a file. Before each commit the frozen
+tensors are proven to be what they were; a run that is continued reads them from the base again, so that what was not
+proven by then never would be.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["RunWriter", "check_same", "frozen_digests", "is_being_written", "write_base"]
 
 State = Mapping[str, "torch.Tensor"]
+LOCK_SECONDS = 1.0
+"""To wait for a run's lock: whoever asks how far a run is holds it for an instant."""
+PENDING = 256 * 2**20
+"""Bytes of epochs that wait for their commit, about."""
+PROOF_SHARE = 20
+"""Time from one commit to the next, at least, in lengths of the proof that the frozen tensors are intact."""
 
 
 def write_base(root: Path, state: State) -> str:
@@ -66,14 +82,30 @@ def frozen_digests(state: State, frozen: frozenset[str]) -> dict[str, str]:
 
 
 def _serialize(state: State, origin: str = "") -> bytes:
-    """The bytes of a safetensors file; equal for equal tensors. Each tensor gets memory of its own first.
+    """The bytes of a safetensors file; equal for equal tensors.
 
     One entry of metadata at most: safetensors writes several in an order that differs from process to process.
     """
     from safetensors.torch import save
 
-    plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    return save(plain, {"origin": origin} if origin else None)
+    return save(_own(state), {"origin": origin} if origin else None)
+
+
+def _own(state: State) -> dict[str, torch.Tensor]:
+    """The tensors with memory of their own, off the device, so that training may go on."""
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """An epoch that is not committed yet."""
+
+    row: dict[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return sum(value.nbytes for value in self.tensors.values())
 
 
 class RunWriter:
@@ -83,13 +115,19 @@ class RunWriter:
     :class:`~wdiv.errors.BadInput` if the folder holds a run made in another way.
     """
 
-    def __init__(self, root: Path, record: RunRecord) -> None:
+    def __init__(self, root: Path, record: RunRecord, every: float = 0.0) -> None:
+        """every: seconds from one commit to the next, at least; 0 commits each epoch before :meth:`commit` returns."""
         from filelock import FileLock
 
-        self.record = record
+        self.record, self.every = record, every
         self.run = Run(root / "runs" / record.id)
         self.run.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.run.path / ".lock", timeout=0)
+        self._lock = FileLock(self.run.path / ".lock", timeout=LOCK_SECONDS)
+        self.rows: list[dict[str, Any]] = []
+        self._pending: list[_Epoch] = []
+        self._thread = ThreadPoolExecutor(1, "wdiv-writer")
+        self._job: Future[None] | None = None
+        self._written, self._proof_seconds = time.monotonic(), 0.0
 
     def __enter__(self) -> RunWriter:
         from filelock import Timeout
@@ -106,7 +144,11 @@ class RunWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._lock.release()
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
+            self._lock.release()
 
     def _adopt(self) -> None:
         for left in self.run.path.rglob(".*.tmp"):  # by a kill in the middle of a write
@@ -126,36 +168,91 @@ class RunWriter:
             return None
         try:
             kept = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise BadStore(f"{file}: damaged ({error}); delete the run's folder to start it again") from None
-        rows = [row for row in self.run.history() if row["epoch"] < kept["row"]["epoch"]]
-        self._write_history([*rows, kept["row"]])
-        return dict(kept)
+        except Exception:  # whatever a damaged file makes PyTorch raise, in many lines
+            raise BadStore(f"{file}: damaged; delete the run's folder to start it again") from None
+        first = kept["rows"][0]["epoch"]
+        self.rows = [*(row for row in self.run.history() if row["epoch"] < first), *kept["rows"]]
+        self._write_history()
+        return {**kept, "row": kept["rows"][-1]}
 
     def commit(self, state: State, row: Mapping[str, Any], resume: Mapping[str, Any]) -> None:
         """Save an epoch: the tensors it may have changed, its history row, and what the next one needs.
 
-        Raises :class:`~wdiv.errors.FreezeBroken`, before writing anything, if a frozen tensor is not
-        bit-identical to what it was.
+        It is saved at once, or with the next ones, ``every`` so many seconds: the last epoch, :meth:`keep` and
+        :meth:`give_up` save what waits. Raises :class:`~wdiv.errors.FreezeBroken` if a frozen tensor is not
+        bit-identical to what it was; no epoch since the last commit is then saved.
         """
-        import torch
+        json.dumps(row, allow_nan=False)  # a row that cannot be written is an error before anything is
+        last = self._is_last(row)
+        keys = self.record.new if row["epoch"] == 0 else self.record.changing
+        new = dict(row)
+        self._pending.append(_Epoch(new, _own({key: state[key] for key in keys})))
+        self.rows.append(new)
+        if last or not self.every or self._due():
+            self._flush(state, None if last else resume)
+        if last:
+            self._end()
 
-        self._prove_frozen(state)
-        epoch = int(row["epoch"])
-        keys = self.record.new if epoch == 0 else self.record.changing
-        file = self.run.epoch_file(epoch)
-        content = _serialize({key: state[key] for key in keys}, f"{self.record.id}@{epoch}")
-        write_atomically(file, lambda temporary: temporary.write_bytes(content))
-        row = {**row, "sha256": hashlib.sha256(content).hexdigest(), "frozen_intact": True}
-        if epoch == self.record.recipe["epochs"]:
-            self._write_history([*self.run.history(), row])
-            (self.run.path / "resume.pt").unlink(missing_ok=True)
-            return
-        kept = {**resume, "row": row}
-        write_atomically(self.run.path / "resume.pt", lambda temporary: torch.save(kept, temporary))
-        self._write_history([*self.run.history(), row])
+    def keep(self, state: State, resume: Mapping[str, Any]) -> None:
+        """Save everything so far, and where a run stands in the middle of an epoch. Returns when it is on disk."""
+        self._flush(state, resume)
+        self._wait()
+
+    def give_up(self, state: State, why: str) -> None:
+        """Save what there is, and note that the run cannot go on, for good."""
+        self._flush(state, None)
+        write_atomically(self.run.path / "diverged.txt", lambda temporary: temporary.write_text(why + "\n"))
+        self._end()
+
+    def _end(self) -> None:
+        (self.run.path / "resume.pt").unlink(missing_ok=True)
+
+    def _is_last(self, row: Mapping[str, Any]) -> bool:
+        return bool(row["epoch"] == self.record.recipe["epochs"] or "final" in row)
+
+    def _due(self) -> bool:
+        """Whether to commit now: it is time, and the last commit is through; or memory fills."""
+        free = self._job is None or self._job.done()
+        full = sum(epoch.bytes for epoch in self._pending) > PENDING
+        wait = max(self.every, PROOF_SHARE * self._proof_seconds)
+        return full or (free and time.monotonic() - self._written >= wait)
+
+    def _flush(self, state: State, resume: Mapping[str, Any] | None) -> None:
+        """Prove, and commit what waits. ``resume`` None: the run ends here."""
+        self._wait()
+        epochs, self._pending = self._pending, []
+        try:
+            self._prove_frozen(state)
+        except FreezeBroken:
+            del self.rows[len(self.rows) - len(epochs) :]
+            raise
+        self._written = time.monotonic()
+        if self.every and resume is not None:
+            self._job = self._thread.submit(self._write, epochs, copy.deepcopy(dict(resume)), list(self.rows))
+        else:
+            self._write(epochs, resume, self.rows)
+
+    def _wait(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+    def _write(self, epochs: list[_Epoch], resume: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -> None:
+        """Commit epochs, whose rows are the last of ``rows``. ``resume`` None: the run ends with them."""
+        for epoch in epochs:
+            number = int(epoch.row["epoch"])
+            content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
+            write_atomically(self.run.epoch_file(number), partial(Path.write_bytes, data=content))
+            epoch.row.update(sha256=hashlib.sha256(content).hexdigest(), frozen_intact=True)  # as proven before
+        if resume is not None:
+            import torch
+
+            kept = {**resume, "rows": rows[-max(1, len(epochs)) :]}
+            write_atomically(self.run.path / "resume.pt", lambda temporary: torch.save(kept, temporary))
+        self._write_history(rows)
 
     def _prove_frozen(self, state: State) -> None:
+        start = time.monotonic()
         now = frozen_digests(state, frozenset(self.record.frozen))
         moved = [key for key, digest in self.record.frozen.items() if now.get(key) != digest]
         if moved:
@@ -163,8 +260,10 @@ class RunWriter:
                 f"{self.record.id}: {len(moved)} tensors declared frozen by {self.record.strategy!r} have changed, "
                 f"first {moved[0]}"
             )
+        self._proof_seconds = time.monotonic() - start
 
-    def _write_history(self, rows: list[Mapping[str, Any]]) -> None:
+    def _write_history(self, rows: list[dict[str, Any]] | None = None) -> None:
+        rows = self.rows if rows is None else rows
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         write_atomically(self.run.path / "history.jsonl", lambda temporary: temporary.write_text(text))
 

@@ -53,7 +53,7 @@ def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataF
 
 
 def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
-    """A node after one epoch: a number, or ``last``, each run's own last one."""
+    """A node after one epoch: a number, or ``last``, each run's own that counts, or the last one measured."""
     if "epoch" not in data.dims:
         return data
     epochs = data["epoch"].values.tolist()
@@ -62,6 +62,9 @@ def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
         here = (data["flag"] & silent) == 0
         saved = here.any([dim for dim in here.dims if dim not in ("run", "epoch")]).values
         last = [int(np.flatnonzero(row)[-1]) if row.any() else 0 for row in saved]
+        if "final" in data.coords:
+            at = [epochs.index(n) if n in epochs else -1 for n in data["final"].values.tolist()]
+            last = [f if f >= 0 and saved[i, f] else last[i] for i, f in enumerate(at)]
         return data.isel(epoch=xr.DataArray(last, dims="run"))
     if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those measured, {epochs[0]} to {epochs[-1]}")

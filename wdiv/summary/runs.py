@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from wdiv.measure.reference import final_positions
+
 __all__ = ["CELL", "of_runs", "results"]
 
 
@@ -18,15 +20,15 @@ CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
 def results(tree: xr.DataTree) -> pd.DataFrame:
     """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost.
 
+    ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images.
+
     ``best`` is the best of all epochs on the test images themselves, and so flatters; ``last`` does not. Of an
     imported run no accuracy is known: NaN, and ``best_epoch`` is missing.
     """
     history, root = tree.children["history"].to_dataset().load(), tree.to_dataset()
-    saved = root["saved"].values
     rows = []
-    for i, run in enumerate(root["run"].values):
+    for i, (run, last) in enumerate(zip(root["run"].values, final_positions(root), strict=True)):
         accuracy = history["test_accuracy"].values[i]
-        last = int(np.flatnonzero(saved[i])[-1])
         best = int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else None
         rows.append(
             {

@@ -55,7 +55,7 @@ class InputSpec:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     def prepare(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) uint8 RGB to the float32 batch the network reads, channels last in memory.
+        """(n, 3, h, w) RGB of 0 to 255, uint8 or floating, to the float32 batch the network reads, channels last.
 
         >>> import torch
         >>> white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
@@ -68,7 +68,7 @@ class InputSpec:
         mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
         x = pixels.flip(1) if self.channels == "BGR" else pixels
-        x = x.float().mul_((high - low) / 255.0).add_(low).sub_(mean).div_(std)
+        x = (x.float() * ((high - low) / 255.0)).add_(low).sub_(mean).div_(std)
         return x.contiguous(memory_format=torch.channels_last)
 
 

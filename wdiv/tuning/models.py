@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,17 @@ from wdiv.errors import BadInput, UnknownName
 from wdiv.layers import LayerTable
 from wdiv.registry import Registry, did_you_mean
 from wdiv.store.probe import layer_kind, probe
+from wdiv.store.stages import BESIDE
+from wdiv.tuning.beside import attach
+from wdiv.tuning.heads import HEADS, replace_head
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "Model", "ModelSpec", "build", "build_skeleton", "head_keys", "head_layers", "layer_table"]
+__all__ = [
+    "MODELS", "Model", "ModelSpec",
+    "build", "build_skeleton", "class_keys", "head_keys", "head_layers", "layer_table", "new_keys", "other_keys",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,15 @@ for _row in (
 class ModelSpec:
     """Which network: a torchvision builder's name, its arguments, and the BatchNorm epsilon if not PyTorch's.
 
+    Two arguments are wdiv's own: ``head``, one of :data:`~wdiv.tuning.heads.HEADS`, and ``beside``, True for a small
+    network beside this one (:mod:`wdiv.tuning.beside`).
+
     >>> ModelSpec.parse("mobilenet_v2:width_mult=0.35")
     ModelSpec(name='mobilenet_v2', args={'width_mult': 0.35}, bn_eps=None)
     >>> ModelSpec.parse("mobilenet_v2:width_mult=0.35").label
     'mobilenet_v2:width_mult=0.35'
+    >>> ModelSpec.parse("vgg16:head=mlp512").but(beside=True).label
+    'vgg16:head=mlp512,beside=True'
     """
 
     name: str
@@ -75,7 +86,7 @@ class ModelSpec:
 
     @classmethod
     def parse(cls, text: str) -> ModelSpec:
-        """``NAME`` or ``NAME:argument=value,…``."""
+        """``NAME`` or ``NAME:argument=value,…``; a value that is a bare word is a string."""
         name, _, rest = text.partition(":")
         args = {}
         for part in filter(None, rest.split(",")):
@@ -83,15 +94,29 @@ class ModelSpec:
             try:
                 if not equals or not key.isidentifier():
                     raise ValueError
-                args[key] = ast.literal_eval(value)
+                args[key] = value if _is_word(value) else ast.literal_eval(value)
             except (ValueError, SyntaxError):
                 raise BadInput(f"model {text!r}: write arguments as NAME:argument=value, not {part!r}") from None
         return cls(name, args)
+
+    def but(self, **args: Any) -> ModelSpec:
+        """The same network with some arguments replaced; None removes one.
+
+        >>> ModelSpec.parse("resnet18:head=mlp512,groups=1").but(head=None).label
+        'resnet18:groups=1'
+        """
+        merged = {**self.args, **args}
+        return replace(self, args={k: v for k, v in merged.items() if k not in args or v is not None})
 
     @property
     def label(self) -> str:
         """How the architecture is spelled in tables."""
         return self.name + (":" + ",".join(f"{k}={v}" for k, v in self.args.items()) if self.args else "")
+
+
+def _is_word(value: str) -> bool:
+    """Not ``false``, which would be a string and so true."""
+    return value.isidentifier() and value.lower() not in ("true", "false", "none")
 
 
 def build(spec: ModelSpec, classes: int, seed: int = 0) -> nn.Module:
@@ -102,20 +127,51 @@ def build(spec: ModelSpec, classes: int, seed: int = 0) -> nn.Module:
     """
     import torch
 
+    make = _builder(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _builder(spec)(classes)
+        model = make(classes)
     _set_bn_eps(model, spec.bn_eps)
     return model
 
 
+def class_keys(spec: ModelSpec) -> frozenset[str]:
+    """The state-dict keys of the tensors whose shape follows the number of classes.
+
+    >>> sorted(class_keys(ModelSpec("vgg16", {"head": "mlp512"})))
+    ['classifier.out.bias', 'classifier.out.weight']
+    """
+    return _differing(spec, spec)
+
+
+def new_keys(spec: ModelSpec) -> frozenset[str]:
+    """The keys that weights of torchvision's own network, for other classes, cannot fill: those of the head and of a
+    network beside it.
+
+    >>> new_keys(ModelSpec("resnet18", {"beside": True})) - head_keys(ModelSpec("resnet18")) >= {"beside.fc.weight"}
+    True
+    """
+    return _differing(spec, spec.but(head=None, beside=None))
+
+
 def head_keys(spec: ModelSpec) -> frozenset[str]:
-    """The state-dict keys of the classifier: the tensors whose shape follows the number of classes.
+    """The keys of the classifier: the tensors whose shape follows the number of classes, and all of a head that
+    replaces the network's own.
 
     >>> sorted(head_keys(ModelSpec("squeezenet1_1")))
     ['classifier.1.bias', 'classifier.1.weight']
     """
-    return _head_keys(spec.name, repr(dict(spec.args)))  # arguments may be lists, which no cache takes
+    return frozenset(key for key in new_keys(spec) if not key.startswith(f"{BESIDE}."))
+
+
+def other_keys(spec: ModelSpec) -> frozenset[str]:
+    """The keys that the network has with one head or another, and with a network beside it: weights may have more
+    tensors than the network, if these are they.
+
+    >>> sorted(other_keys(ModelSpec("resnet18", {"head": "mlp512"})) - other_keys(ModelSpec("resnet18")))
+    []
+    """
+    return frozenset(key for head in HEADS for key in _shapes(spec.but(head=head, beside=True), 2))
 
 
 def head_layers(spec: ModelSpec) -> frozenset[str]:
@@ -123,11 +179,20 @@ def head_layers(spec: ModelSpec) -> frozenset[str]:
     return frozenset(key.rpartition(".")[0] for key in head_keys(spec))
 
 
+def _differing(spec: ModelSpec, other: ModelSpec) -> frozenset[str]:
+    """Keys of a network for two classes that another one for three classes lacks, or has in another shape."""
+    own, others = _shapes(spec, 2), _shapes(other, 3)
+    return frozenset(key for key, shape in own.items() if others.get(key) != shape)
+
+
+def _shapes(spec: ModelSpec, classes: int) -> Mapping[str, tuple[int, ...]]:
+    return _shapes_of(spec.name, repr(dict(spec.args)), classes)  # arguments may be lists, which no cache takes
+
+
 @lru_cache
-def _head_keys(name: str, args: str) -> frozenset[str]:
-    spec = ModelSpec(name, ast.literal_eval(args))
-    two, three = ({k: v.shape for k, v in build_skeleton(spec, n).state_dict().items()} for n in (2, 3))
-    return frozenset(key for key, shape in two.items() if three[key] != shape)
+def _shapes_of(name: str, args: str, classes: int) -> Mapping[str, tuple[int, ...]]:
+    skeleton = build_skeleton(ModelSpec(name, ast.literal_eval(args)), classes)
+    return {key: tuple(value.shape) for key, value in skeleton.state_dict().items()}
 
 
 def layer_table(spec: ModelSpec, classes: int, image_size: int) -> LayerTable:
@@ -152,9 +217,10 @@ def build_skeleton(spec: ModelSpec, classes: int) -> nn.Module:
     """The network without numbers in it, where its builder can do without them."""
     import torch
 
+    make = _builder(spec)
     try:
         with torch.device("meta"):
-            return _builder(spec)(classes)
+            return make(classes)
     except NotImplementedError:  # RegNet computes its widths with tensors
         return build(spec, classes)
 
@@ -166,15 +232,25 @@ def _builder(spec: ModelSpec):  # type: ignore[no-untyped-def]
     if spec.name not in names:
         raise UnknownName(f"unknown model {spec.name!r}; {did_you_mean(spec.name, names)}")
     extra: dict[str, Any] = dict(spec.args)
+    head, beside = HEADS[str(extra.pop("head", "linear"))], extra.pop("beside", False)
+    if not isinstance(beside, bool):
+        raise BadInput(f"model {spec.label!r}: beside is True or False, not {beside!r}")
+    # found out here, and not while building, where networks that are built to find it would draw from the seed
+    last = class_keys(spec.but(head=None, beside=None)) if head.hidden else frozenset()
     if spec.name in ("inception_v3", "googlenet"):
         extra.setdefault("init_weights", True)
 
     def make(classes: int) -> nn.Module:
         try:
-            return models.get_model(spec.name, weights=None, num_classes=classes, **extra)
+            model = models.get_model(spec.name, weights=None, num_classes=classes, **extra)
         except (TypeError, ValueError) as error:
             reason = re.sub(r"^.*?__init__\(\) ", "", str(error).splitlines()[0])
             raise BadInput(f"model {spec.label!r}: {reason}") from None
+        if head.hidden:  # auxiliary heads, which stay, come before the classifier
+            replace_head(model, head, [key for key in model.state_dict() if key in last][-1], classes)
+        if beside:
+            attach(model, classes)
+        return model
 
     return make
 

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import platform
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from wdiv.errors import BadInput
+from wdiv.store.live import Live
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.writer import RunWriter, check_same, frozen_digests, write_base
-from wdiv.tuning import sources, strategies
-from wdiv.tuning.freeze import Plan, hold, make_plan
-from wdiv.tuning.images import ImageSet, Split, nested_subset
+from wdiv.tuning import precision, sources, strategies
+from wdiv.tuning.features import FeatureStore
+from wdiv.tuning.freeze import Plan, changing, hold, make_plan
+from wdiv.tuning.images import ImageSet, Split, nested_subset, split
 from wdiv.tuning.inputs import InputSpec
-from wdiv.tuning.loop import Loop, OnDevice
-from wdiv.tuning.models import ModelSpec, build, head_keys, head_layers, layer_table
+from wdiv.tuning.loop import Diverged, Loop, OnDevice, Position
+from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table, new_keys
+from wdiv.tuning.prefix import Cut
+from wdiv.tuning.pull import Pull
 from wdiv.tuning.recipe import Recipe
+from wdiv.tuning.showing import Cuts, Part, cuts, feed
 from wdiv.tuning.sources import Source
+from wdiv.tuning.spelling import parse
+from wdiv.tuning.stopping import Stop
+from wdiv.tuning.stretches import Stretch, stretches
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 __all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune"]
+
+COMMIT_EVERY = 1.0
+"""Seconds from one commit of epochs to the next, at least."""
 
 
 class Watcher(Protocol):
@@ -56,7 +70,7 @@ class RunSpec:
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        strategies.parse(self.strategy)
+        parse(self.strategy)
         strategies.BN_MODES[self.bn_mode]  # raises for an unknown one
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise BadInput(f"seed: a whole number from 0, not {self.seed!r}")
@@ -64,18 +78,27 @@ class RunSpec:
             raise BadInput(f"images per class: at least 1, or 'all', not {self.per_class!r}")
 
     @property
+    def network(self) -> ModelSpec:
+        """The network that trains: the model, and what the strategy puts beside it."""
+        return self.model.but(beside=True) if self.parsed.beside else self.model
+
+    @property
     def label(self) -> str:
-        """The architecture in tables and folder names: the source card's name, or the model's."""
-        return self.source.label or self.model.label
+        """The architecture in tables and folder names: the source card's name, or the model's; and what was added."""
+        if not self.source.label:
+            return self.network.label
+        of_card = {} if self.source.model is None else self.source.model.args
+        added = {name: value for name, value in self.network.args.items() if of_card.get(name) != value}
+        return ModelSpec(self.source.label, added).label
 
     @property
     def parsed(self) -> strategies.Strategy:
-        return strategies.parse(self.strategy)
+        return parse(self.strategy)
 
     @property
     def start(self) -> str:
-        """The source that this run starts from: none if its strategy is ``scratch``."""
-        return "random" if self.parsed.scratch else self.source.name
+        """The source that this run starts from: none if its strategy says so."""
+        return "random" if self.parsed.random else self.source.name
 
     @property
     def inputs(self) -> InputSpec:
@@ -93,14 +116,19 @@ class RunSpec:
             "source": self.start,
             "dataset": split.name,
             "data_digest": split.digest,
-            "recipe": self.recipe.to_json() | {"rates": {t.kind: t.rate for t in self.parsed.terms}},
+            "recipe": self.recipe.to_json() | {"phases": [_told(phase) for phase in self.parsed.phases]},
             "input": self.inputs.to_json(),
             "strategy": self.parsed.name,
             "bn_mode": self.bn_mode,
-            "model": self.model.name,
-            "model_args": dict(self.model.args),
-            "bn_eps": self.model.bn_eps,
+            "model": self.network.name,
+            "model_args": dict(self.network.args),
+            "bn_eps": self.network.bn_eps,
         }
+
+
+def _told(phase: strategies.Phase) -> dict[str, Any]:
+    rates = {term.kind + ("@" + "+".join(term.stages) if term.stages else ""): term.rate for term in phase.terms}
+    return {"rates": rates, "methods": dict(phase.methods), "length": phase.length}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -114,87 +142,209 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def fine_tune(spec: RunSpec, split: Split, out: Path, *, device: str = "auto", watcher: Watcher | None = None) -> Run:
+def fine_tune(
+    spec: RunSpec, split: Split, out: Path, *, device: str = "auto", watcher: Watcher | None = None,
+    features: FeatureStore | None = None, stop: Stop | None = None,
+) -> Run:  # fmt: skip
     """Train one run into the store at ``out``, or continue it, or leave it be if it is finished.
 
-    Every epoch is saved as it ends. A run that was killed continues where it stopped and ends with the weights it
-    would have had (bit for bit on a CPU with the same number of threads).
+    Every epoch is saved. A run that was killed, or asked to stop, continues where it was saved last and ends with the
+    weights it would have had (bit for bit on a CPU with the same number of threads).
+
+    features  what is kept of frozen prefixes; give one to runs that can share
+    stop      asked: the step is finished, everything saved, and :class:`~wdiv.tuning.stopping.Stopped` raised
+
+    Raises :class:`~wdiv.tuning.loop.Diverged` where the loss is no number, also if it was found so before.
     """
-    watcher = watcher or _Silent()
     run = Run(out / "runs" / spec.id(split.name))
     facts = spec.facts(split)
     if (run.path / "run.json").exists():
         check_same(run, facts)
         if run.finished:
             return run
+        if run.diverged is not None:
+            raise Diverged(f"{run.diverged} (found before; delete {run.path} to try again)")
     where = choose_device(device)
-    train = split.pool.take(nested_subset(split.pool, spec.per_class, spec.seed))
-    model, record, plan = _prepare(spec, split, train, out, facts, str(where))
-    with RunWriter(out, record) as writer:
-        _train(model, plan, spec, record, writer, train, split.test, where, watcher)
+    precision.check(spec.recipe.precision, where.type)
+    features = features or FeatureStore(out / "features")
+    _Session(spec, split, out, facts, where, watcher or _Silent(), features, stop or Stop()).run()
     return run
 
 
-def _prepare(
-    spec: RunSpec, split: Split, train: ImageSet, out: Path, facts: dict[str, Any], device: str
-) -> tuple[nn.Module, RunRecord, Plan]:
-    """The network at its start, frozen as the strategy says, and its record."""
-    classes, inputs, strategy = len(split.pool.classes), spec.inputs, spec.parsed
-    table = layer_table(spec.model, classes, inputs.size)
-    model = build(spec.model, classes, spec.seed)
-    keys = tuple(model.state_dict())
-    new: tuple[str, ...] = ()
-    if spec.start == "random":
-        base = write_base(out, model.state_dict())
-    else:
-        state = sources.load_into(model, spec.source.read(), spec.model, spec.source.name)
-        base, new = write_base(out, state), tuple(k for k in keys if k not in state or k in head_keys(spec.model))
-    plan = make_plan(model, table, head_layers(spec.model), strategy, spec.bn_mode)
-    hold(model, plan, table)
-    record = RunRecord(
-        id=spec.id(split.name),
-        label=spec.label,
-        classes=classes,
-        class_names=split.pool.classes,
-        n_train=len(train),
-        n_test=len(split.test),
-        seed=spec.seed,
-        base=base,
-        keys=keys,
-        changing=plan.changing,
-        new=new,
-        frozen=frozen_digests(model.state_dict(), frozenset(plan.frozen)),
-        table=table,
-        versions=_versions(device),
-        **facts,
-    )
-    return model, record, plan
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """A stretch of epochs, and how the network is held while it lasts."""
+
+    stretch: Stretch
+    plan: Plan
+    cuts: Cuts
 
 
-def _train(
-    model: nn.Module, plan: Plan, spec: RunSpec, record: RunRecord, writer: RunWriter, train: ImageSet,
-    test: ImageSet, device: torch.device, watcher: Watcher,
-) -> None:  # fmt: skip
-    import torch
+class _Session:
+    """One process's part in a run: the network, the images and the writer."""
 
-    kept = writer.resume()
-    after = None if kept is None else int(kept["row"]["epoch"])
-    if after is not None:
-        state = writer.run.state_dict(after)
-        model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
-    model.to(device, memory_format=torch.channels_last)
+    def __init__(
+        self, spec: RunSpec, split: Split, out: Path, facts: Mapping[str, Any], device: torch.device,
+        watcher: Watcher, features: FeatureStore, stop: Stop,
+    ) -> None:  # fmt: skip
+        import torch
 
-    def commit(row: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-        writer.commit(model.state_dict(), row, {"optimizer": optimizer.state_dict()})
-        watcher.epoch(row)
+        self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
+        self.features = features
+        chosen = nested_subset(split.pool, spec.per_class, spec.seed)
+        train, validation = held_out(split.pool, chosen, spec.recipe.validation, spec.seed)
+        self.parts = {"train": Part(split.pool, train), "test": Part(split.test, np.arange(len(split.test)))}
+        if len(validation):
+            self.parts["validation"] = Part(split.pool, validation)
+        self.table = layer_table(spec.network, len(split.pool.classes), spec.inputs.size)
+        self.model = build(spec.network, len(split.pool.classes), spec.seed)
+        self.base, self.new = self._start(out)
+        self.pretrained = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.model.to(device, memory_format=torch.channels_last)
+        self.stages = self._stages()
+        self.writer = RunWriter(out, self._record(facts), COMMIT_EVERY)
 
-    loop = Loop(
-        model, plan, spec.recipe, spec.inputs, _put(train, device), _put(test, device),
-        seed=spec.seed, on_epoch=commit, on_batch=watcher.batch,
-    )  # fmt: skip
-    if kept is not None:
-        loop.optimizer.load_state_dict(kept["optimizer"])
-    loop.run(after)
+    def run(self) -> None:
+        with self.writer as writer:
+            kept = writer.resume()
+            done = None if kept is None else int(kept["row"]["epoch"])
+            position = None if kept is None else kept.get("position")
+            if position is not None and position["step"] == 0:  # between two epochs, and maybe two phases
+                position = None
+            if kept is not None and done is not None:
+                self._load(done, kept.get("state") or {})
+            self.live = Live(writer.run.path, writer.record, self.pretrained)
+            self.images = {name: _put(part.taken(), self.device) for name, part in self.parts.items()}
+            for stage in self.stages:
+                if done is not None and done >= stage.stretch.last:
+                    continue
+                hold(self.model, stage.plan, self.table, stage.cuts.asleep)
+                within = position is not None or (done is not None and done >= stage.stretch.first)
+                optimizer = kept["optimizer"] if within and kept is not None else None
+                self._train(stage, done, optimizer, None if position is None else Position(**position))
+                if writer.rows and "final" in writer.rows[-1]:
+                    return
+                done, kept, position = stage.stretch.last, None, None
+
+    def _start(self, out: Path) -> tuple[str, tuple[str, ...]]:
+        """Load the starting weights. Returns the digest of their file, and the keys that they do not give."""
+        spec, keys = self.spec, tuple(self.model.state_dict())
+        if spec.start == "random":
+            return write_base(out, self.model.state_dict()), ()
+        state = sources.load_into(self.model, spec.source.read(), spec.network, spec.source.name)
+        new = new_keys(spec.network)
+        return write_base(out, state), tuple(key for key in keys if key not in state or key in new)
+
+    def _stages(self) -> tuple[_Stage, ...]:
+        """What each stretch of epochs trains, and where that cuts the network. Leaves it held to the last of them."""
+        spec, head = self.spec, head_layers(self.spec.network)
+        spec.parsed.check(self.table, head, spec.network.label)
+        found = []
+        for stretch in stretches(spec.parsed, self.table, head, spec.recipe.epochs):
+            plan = make_plan(self.model, self.table, head, stretch, spec.bn_mode)
+            hold(self.model, plan, self.table)
+            found.append(_Stage(stretch, plan, cuts(self.model, plan, self.table, spec.recipe, spec.inputs.size)))
+        return tuple(found)
+
+    def _record(self, facts: Mapping[str, Any]) -> RunRecord:
+        spec, split, state = self.spec, self.split, self.model.state_dict()
+        moving = changing((stage.plan for stage in self.stages), state)
+        return RunRecord(
+            id=spec.id(split.name),
+            label=spec.label,
+            classes=len(split.pool.classes),
+            class_names=split.pool.classes,
+            n_train=sum(len(part.rows) for name, part in self.parts.items() if name != "test"),
+            n_test=len(split.test),
+            seed=spec.seed,
+            base=self.base,
+            keys=tuple(state),
+            changing=moving,
+            new=self.new,
+            frozen=frozen_digests(state, frozenset(state) - frozenset(moving)),
+            table=self.table,
+            versions=_versions(str(self.device)),
+            prefix=tuple({"from_epoch": s.stretch.first, **s.cuts.to_json()} for s in self.stages),
+            **facts,
+        )
+
+    def _load(self, epoch: int, newer: Mapping[str, torch.Tensor]) -> None:
+        """The weights after an epoch, and on top of them what was saved in the middle of the next."""
+        import torch
+
+        state = {key: torch.from_numpy(value) for key, value in self.writer.run.state_dict(epoch).items()}
+        self.model.load_state_dict(state | dict(newer))
+
+    def _train(
+        self, stage: _Stage, done: int | None, optimizer: Mapping[str, Any] | None, position: Position | None
+    ) -> None:
+        spec, recipe, stretch = self.spec, self.spec.recipe, stage.stretch
+        adapts = stage.plan.bn_mode == "adabn" and stretch.first == 1 and not done and position is None
+        strength = stretch.phase.number("l2sp")
+
+        def loop(training: Cut | None, judging: Cut | None) -> Loop:
+            at = {"train": training, "test": judging, "validation": judging}
+            feeds: dict[str, Any] = {
+                f"{name}_feed": feed(self.model, at[name], part, self.images[name], spec.inputs, recipe, self.features)
+                for name, part in self.parts.items()
+            }
+            return Loop(
+                self.model, stage.plan, recipe, spec.inputs, self.images["train"], self.images["test"], seed=spec.seed,
+                on_epoch=self._commit, on_batch=self.watcher.batch, on_stop=self._keep, stretch=stretch, stop=self.stop,
+                pull=None if strength is None else Pull(self.model, self.pretrained, self.new, strength), **feeds,
+            )  # fmt: skip
+
+        if adapts:  # what is kept of a prefix depends on its statistics
+            first = loop(None, None)
+            if done is None:
+                first.begin()
+            first.adapt()
+            done = 0
+        began = time.perf_counter()
+        shown = loop(stage.cuts.training, stage.cuts.judging)
+        shown.lead = time.perf_counter() - began
+        if optimizer is not None:
+            shown.optimizer.load_state_dict(dict(optimizer))
+        try:
+            shown.run(done, position)
+        except Diverged as error:
+            self.writer.give_up(self.model.state_dict(), str(error))
+            raise
+
+    def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> bool:
+        """Save an epoch. True if the run ends with it, before its time."""
+        row = self._judged(row)
+        state = self.model.state_dict()
+        self.live.append(int(row["epoch"]), state)
+        self.writer.commit(state, row, {"optimizer": optimizer.state_dict()})
+        self.watcher.epoch(row)
+        return "final" in row
+
+    def _judged(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row, with the epoch that counts where the run stops early; only the last phase can."""
+        recipe, first = self.spec.recipe, self.stages[-1].stretch.first
+        if not recipe.patience or row["epoch"] < first:
+            return row
+        losses = {r["epoch"]: r["val_loss"] for r in (*self.writer.rows, row) if r["epoch"] >= first}
+        best = min(losses, key=lambda epoch: (losses[epoch], epoch))
+        over = row["epoch"] - best >= recipe.patience or row["epoch"] == recipe.epochs
+        return row | {"final": best} if over else row
+
+    def _keep(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
+        state = self.model.state_dict()
+        now = {key: state[key].detach().cpu().clone() for key in self.writer.record.changing}
+        self.writer.keep(state, {"optimizer": optimizer.state_dict(), "position": position.to_json(), "state": now})
+
+
+def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``.
+
+    Raises :class:`~wdiv.errors.BadData` where that leaves a class none to train on.
+    """
+    if not share:
+        return chosen, chosen[:0]
+    few = ImageSet(np.empty((len(chosen), 0), np.uint8), pool.labels[chosen], pool.classes, tuple(map(str, chosen)))
+    return tuple(np.array(part.names, dtype=np.int64) for part in split(few, fraction=share, seed=seed))  # type: ignore[return-value]
 
 
 def _put(images: ImageSet, device: torch.device) -> OnDevice:
@@ -206,5 +356,8 @@ def _put(images: ImageSet, device: torch.device) -> OnDevice:
 def _versions(device: str) -> dict[str, str]:
     from importlib.metadata import version
 
+    import torch
+
     names = ("wdiv", "torch", "torchvision", "numpy", "safetensors")
-    return {name: version(name) for name in names} | {"python": platform.python_version(), "device": device}
+    here = {"python": platform.python_version(), "device": device, "threads": str(torch.get_num_threads())}
+    return {name: version(name) for name in names} | here

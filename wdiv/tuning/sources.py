@@ -23,7 +23,7 @@ from wdiv.store.files import read_toml, sha256
 from wdiv.store.foreign import read_state_dict
 from wdiv.store.reader import find_run
 from wdiv.tuning.inputs import IMAGENET, InputSpec
-from wdiv.tuning.models import ModelSpec, head_keys
+from wdiv.tuning.models import ModelSpec, new_keys, other_keys
 
 if TYPE_CHECKING:
     import torch
@@ -216,19 +216,19 @@ def load_into(
     architecture.
     """
     check_fits(model, state, spec, name)
-    own, head = model.state_dict(), head_keys(spec)
+    own, new = model.state_dict(), new_keys(spec)
     # converted, because the store's copy of a frozen tensor must be the one in use, bit for bit
     loaded = {key: value.to(own[key].dtype) for key, value in state.items() if key in own}
-    model.load_state_dict({k: loaded.get(k, own[k]) for k in own if k not in head}, strict=False)
+    model.load_state_dict({k: loaded.get(k, own[k]) for k in own if k not in new}, strict=False)
     return loaded
 
 
 def check_fits(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str) -> None:
     """Raise :class:`~wdiv.errors.BadWeights` unless the tensors are those of the network, its head aside."""
-    own, head = model.state_dict(), head_keys(spec)
-    body = {key: value for key, value in own.items() if key not in head}
+    own, new, other = model.state_dict(), new_keys(spec), other_keys(spec)
+    body = {key: value for key, value in own.items() if key not in new}
     missing = [k for k in body if k not in state and not k.endswith("num_batches_tracked") and not _auxiliary(k)]
-    foreign = [k for k in state if k not in own and not _auxiliary(k)]
+    foreign = [k for k in state if k not in own and not _auxiliary(k) and k not in other]
     shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
     problems = [
         f"{len(keys)} tensors {what} ({keys[0]}{detail(keys[0])})"

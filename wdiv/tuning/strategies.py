@@ -1,27 +1,33 @@
-"""Strategies: which layers train, and at what rate. Data, in one spelling for the CLI, TOML files and tables.
+"""Strategies: which layers train, at what rate, by what methods and in which order. Data, in one spelling for the
+CLI, TOML files and tables, which :mod:`wdiv.tuning.spelling` reads.
 
-``scratch``            everything, from random weights
-``fc``                 the classifier
-``bn+fc``              every BatchNorm and the classifier
-``norm+fc``            every LayerNorm, GroupNorm, RMSNorm and InstanceNorm, and the classifier
-``bn@stage3-4+fc``     ``@`` narrows the one kind before it to a stage or a range of stages
-``conv=1e-4,bn=1e-2``  a rate after ``=``; ``,`` and ``+`` both join
+``scratch``             everything, from random weights
+``fc``                  the classifier
+``bn+fc``               every BatchNorm and the classifier
+``norm+fc``             every LayerNorm, GroupNorm, RMSNorm and InstanceNorm, and the classifier
+``all=1e-4,fc=1e-3``    every tensor, those of no kind of layer included, and the classifier at a rate of its own
+``bn@stage3-4+fc``      ``@`` narrows the one kind before it to a stage or a range of stages
+``conv@stage1+conv@stage4+fc``   a kind may stand for several stages that are not neighbours, each at its own rate
+``conv=1e-4,bn=1e-2``   a rate after ``=``; ``,`` and ``+`` both join
+``beside+fc``           a small new network beside the frozen one, joined at the classifier
+``conv+bn+fc+decay=0.75``        a method, with its number
+``fc for 0.3 then conv+bn+fc``   phases: for so many epochs, or a share of them, then what follows
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from decimal import Decimal
 
 from wdiv.errors import BadInput
 from wdiv.layers import KINDS, Layer, LayerTable
-from wdiv.registry import Registry, did_you_mean
+from wdiv.registry import Registry
+from wdiv.store.stages import BESIDE
 
-__all__ = ["BN_MODES", "STRATEGIES", "BnMode", "Preset", "Strategy", "Term", "parse"]
+__all__ = ["BN_MODES", "EVERYTHING", "STRATEGIES", "TERMS", "BnMode", "Phase", "Preset", "Strategy", "Term"]
 
-_TERM = re.compile(r"(?P<kind>[a-z]+)(?:@(?P<stages>[^=]+))?(?:=(?P<rate>.+))?")
-_STAGES = re.compile(r"(stem|head|aux)|stage(\d)(?:-(?:stage)?(\d))?")
+EVERYTHING = "all"
+"""The term that selects every tensor which no other term of its phase does."""
+TERMS = (EVERYTHING, *KINDS, BESIDE)
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,22 @@ class BnMode:
 
     name: str
     long_name: str
+    source: str = ""
 
 
 BN_MODES: Registry[BnMode] = Registry("BN mode")
-for _name, _words in (
-    ("auto", "batch for a layer whose gamma or beta trains, frozen for the others"),
-    ("frozen", "running statistics, never updated, in every layer"),
-    ("batch", "batch statistics, running ones updated, in every layer"),
-    ("adapt", "as batch; after each epoch the running statistics are estimated anew over the training images"),
+for _row in (
+    BnMode("auto", "batch for a layer whose gamma or beta trains, frozen for the others"),
+    BnMode("frozen", "running statistics, never updated, in every layer"),
+    BnMode("batch", "batch statistics, running ones updated, in every layer"),
+    BnMode("adapt", "as batch; after each epoch the running statistics are estimated anew over the training images"),
+    BnMode(
+        "adabn",
+        "running statistics, estimated over the training images before the first step and then frozen",
+        "Li et al. (2017), AdaBN",
+    ),
 ):
-    BN_MODES.add(BnMode(_name, _words))
+    BN_MODES.add(_row)
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,46 @@ class Term:
 
     def selects(self, layer: Layer, head: frozenset[str]) -> bool:
         """``fc`` is the classifier, also where that is a convolution, and every other linear layer."""
-        kind = "fc" if layer.name in head else layer.kind
-        return kind == self.kind and (not self.stages or layer.stage in self.stages)
+        if self.stages and layer.stage not in self.stages:
+            return False
+        return self.kind in (EVERYTHING, kind_of(layer, head))
+
+
+def kind_of(layer: Layer, head: frozenset[str]) -> str:
+    """The term that a layer answers to."""
+    return BESIDE if layer.stage == BESIDE else "fc" if layer.name in head else layer.kind
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What trains for a while, and how.
+
+    terms    at least one; ``all`` gives its rate to those whom no other term selects
+    methods  (name, number) in the order of :data:`~wdiv.tuning.methods.METHODS`; the number is None for a word
+    length   whole epochs, or a share of all epochs below 1, or None: what the other phases leave
+    """
+
+    terms: tuple[Term, ...]
+    methods: tuple[tuple[str, float | None], ...] = ()
+    length: float | None = None
+
+    def has(self, method: str) -> bool:
+        return any(name == method for name, _ in self.methods)
+
+    def number(self, method: str) -> float | None:
+        """A method's number; None if the phase does without the method."""
+        return dict(self.methods).get(method)
+
+    def rate(self, layer: Layer, head: frozenset[str]) -> float | None:
+        """The layer's learning rate before any method; None if it is frozen."""
+        chosen = [term for term in self.terms if term.selects(layer, head)]
+        own = [term for term in chosen if term.kind != EVERYTHING]
+        return (own or chosen)[0].rate if chosen else None
+
+    @property
+    def loose_rate(self) -> float | None:
+        """The rate of tensors that belong to no layer of the table; None if they are frozen."""
+        return next((term.rate for term in self.terms if term.kind == EVERYTHING and not term.stages), None)
 
 
 @dataclass(frozen=True)
@@ -61,27 +111,26 @@ class Strategy:
     """A parsed strategy; ``name`` is its canonical spelling."""
 
     name: str
-    terms: tuple[Term, ...]
+    phases: tuple[Phase, ...]
 
     @property
-    def scratch(self) -> bool:
-        """True if it starts from random weights and trains everything."""
-        return self.name.partition("=")[0] == "scratch"
+    def random(self) -> bool:
+        """True if it starts from random weights."""
+        return self.phases[0].has("random")
 
     @property
-    def scratch_rate(self) -> float:
-        return self.terms[0].rate
+    def beside(self) -> bool:
+        """True if it trains a second network beside the first."""
+        return any(term.kind == BESIDE for phase in self.phases for term in phase.terms)
 
-    def rate(self, layer: Layer, head: frozenset[str]) -> float | None:
-        """The layer's learning rate; None if it is frozen."""
-        return next((term.rate for term in self.terms if term.selects(layer, head)), None)
+    @property
+    def last(self) -> Phase:
+        """The last phase; the only one of most strategies."""
+        return self.phases[-1]
 
     def check(self, table: LayerTable, head: frozenset[str], model: str) -> None:
-        """Raise :class:`~wdiv.errors.BadInput` if a term, or a stage of its range, selects no layer of this network.
-
-        ``scratch`` trains whatever there is.
-        """
-        for term in () if self.scratch else self.terms:
+        """Raise :class:`~wdiv.errors.BadInput` if a term, or a stage of its range, selects no layer of this network."""
+        for term in (term for phase in self.phases for term in phase.terms if term.kind != EVERYTHING or term.stages):
             found = {layer.stage for layer in table if term.selects(layer, head)}
             if not found or not found.issuperset(term.stages):
                 where = f" in {next(s for s in term.stages if s not in found)}" if term.stages else ""
@@ -103,105 +152,51 @@ class Preset:
 
 STRATEGIES: Registry[Preset] = Registry("strategy")
 _PENG = "Peng and Wang (2020)"
-for _name, _spelling, _words, _where in (
-    ("scratch", "scratch=1e-3", "everything, from random weights", f"{_PENG}, section 3.1"),
-    ("fc", "fc=1e-3", "the classifier on frozen features", f"{_PENG}, section 3.1"),
-    ("conv+fc", "conv=1e-4,fc=1e-4", "every convolution and the classifier", f"{_PENG}, table 4"),
-    ("bn+fc", "bn=1e-2,fc=1e-2", "every BatchNorm and the classifier", f"{_PENG}, table 4"),
-    ("conv+bn+fc", "conv=1e-4,bn=1e-4,fc=1e-4", "everything, at one rate", f"{_PENG}, table 4"),
-    ("by-kind", "conv=1e-4,bn=1e-2,fc=1e-3", "everything, at a rate for each kind", f"{_PENG}, table 7"),
-    ("bn@stage4+fc", "bn@stage4=1e-2,fc=1e-2", "BatchNorm of the last stage", f"{_PENG}, table 8"),
-    ("bn@stage3-4+fc", "bn@stage3-4=1e-2,fc=1e-2", "BatchNorm of the last two stages", f"{_PENG}, table 8"),
-    ("bn@stage2-4+fc", "bn@stage2-4=1e-2,fc=1e-2", "BatchNorm of the last three stages", f"{_PENG}, table 8"),
-):
-    STRATEGIES.add(Preset(_name, _spelling, _words, _where))
-
-
-def parse(text: str) -> Strategy:
-    """A strategy from its spelling. Kinds may come in any order; the canonical name has conv, bn, norm, fc.
-
-    A rate left out is 1e-4 where a convolution trains, else 1e-2 where a normalisation does, else 1e-3: the
-    rates of Peng and Wang (2020). Raises :class:`~wdiv.errors.BadInput`.
-
-    >>> parse("fc+bn@stage3-4").name
-    'bn@stage3-4+fc'
-    >>> [(term.kind, term.stages, term.rate) for term in parse("bn=1e-2,fc=1e-3").terms]
-    [('bn', (), 0.01), ('fc', (), 0.001)]
-    >>> parse("bn=1e-2,fc=1e-2").name
-    'bn+fc'
-    """
-    text = text.strip()
-    spelling = STRATEGIES[text].spelling if text in STRATEGIES else text
-    if spelling.startswith("scratch"):
-        match = _TERM.fullmatch(spelling)
-        if match is None or match["kind"] != "scratch" or match["stages"]:
-            raise BadInput(f"strategy {text!r}: 'scratch' stands alone, or as scratch=RATE")
-        rate = _rate(match["rate"], text) or 1e-3
-        return Strategy(_spell_rate("scratch", rate, 1e-3), tuple(Term(kind, (), rate) for kind in KINDS))
-    parts = [_match(part, text) for part in re.split(r"(?<![\d.][eE])[+,]", spelling)]
-    kinds = [match["kind"] for match in parts]
-    repeated = next((kind for kind in kinds if kinds.count(kind) > 1), None)
-    if repeated:
-        raise BadInput(f"strategy {text!r}: {repeated!r} stands twice; use a range of stages, {repeated}@stage2-4")
-    default = 1e-4 if "conv" in kinds else 1e-2 if {"bn", "norm"} & set(kinds) else 1e-3
-    terms = tuple(
-        Term(match["kind"], _stages(match["stages"], text), _rate(match["rate"], text) or default)
-        for match in sorted(parts, key=lambda match: KINDS.index(match["kind"]))
-    )
-    plain = all(term.rate == default for term in terms)
-    name = ("+" if plain else ",").join(
-        _spell_rate(term.kind + _spell_stages(term.stages), term.rate, default if plain else None) for term in terms
-    )
-    return Strategy(name, terms)
-
-
-def _match(part: str, text: str) -> re.Match[str]:
-    match = _TERM.fullmatch(part.strip())
-    if match is None or match["kind"] not in KINDS:
-        word = match["kind"] if match else part
-        raise BadInput(f"unknown strategy {text!r}: {word!r} is no kind of layer; {_hint(text, word)}")
-    return match
-
-
-def _hint(text: str, word: str) -> str:
-    near = did_you_mean(text, STRATEGIES)
-    return near if near.startswith("did") else did_you_mean(word, KINDS)
-
-
-def _stages(spelled: str | None, text: str) -> tuple[str, ...]:
-    if spelled is None:
-        return ()
-    match = _STAGES.fullmatch(spelled)
-    if match is None:
-        raise BadInput(f"strategy {text!r}: {spelled!r} is no stage; write stage4, stage3-4 or stem")
-    if match[1]:
-        return (match[1],)
-    first, last = int(match[2]), int(match[3] or match[2])
-    if first > last:
-        raise BadInput(f"strategy {text!r}: write the stages from low to high, stage{last}-{first}")
-    return tuple(f"stage{i}" for i in range(first, last + 1))
-
-
-def _rate(spelled: str | None, text: str) -> float | None:
-    if spelled is None:
-        return None
-    try:
-        rate = float(spelled)
-    except ValueError:
-        rate = -1.0
-    if not 0 < rate < float("inf"):
-        raise BadInput(f"strategy {text!r}: a rate is a positive number, not {spelled!r}")
-    return rate
-
-
-def _spell_stages(stages: tuple[str, ...]) -> str:
-    if not stages:
-        return ""
-    return "@" + stages[0] + (f"-{stages[-1].removeprefix('stage')}" if stages[1:] else "")
-
-
-def _spell_rate(name: str, rate: float, default: float | None) -> str:
-    if rate == default:
-        return name
-    mantissa, _, exponent = f"{Decimal(repr(rate)).normalize():e}".partition("e")  # every digit: it is parsed again
-    return f"{name}={mantissa}e{int(exponent)}"
+for _preset in (
+    Preset("scratch", "scratch=1e-3", "everything, from random weights", f"{_PENG}, section 3.1"),
+    Preset("fc", "fc=1e-3", "the classifier on frozen features", f"{_PENG}, section 3.1"),
+    Preset("conv+fc", "conv=1e-4,fc=1e-4", "every convolution and the classifier", f"{_PENG}, table 4"),
+    Preset("bn+fc", "bn=1e-2,fc=1e-2", "every BatchNorm and the classifier", f"{_PENG}, table 4"),
+    Preset("conv+bn+fc", "conv=1e-4,bn=1e-4,fc=1e-4", "everything, at one rate", f"{_PENG}, table 4"),
+    Preset("by-kind", "conv=1e-4,bn=1e-2,fc=1e-3", "everything, at a rate for each kind", f"{_PENG}, table 7"),
+    Preset("bn@stage4+fc", "bn@stage4=1e-2,fc=1e-2", "BatchNorm of the last stage", f"{_PENG}, table 8"),
+    Preset("bn@stage3-4+fc", "bn@stage3-4=1e-2,fc=1e-2", "BatchNorm of the last two stages", f"{_PENG}, table 8"),
+    Preset("bn@stage2-4+fc", "bn@stage2-4=1e-2,fc=1e-2", "BatchNorm of the last three stages", f"{_PENG}, table 8"),
+    Preset(
+        "by-depth", "all=1e-3,decay=0.75", "everything, each block at three quarters of the next one's rate",
+        "Clark et al. (2020); timm's layer_decay",
+    ),
+    Preset(
+        "discriminative", "all=1e-3,spread=100", "everything, the first stage at a hundredth of the classifier's rate",
+        "Howard and Ruder (2018); fastai's slice of rates",
+    ),
+    Preset(
+        "lp-ft", "fc=1e-3 for 0.5 then all=1e-4", "half of the epochs the classifier alone, then everything",
+        "Kumar et al. (2022)",
+    ),
+    Preset(
+        "gradual", "all=1e-4,gradual", "the classifier first, then a stage more at a time",
+        "Howard and Ruder (2018), section 3.3",
+    ),
+    Preset(
+        "l2-sp", "all=1e-4,l2sp=0.1", "everything, pulled towards where it started",
+        "Li, Grandvalet and Davoine (2018)",
+    ),
+    Preset(
+        "auto-rgn", "all=1e-3,rgn", "everything, each tensor's rate by its relative gradient norm",
+        "Lee et al. (2023)",
+    ),
+    Preset(
+        "bn-random", "random,bn=1e-2", "gamma and beta of random features, nothing else",
+        "Frankle, Schwab and Morcos (2021)",
+    ),
+    Preset(
+        "bn-random+fc", "random,bn=1e-2,fc=1e-2", "gamma and beta of random features, and the classifier",
+        "Frankle, Schwab and Morcos (2021)",
+    ),
+    Preset(
+        "modular", "beside=1e-3,fc=1e-3", "a small new network beside the frozen one, joined at the classifier",
+        "Anderson et al. (2016)",
+    ),
+):  # fmt: skip
+    STRATEGIES.add(_preset)
