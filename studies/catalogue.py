@@ -14,13 +14,25 @@ from wdiv.errors import UnknownName
 from wdiv.layers import KINDS
 from wdiv.metrics import FAMILIES, METRICS
 from wdiv.registry import did_you_mean
+from wdiv.tuning.augment import AUGMENTATIONS
 from wdiv.tuning.datasets import DATASETS
+from wdiv.tuning.depth import factors
+from wdiv.tuning.heads import HEADS
+from wdiv.tuning.methods import METHODS
 from wdiv.tuning.models import MODELS, ModelSpec, head_layers, layer_table
-from wdiv.tuning.strategies import STRATEGIES, parse
+from wdiv.tuning.precision import PRECISIONS
+from wdiv.tuning.recipe import OPTIMIZERS
+from wdiv.tuning.schedules import SCHEDULES
+from wdiv.tuning.spelling import parse
+from wdiv.tuning.strategies import BN_MODES, STRATEGIES, kind_of
+from wdiv.tuning.stretches import stretches
+from wdiv.tuning.targets import LOSSES
 
 __all__ = ["CATALOGUE", "Shelf", "facts", "trained_layers"]
 
 Facts = dict[str, Any]
+EPOCHS = 100
+"""Over which the phases of a strategy are shown."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +70,30 @@ def facts(name: str) -> Facts:
 def trained_layers(strategy: str, model: str) -> list[Facts]:
     """For each stage and kind of a network: how many layers a strategy trains, of how many, at what rate."""
     spec, parsed = ModelSpec.parse(model), parse(strategy)
+    spec = spec.but(beside=True) if parsed.beside else spec
     table, head = layer_table(spec, 2, _usual_size(spec)), head_layers(spec)
     parsed.check(table, head, spec.label)
-    counts: dict[tuple[str, str], Facts] = {}
-    for layer in table:
-        kind = "fc" if layer.name in head else layer.kind
-        row = counts.setdefault(
-            (layer.stage, kind), {"stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""}
-        )
-        rate = parsed.rate(layer, head)
-        row["of"] += 1
-        if rate is not None:
-            row["trains"] += 1
-            row["rate"] = f"{rate:g}"
+    phases = stretches(parsed, table, head, EPOCHS)
+    counts: dict[tuple[int, str, str], Facts] = {}
+    for number, stretch in enumerate(phases, start=1):
+        scale = factors(stretch.phase, table, head)
+        for layer in table:
+            kind = kind_of(layer, head)
+            place = {"phase": number} if phases[1:] else {}
+            new = {**place, "stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""}
+            row = counts.setdefault((number, layer.stage, kind), new)
+            rate = stretch.phase.rate(layer, head) if stretch.opens(layer.stage) else None
+            row["of"] += 1
+            if rate is not None:
+                row["trains"] += 1
+                row["rate"] = _range(row["rate"], f"{rate * scale[layer.name]:.3g}")
     return list(counts.values())
+
+
+def _range(before: str, rate: str) -> str:
+    """``1e-05 to 0.001`` where layers of one kind and stage have rates of their own."""
+    first = before.partition(" to ")[0]
+    return rate if first in ("", rate) else f"{first} to {rate}"
 
 
 def _usual_size(spec: ModelSpec) -> int:
@@ -94,10 +116,22 @@ def _stages(model: str) -> list[Facts]:
 def _strategy(name: str) -> Facts:
     parsed = parse(name)
     preset = STRATEGIES.get(name)
-    terms = [{"kind": t.kind, "stages": ", ".join(t.stages) or "all", "rate": f"{t.rate:g}"} for t in parsed.terms]
+    several = len(parsed.phases) > 1
+    terms = [
+        {
+            **({"phase": number} if several else {}),
+            "kind": t.kind, "stages": ", ".join(t.stages) or "all", "rate": f"{t.rate:g}",
+        }
+        for number, phase in enumerate(parsed.phases, start=1)
+        for t in phase.terms
+    ]  # fmt: skip
+    methods = {name: METHODS[name].long_name for phase in parsed.phases for name, _ in phase.methods}
     words = {"meaning": preset.long_name, "source": preset.source} if preset else {}
-    start = "random weights" if parsed.scratch else "the source's weights, with a new classifier"
-    return {"name": name, "canonical": parsed.name, **words, "starts_from": start, "terms": terms}
+    start = "random weights" if parsed.random else "the source's weights, with a new classifier"
+    return {
+        "name": name, "canonical": parsed.name, **words, "starts_from": start, "terms": terms,
+        **({"methods": methods} if methods else {}),
+    }  # fmt: skip
 
 
 def _metric(record: Any) -> Facts:
@@ -128,8 +162,25 @@ CATALOGUE: Mapping[str, Shelf] = {
     ),
     "strategies": Shelf(
         STRATEGIES, ("name", "spelling", "long_name", "source"), lambda record: _strategy(record.name),
-        "and any other combination: KIND[@STAGE[-STAGE]][=RATE] joined by +; kinds conv, bn, fc",
+        "and any other: KIND[@STAGE[-STAGE]][=RATE] and methods joined by +, phases by 'for' and 'then'",
     ),
+    "methods": Shelf(
+        METHODS, ("name", "default", "long_name", "source"), _plain("name", "default", "long_name", "source"),
+        "each a word of a strategy, as in conv+bn+fc+decay=0.75",
+    ),
+    "bn-modes": Shelf(BN_MODES, ("name", "long_name", "source"), _plain("name", "long_name", "source")),
+    "heads": Shelf(HEADS, ("name", "long_name", "source"), _plain("name", "long_name", "dropout", "source")),
+    "augmentations": Shelf(
+        AUGMENTATIONS, ("name", "default", "unit", "long_name", "source"),
+        _plain("name", "default", "most", "unit", "long_name", "source"),
+        "and the preset gupta2020; with a strength, as rotate=50",
+    ),
+    "schedules": Shelf(
+        SCHEDULES, ("name", "long_name", "source"), _plain("name", "long_name", "formula", "source"),
+    ),
+    "losses": Shelf(LOSSES, ("name", "long_name", "source"), _plain("name", "long_name", "formula", "source")),
+    "precisions": Shelf(PRECISIONS, ("name", "long_name"), _plain("name", "long_name")),
+    "optimizers": Shelf(OPTIMIZERS, ("name", "source"), _plain("name", "torch_name", "momentum", "source")),
     "metrics": Shelf(
         METRICS, ("name", "family", "units", "long_name"), _metric,
         "and the name of a family, for all of its metrics",
@@ -143,6 +194,14 @@ CATALOGUE: Mapping[str, Shelf] = {
 _SINGULAR = {
     "models": "model",
     "strategies": "strategy",
+    "methods": "method",
+    "bn-modes": "BN mode",
+    "heads": "head",
+    "augmentations": "augmentation",
+    "schedules": "schedule",
+    "losses": "loss",
+    "precisions": "precision",
+    "optimizers": "optimizer",
     "metrics": "metric",
     "datasets": "data set",
     "studies": "study",

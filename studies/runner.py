@@ -5,24 +5,32 @@ from __future__ import annotations
 import itertools
 import math
 import platform
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from studies.jobs import side_by_side
 from studies.progress import Progress
 from studies.study import Pretrain, Study
 from wdiv.errors import BadInput
+from wdiv.layers import LayerTable
 from wdiv.store.files import read_json, write_json
-from wdiv.tuning import sources
+from wdiv.tuning import precision, sources
+from wdiv.tuning.cost import estimate
 from wdiv.tuning.datasets import open_split
-from wdiv.tuning.freeze import make_plan
+from wdiv.tuning.features import FeatureStore
+from wdiv.tuning.freeze import Plan, changing, make_plan
 from wdiv.tuning.images import Split, nested_subset
 from wdiv.tuning.loop import Diverged, check_batches
 from wdiv.tuning.models import ModelSpec, build_skeleton, head_layers, layer_table
-from wdiv.tuning.run import RunSpec, choose_device, fine_tune
+from wdiv.tuning.run import RunSpec, choose_device, fine_tune, held_out
+from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
+from wdiv.tuning.stretches import stretches
 
-__all__ = ["Grid", "Planned", "describe", "plan", "run"]
+__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run"]
 
 FREE = ("metrics", "reference", "title", "source")
 """Fields of a study that may change from one time to the next."""
@@ -33,12 +41,18 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds")
 
 @dataclass(frozen=True)
 class Planned:
-    """One run to be: how many images it sees, and what its epochs will take on disk."""
+    """One run to be: how many images it sees, what its epochs will take on disk, and how many images it trains on."""
 
     spec: RunSpec
     id: str
     n_train: int
     bytes: int
+    n_step: int
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.spec.recipe.steps_per_epoch or math.ceil(self.n_step / self.spec.recipe.batch_size)
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,7 @@ def plan(study: Study) -> Grid:
     size = {spec.inputs.size for spec in specs}
     if len(size) > 1:
         raise BadInput(f"the weights want images of {sorted(size)} pixels; give one --image-size for all")
-    split = open_split(
-        study.data, size.pop(), test_count=study.test_count, test_fraction=study.test_fraction,
-        split_seed=study.split_seed, skip_bad=study.skip_bad_images,
-    )  # fmt: skip
+    split = open_data(study, size.pop())
     if study.pretrain is not None:
         plan(_source_study(study))
     runs: list[Planned] = []
@@ -78,13 +89,23 @@ def plan(study: Study) -> Grid:
     return Grid(study, split, tuple(runs), (*split.notes, *notes))
 
 
+def open_data(study: Study, size: int) -> Split:
+    """The study's images at a size in pixels, split."""
+    assert study.data is not None
+    return open_split(
+        study.data, size, test_count=study.test_count, test_fraction=study.test_fraction,
+        split_seed=study.split_seed, skip_bad=study.skip_bad_images,
+    )  # fmt: skip
+
+
 def _specs(study: Study) -> Iterator[RunSpec]:
     found = _sources(study)
     for source, size, strategy, mode, seed in itertools.product(
         found, study.per_class, study.strategies, study.bn_modes, study.seeds
     ):
         assert source.model is not None
-        yield RunSpec(source.model, source, size, strategy, mode, seed, study.recipe, study.image_size)
+        model = source.model if study.head is None else source.model.but(head=study.head)
+        yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size)
 
 
 def _sources(study: Study) -> list[sources.Source]:
@@ -111,27 +132,62 @@ def _pretrained_name(how: Pretrain) -> str:
 
 
 def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
-    """The runs of one source, whose network is looked at once."""
-    name, source, classes = specs[0].model, specs[0].source, len(split.pool.classes)
-    model, table = build_skeleton(name, classes), layer_table(name, classes, specs[0].inputs.size)
-    if source.here and any(spec.start != "random" for spec in specs):
-        sources.check_fits(model, source.read(), name, source.name)
-    sizes = {key: value.numel() * value.element_size() for key, value in model.state_dict().items()}
+    """The runs of one source, whose networks are looked at once each."""
+    source, classes = specs[0].source, len(split.pool.classes)
+    weights = source.read() if source.here and any(spec.start != "random" for spec in specs) else None
+    looks: dict[str, _Look] = {}
     for spec in specs:
-        images = nested_subset(split.pool, spec.per_class, spec.seed)
-        made = make_plan(model, table, head_layers(name), spec.parsed, spec.bn_mode)
-        check_batches(made, spec.recipe, len(images))
-        each = sum(sizes[key] for key in made.changing)
-        yield Planned(spec, spec.id(split.name), len(images), each * spec.recipe.epochs)
+        if spec.network.label not in looks:
+            look = looks[spec.network.label] = _Look.at(spec.network, classes, spec.inputs.size)
+            if weights is not None:
+                sources.check_fits(look.model, weights, spec.network, source.name)
+        each = looks[spec.network.label].bytes_per_epoch(spec)
+        train, validation = held_out(
+            split.pool, nested_subset(split.pool, spec.per_class, spec.seed), spec.recipe.validation, spec.seed
+        )
+        looks[spec.network.label].check(spec, len(train))
+        images = len(train) + len(validation)
+        yield Planned(spec, spec.id(split.name), images, each * spec.recipe.epochs, len(train))
 
 
-def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None) -> tuple[Path, list[str]]:
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A network without numbers, and what its layers are."""
+
+    model: Any
+    table: LayerTable
+    head: frozenset[str]
+
+    @classmethod
+    def at(cls, network: ModelSpec, classes: int, size: int) -> _Look:
+        return cls(build_skeleton(network, classes), layer_table(network, classes, size), head_layers(network))
+
+    def _plans(self, spec: RunSpec) -> list[Plan]:
+        spec.parsed.check(self.table, self.head, spec.network.label)
+        parts = stretches(spec.parsed, self.table, self.head, spec.recipe.epochs)
+        return [make_plan(self.model, self.table, self.head, part, spec.bn_mode) for part in parts]
+
+    def check(self, spec: RunSpec, images: int) -> None:
+        for plan in self._plans(spec):
+            check_batches(plan, spec.recipe, images)
+
+    def bytes_per_epoch(self, spec: RunSpec) -> int:
+        state = self.model.state_dict()
+        return sum(state[key].numel() * state[key].element_size() for key in changing(self._plans(spec), state))
+
+
+def run(
+    study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1
+) -> tuple[Path, list[str]]:
     """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
 
-    Returns the folder and a line for each run whose loss diverged; the others go on regardless.
+    jobs  runs that train side by side, each in a process of its own
+
+    Returns the folder and a line for each run whose loss diverged; the others go on regardless. SIGINT and SIGTERM
+    finish the step, save it, and raise :class:`~wdiv.tuning.stopping.Stopped`.
     """
     progress = progress or Progress(quiet=True)
-    choose_device(device)
+    precision.check(study.precision, choose_device(device).type)
     grid = plan(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
@@ -139,17 +195,35 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = None if study.pretrain is None else _pretrain(study, out, device, progress)
-    diverged = []
-    with progress.grid([planned.id for planned in grid.runs]):
-        for planned in grid.runs:
-            spec = planned.spec if trained is None else replace(planned.spec, source=trained)
-            with progress.run(planned.id, study.epochs) as watcher:
-                try:
-                    fine_tune(spec, grid.split, out, device=device, watcher=watcher)
-                except Diverged as error:
-                    diverged.append(f"{planned.id}: {error}")
-                    progress.say(f"stopped: {diverged[-1]}")
+    if trained is not None:
+        specs = [replace(planned.spec, source=trained) for planned in grid.runs]
+    else:
+        specs = [planned.spec for planned in grid.runs]
+    names = [planned.id for planned in grid.runs]
+    with asked_by_signals() as stop, progress.grid(names):
+        train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
+        diverged = train(specs, names, grid.split, out, device, progress, stop)
+    shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
+
+
+def _one_by_one(
+    specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
+    stop: Stop,
+) -> list[str]:  # fmt: skip
+    features, diverged = FeatureStore(out / "features"), []
+    for spec, name in zip(specs, names, strict=True):
+        with progress.run(name, spec.recipe.epochs) as watcher:
+            if stop.signum is not None:
+                raise Stopped(f"stopped before {name}", stop.signum)
+            try:
+                fine_tune(spec, split, out, device=device, watcher=watcher, features=features, stop=stop)
+            except Diverged as error:
+                diverged.append(f"{name}: {error}")
+                progress.say(f"stopped: {diverged[-1]}")
+            except Stopped as error:
+                raise Stopped(f"{name}: {error}", error.signum) from None
+    return diverged
 
 
 def _pretrain(study: Study, out: Path, device: str, progress: Progress) -> sources.Source:
@@ -196,8 +270,13 @@ def _told(field: str, value: Any) -> Any:
     return Path(value).name if field in PATHS and isinstance(value, str) else value
 
 
-def describe(grid: Grid) -> dict[str, Any]:
-    """What a run of the study would do, as plain data."""
+def describe(grid: Grid, device: str = "auto") -> dict[str, Any]:
+    """What a run of the study would do, as plain data; the seconds from a short trial on the device.
+
+    The training of a study's own source network is not in it.
+    """
+    precision.check(grid.study.precision, choose_device(device).type)
+    seconds = estimate([planned.spec for planned in grid.runs], grid.split, device)
     return {
         "study": grid.study.name,
         "data": grid.split.name,
@@ -206,8 +285,12 @@ def describe(grid: Grid) -> dict[str, Any]:
         "test_images": len(grid.split.test),
         "image_size": grid.runs[0].spec.inputs.size,
         "epochs": grid.study.epochs,
-        "runs": [{"run": p.id, "n_train": p.n_train, "bytes": p.bytes} for p in grid.runs],
-        "steps": sum(math.ceil(p.n_train / grid.study.batch_size) for p in grid.runs) * grid.study.epochs,
+        "runs": [
+            {"run": p.id, "n_train": p.n_train, "bytes": p.bytes, "seconds": round(s, 1)}
+            for p, s in zip(grid.runs, seconds, strict=True)
+        ],
+        "steps": sum(planned.steps for planned in grid.runs) * grid.study.epochs,
         "bytes": sum(p.bytes for p in grid.runs),
+        "seconds": round(sum(seconds), 1),
         "notes": list(grid.notes),
     }

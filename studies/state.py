@@ -1,9 +1,12 @@
-"""How far a store's runs are."""
+"""How far a store's runs are, and how long they will take."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from wdiv.errors import BadStore
@@ -11,12 +14,25 @@ from wdiv.store.files import read_json
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 
-__all__ = ["State", "states"]
+__all__ = ["State", "seconds_left", "state_of", "states"]
+
+RECENT = 5
+"""Epochs whose time tells how long the others will take."""
+OVER = ("finished", "diverged")
+_ID = re.compile(r"(?P<before>.+?)-(?P<size>n\d+|all)-(?P<how>.+)-s\d+")
 
 
 @dataclass(frozen=True)
 class State:
-    """state: ``finished``, ``running``, ``stopped`` (goes on when the study is run again) or ``waiting``."""
+    """How far a run is.
+
+    state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not) or
+             ``waiting``
+    last     test accuracy of the epoch that counts: the last, or where the run stopped early, the best by its
+             validation images
+    seconds  that its epochs took;  left: that it will still take, None where nothing tells
+    prefix   of each stretch of epochs, whether what is frozen is computed once an image, and why
+    """
 
     run: str
     state: str
@@ -25,13 +41,35 @@ class State:
     last: float | None = None
     best: float | None = None
     seconds: float | None = None
+    left: float | None = None
+    prefix: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def over(self) -> bool:
+        """True if nothing more will come."""
+        return self.state in OVER
+
+    @property
+    def kept(self) -> str | None:
+        """In a word, whether the frozen prefix is computed once an image: ``yes``, ``no``, ``partly`` (in some
+        stretches of epochs), ``test`` (for test images only); None where nothing is known.
+
+        >>> State("r", "running", prefix=({"kept": True}, {"kept": False, "judging_kept": False})).kept
+        'partly'
+        """
+        words = {"yes" if one["kept"] else "test" if one.get("judging_kept") else "no" for one in self.prefix}
+        return (words.pop() if len(words) == 1 else "partly") if words else None
+
 
 def states(store: Path) -> list[State]:
-    """The state of every run of a study, in the study's order; then of runs that are there besides."""
+    """The state of every run of a study, in the study's order; then of runs that are there besides.
+
+    A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
+    BN mode, else of all.
+    """
     if not store.is_dir():
         raise BadStore(f"{store}: no such folder")
     there = {file.parent.name: Run(file.parent) for file in sorted(store.glob("runs/*/run.json"))}
@@ -39,18 +77,66 @@ def states(store: Path) -> list[State]:
     if not there and not planned:
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
     names = dict.fromkeys([*planned, *there])
-    return [_state(there[name]) if name in there else State(name, "waiting") for name in names]
+    return _foreseen([state_of(there[name]) if name in there else State(name, "waiting") for name in names])
 
 
-def _state(run: Run) -> State:
-    rows = run.history()
-    name = "finished" if run.finished else "running" if is_being_written(run) else "stopped"
+def state_of(run: Run) -> State:
+    """One run's state, from its own files; what is left by the median of its last epochs' time."""
+    rows, prefix = run.history(), run.record.prefix
     of = int(run.record.recipe["epochs"])
+    name = (
+        "finished" if run.finished
+        else "diverged" if run.diverged is not None
+        else "running" if is_being_written(run) else "stopped"
+    )  # fmt: skip
     if not rows:
-        return State(run.path.name, name, None, of)
+        return State(run.path.name, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
     accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    final = rows[-1].get("final", rows[-1]["epoch"])  # not run.final, which may have seen an epoch more by now
+    last = next(row for row in rows if row["epoch"] == final)
     return State(
-        run.path.name, name, rows[-1]["epoch"], of, rows[-1].get("test_accuracy"),
-        max(accuracies, default=None), round(sum(seconds), 1) if seconds else None,
+        run.path.name, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
+        round(sum(seconds), 1) if seconds else None, 0.0 if name in OVER else _left(rows, of), prefix,
     )  # fmt: skip
+
+
+def _left(rows: Sequence[Mapping[str, Any]], of: int) -> float | None:
+    times = [row["seconds"] for row in rows if row["epoch"] and row.get("seconds") is not None][-RECENT:]
+    return round(median(times) * (of - rows[-1]["epoch"]), 1) if times else None
+
+
+def _foreseen(found: Sequence[State]) -> list[State]:
+    totals: dict[tuple[str, ...], list[float]] = {}
+    for state in found:
+        if state.state != "diverged" and state.seconds is not None and state.left is not None:
+            for kind in _kinds(state.run):
+                totals.setdefault(kind, []).append(state.seconds + state.left)
+
+    def left(state: State) -> float | None:
+        known = next((totals[kind] for kind in _kinds(state.run) if kind in totals), None)
+        return None if known is None else max(0.0, round(mean(known) - (state.seconds or 0.0), 1))
+
+    return [replace(state, left=left(state)) if state.left is None else state for state in found]
+
+
+def _kinds(run: str) -> Iterator[tuple[str, ...]]:
+    """What a run has in common with others, by its id: all but the seed; strategy and BN mode; nothing."""
+    match = _ID.fullmatch(run)
+    if match is not None:
+        yield match["before"], match["size"], match["how"]
+        yield (match["how"],)
+    yield ()
+
+
+def seconds_left(found: Sequence[State]) -> float | None:
+    """What a grid will still take, where as many runs go on side by side as do now; None where nothing tells.
+
+    >>> seconds_left([State("a", "running", left=30.0), State("b", "waiting", left=10.0)])
+    40.0
+    """
+    left = [state.left for state in found if not state.over]
+    if any(one is None for one in left):
+        return None
+    side_by_side = sum(state.state == "running" for state in found)
+    return sum(one for one in left if one is not None) / max(1, side_by_side)

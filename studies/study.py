@@ -11,9 +11,11 @@ from wdiv.errors import BadInput
 from wdiv.metrics import METRICS
 from wdiv.registry import Registry, did_you_mean
 from wdiv.store.files import read_toml
+from wdiv.tuning.heads import HEADS
 from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.sources import names_model
-from wdiv.tuning.strategies import BN_MODES, parse
+from wdiv.tuning.spelling import parse
+from wdiv.tuning.strategies import BN_MODES
 
 __all__ = ["STUDIES", "Pretrain", "Study", "load", "override"]
 
@@ -36,6 +38,7 @@ class Study:
     models        empty where the weights name their own network (a source card, another run)
     weights       as in ``--weights``; ``pretrain`` instead trains a source network on the spot
     data          a data set's name or a folder; None: the user must give one
+    head          in place of the networks' own classifier; None: that one stays
     per_class     training images of each class; None (in TOML ``"all"``) is all of them
     image_size    None: what the weights were trained on
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
@@ -59,6 +62,19 @@ class Study:
     weight_decay: float = Recipe.weight_decay
     momentum: float = Recipe.momentum
     decay_all: bool = Recipe.decay_all
+    steps_per_epoch: int | None = Recipe.steps_per_epoch
+    schedule: str = Recipe.schedule
+    warmup: float = Recipe.warmup
+    loss: str = Recipe.loss
+    label_smoothing: float = Recipe.label_smoothing
+    augment: tuple[str, ...] = Recipe.augment
+    mixup: float = Recipe.mixup
+    validation: float = Recipe.validation
+    patience: int = Recipe.patience
+    precision: str = Recipe.precision
+    compile: bool = Recipe.compile
+    keep_prefix: bool = Recipe.keep_prefix
+    head: str | None = None
     image_size: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
@@ -80,7 +96,9 @@ class Study:
             BN_MODES[mode]
         for metric in self.metrics:
             METRICS[metric]
-        self.recipe  # noqa: B018 - raises for what it does not allow
+        if self.head is not None:
+            HEADS[self.head]
+        object.__setattr__(self, "augment", self.recipe.augment)
 
     @property
     def recipe(self) -> Recipe:
@@ -88,7 +106,7 @@ class Study:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""
-        data = asdict(self)
+        data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         data["per_class"] = ["all" if n is None else n for n in self.per_class]
         return data
 

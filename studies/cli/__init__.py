@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: ``wdiv --help`` needs click and
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from studies.cli.diff import diff
 from studies.cli.export import export
 from studies.cli.import_ import import_
 from studies.cli.listing import list_
+from studies.cli.lr_find import lr_find
 from studies.cli.measure import measure
 from studies.cli.noise import noise
 from studies.cli.plot import plot
@@ -23,7 +25,9 @@ from studies.cli.run import run
 from studies.cli.show import show
 from studies.cli.status import status
 from studies.cli.verify import verify
+from studies.cli.watch import watch
 from wdiv.errors import WdivError
+from wdiv.tuning.stopping import Stopped
 
 __all__ = ["cli", "main"]
 
@@ -41,6 +45,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except Stopped as stopped:
+            again = shlex.join(["wdiv", *sys.argv[1:]])
+            click.echo(f"Stopped: {stopped}. All of it is saved; to go on: {again}", err=True)
+            raise click.exceptions.Exit(128 + stopped.signum) from None
         except WdivError as error:
             raise _Failure(str(error)) from None
         except BrokenPipeError:  # the reader, such as head, has gone; click would make it an error
@@ -57,7 +65,7 @@ def cli() -> None:
     """See what fine-tuning does to a convolutional network: which layers moved, how far, when, and whether it paid."""
 
 
-for _command in (run, status, measure, noise, diff, cka, plot, list_, show, verify, export, import_):
+for _command in (run, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_):
     cli.add_command(_command)
 
 

@@ -8,10 +8,14 @@ from studies.cli.options import as_json, echo_json
 
 
 @click.command("list")
-@click.argument("what", metavar="models|strategies|metrics|datasets|studies")
+@click.argument("what")
 @as_json
 def list_(what: str, as_json: bool) -> None:
-    """List what wdiv knows by name."""
+    """List what wdiv knows by name.
+
+    WHAT is one of models, strategies, methods, bn-modes, heads, augmentations, schedules, losses, precisions,
+    optimizers, metrics, datasets, studies.
+    """
     from studies.catalogue import CATALOGUE
     from studies.console import print_table
     from wdiv.errors import UnknownName

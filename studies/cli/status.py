@@ -15,18 +15,22 @@ from studies.cli.options import as_json, echo_json
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
 @as_json
 def status(store: Path, as_json: bool) -> None:
-    """Show each run of a store: how far it is, and how well it does."""
-    from studies.console import print_table
-    from studies.state import states
+    """Show each run of a store: how far it is, how well it does, and how long it will take.
 
-    rows = [state.to_json() for state in states(store)]
+    prefix: whether what is frozen is computed once for each image; --json says why.
+    """
+    from studies.console import duration, print_table
+    from studies.state import seconds_left, states
+
+    found = states(store)
     if as_json:
-        echo_json(rows)
+        echo_json([state.to_json() for state in found])
         return
     columns: dict[str, Callable[[Any], str]] = {
         "run": str, "state": str, "epoch": str, "of": str,
         "last": lambda v: f"{100 * v:.1f}", "best": lambda v: f"{100 * v:.1f}", "seconds": lambda v: f"{v:.1f}",
+        "left": lambda v: duration(v) if v else "", "prefix": str,
     }  # fmt: skip
-    print_table(rows, columns)
-    done = sum(row["state"] == "finished" for row in rows)
-    click.echo(f"{done} of {len(rows)} runs finished")
+    print_table([state.to_json() | {"prefix": state.kept} for state in found], columns)
+    done, left = sum(state.state == "finished" for state in found), seconds_left(found)
+    click.echo(f"{done} of {len(found)} runs finished" + (f", about {duration(left)} left" if left else ""))

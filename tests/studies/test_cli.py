@@ -28,7 +28,10 @@ from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.metrics import FAMILIES, METRICS
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
-COMMANDS = {"run", "status", "measure", "noise", "diff", "cka", "plot", "list", "show", "verify", "export", "import"}
+COMMANDS = {
+    "run", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show", "verify", "export",
+    "import",
+}  # fmt: skip
 
 
 def wdiv(*args: object, code: int = 0) -> Result:
@@ -159,7 +162,7 @@ RUN_ERRORS = [
     ("{toml} --model mobilenet_v2:width=1", "model 'mobilenet_v2:width=1'"),
     ("{toml} --model resnet18", "made.pth: not weights for resnet18: 100 tensors missing (conv1.weight)"),
     ("{toml} --model vit_b_16 --weights random", "vit_b_16: Wrong image height! Expected 224 but got 32!"),
-    ("{toml} --model vgg16 --weights random --strategy bn+fc", "VGG has no bn layer"),
+    ("{toml} --model vgg16 --weights random --strategy bn+fc", "vgg16 has no bn layer; its stages: stage1"),
     ("{toml} --bn-mode frozn", "unknown BN mode 'frozn'; did you mean 'frozen'"),
     ("{toml} --device gpu", "device: auto, cpu or cuda, not 'gpu'"),
     ("{toml} --optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'"),
@@ -477,7 +480,9 @@ def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_p
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.strip() == "Stopped. Nothing that was saved is lost; the same command goes on from there."
+    assert re.fullmatch(
+        r"Stopped: .* stopped (in epoch \d+, after step \d+|after epoch \d+)\. All of it .*", errors.strip()
+    )
     before = rows()
     assert 3 <= len(before) < 17
     assert "stopped" in wdiv("status", tmp_path / "out").stdout

@@ -1,0 +1,155 @@
+"""``wdiv watch``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from studies.cli import options
+
+if TYPE_CHECKING:
+    from studies.watching import View, Watch
+
+
+@click.command()
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-m", "--metric", default="relative_l2", show_default=True, metavar="METRIC", help="Gaussian or paired.")
+@click.option(
+    "--run", "runs", multiple=True, metavar="RUN",
+    help="A run to show, may be repeated.  [default: those running, or the latest]",
+)  # fmt: skip
+@click.option(
+    "--every", default=2.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS", help="How often to look."
+)
+@click.option("--once", is_flag=True, help="Show the present state and end.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE.png",
+    help="Keep a figure up to date, too: the epochs of one run, or the profile of several.",
+)  # fmt: skip
+@options.as_json
+def watch(
+    store: Path, metric: str, runs: tuple[str, ...], every: float, once: bool, out: Path | None, as_json: bool
+) -> None:
+    """Show training as it goes on: how well each run does, and how far each stage has moved from its start.
+
+    For another terminal while 'wdiv run' trains. No weights are read: a run leaves what is shown in its live.jsonl
+    as each epoch ends. On a terminal the view is kept up to date in place; elsewhere each epoch is a line. It ends when
+    all runs are finished; Ctrl-C ends it before, with exit code 0, as nothing is lost.
+    """
+    try:
+        _watch(store, metric, runs, every, once, out, as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _watch(
+    store: Path, metric: str, runs: tuple[str, ...], every: float, once: bool, out: Path | None, as_json: bool
+) -> None:
+    from studies.console import console
+    from studies.figures import check
+    from studies.screen import picture
+    from studies.watching import REFERENCE, Watch
+    from wdiv.errors import BadInput
+
+    if as_json and not once:
+        raise BadInput("--json prints one state: give --once with it")
+    if out:
+        check("epochs", out, metric)
+    watched = Watch(store, metric, runs)
+    if not once:
+        _follow(watched, every, out)
+        return
+    view = watched.look()
+    if out:
+        _draw(view, out)
+    if as_json:
+        about = {"metric": metric, "reference": REFERENCE, "finished": view.finished, "of": view.of}
+        options.echo_json({**about, "runs": [seen.to_json() for seen in view.runs]})
+        return
+    for line in picture(view, console().width):
+        console().print(line, highlight=False)
+
+
+def _follow(watched: Watch, every: float, out: Path | None) -> None:
+    """Look again and again, until all is finished."""
+    import time
+
+    from studies.console import console
+
+    view, drawn = watched.look(), None
+    with _Screen() if console().is_terminal else _Lines() as show:
+        while True:
+            if view is not drawn:
+                show(view)
+                if out:
+                    _draw(view, out)
+                drawn = view
+            if view.over:
+                return
+            time.sleep(every)
+            view = watched.look()
+
+
+class _Screen:
+    """The view, kept up to date in place."""
+
+    def __enter__(self) -> _Screen:
+        from rich.live import Live
+
+        from studies.console import console
+
+        self._live = Live(console=console(), auto_refresh=False, vertical_overflow="crop")
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def __call__(self, view: View) -> None:
+        from rich.console import Group
+
+        from studies.console import console
+        from studies.screen import picture
+
+        self._live.update(Group(*picture(view, console().width)), refresh=True)
+
+
+class _Lines:
+    """A line for each epoch: the last one first of all, then each that comes."""
+
+    def __enter__(self) -> _Lines:
+        self._told: dict[str, int] = {}
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __call__(self, view: View) -> None:
+        from studies.screen import sentence
+
+        for seen in view.runs:
+            last = len(seen.history) - 1
+            for place in range(self._told.get(seen.run, last), last + 1):
+                click.echo(sentence(seen, view.metric, place))
+            self._told[seen.run] = last + 1
+
+
+def _draw(view: View, out: Path) -> None:
+    """What 'wdiv plot' would draw of that which moves; complete at every instant."""
+    from studies.figures import PANELS, draw
+    from wdiv.errors import BadInput
+    from wdiv.store.files import write_atomically
+
+    if len(view.trees) > 1:
+        raise BadInput(f"{out}: a figure shows one architecture; choose runs of one with --run")
+    moved = dict.fromkeys((strip.kind, strip.role) for seen in view.runs for strip in seen.moved)
+    roles = [f"{kind}:{role}" for kind, role in [panel for panel in PANELS if panel in moved] or moved]
+
+    def write(temporary: Path) -> None:
+        figure = "epochs" if view.trees[0].sizes["run"] == 1 else "profile"
+        named = temporary.with_name(temporary.name + out.suffix)  # whose ending says how to write it
+        draw(view.trees[0], figure, named, metric=view.metric, roles=roles).replace(temporary)
+
+    if view.trees:
+        write_atomically(out, write)

@@ -1,0 +1,138 @@
+"""Runs side by side are the same runs; and what is asked to stop, by whomever, stops whole."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from studies.progress import Progress
+from studies.runner import run
+from studies.state import states
+from studies.study import Study, load, override
+from tests.conftest import ROOT
+from tests.studies.conftest import TOML
+from tests.tuning.tiny import MOBILENET
+from wdiv.errors import BadStore
+
+WDIV = [sys.executable, "-c", "from studies.cli import main; main()"]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many as each of two jobs has, of two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def epochs(store: Path) -> dict[str, bytes]:
+    """What every run saved."""
+    return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.glob("runs/*/epochs/*"))}
+
+
+class Lines(Progress):
+    """Keeps what would be printed."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_two_jobs_train_what_one_trains(small: Study, tmp_path: Path, one_thread: None) -> None:
+    both = override(small, {"seeds": [0, 1]})
+    run(both, tmp_path / "one", device="cpu")
+    told = Lines()
+    run(both, tmp_path / "two", device="cpu", progress=told, jobs=2)
+    assert epochs(tmp_path / "two") == epochs(tmp_path / "one")
+    assert sum("epoch 2/2, loss " in line for line in told.lines) == 4
+    again = Lines()
+    run(both, tmp_path / "two", device="cpu", progress=again, jobs=2)
+    assert sum("was finished before" in line for line in again.lines) == 4
+
+
+def test_a_run_that_diverges_leaves_the_others_be(small: Study, tmp_path: Path) -> None:
+    grid = override(small, {"strategies": ["fc=1e38", "fc"], "optimizer": "sgd", "epochs": 4})
+    told = Lines()
+    _, diverged = run(grid, tmp_path / "store", device="cpu", progress=told, jobs=2)
+    (line,) = diverged
+    assert "fc=1e38" in line
+    assert "the largest gradient was that of classifier.1." in line
+    assert f"stopped: {line}" in told.lines
+    assert [state.state for state in states(tmp_path / "store")] == ["diverged", "finished"]
+
+
+def test_an_error_of_one_run_ends_all_and_says_what_it_was(small: Study, tmp_path: Path) -> None:
+    grid = override(small, {"strategies": ["fc", "bn+fc"], "epochs": 3})
+    run(grid, tmp_path / "store", device="cpu")
+    first = sorted((tmp_path / "store" / "runs").iterdir())[0]
+    (first / "history.jsonl").write_text('{"epoch": 0}\n')
+    (first / "resume.pt").write_text("not what PyTorch wrote")
+    with pytest.raises(BadStore, match=r"resume\.pt: damaged; delete the run's folder"):
+        run(grid, tmp_path / "store", device="cpu", jobs=2)
+
+
+GRID = {"strategies": ["conv+bn+fc", "fc for 20 then bn+fc"], "epochs": 40}
+
+
+@pytest.fixture(scope="session")
+def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the grid saves that nobody stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "small.toml").write_text(TOML.format(model=MOBILENET, weights=weights))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run(override(load(str(folder / "small.toml")), GRID), folder / "store", device="cpu")
+    torch.set_num_threads(before)
+    return epochs(folder / "store")
+
+
+def begun(store: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until an epoch after the first is saved."""
+    end = time.monotonic() + 120
+    while not any(store.glob("runs/*/epochs/0001.safetensors")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
+@pytest.mark.parametrize(("signum", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_signal_saves_says_how_to_go_on_and_changes_nothing(
+    signum: signal.Signals, jobs: int, toml: Path, tmp_path: Path, whole: dict[str, bytes], one_thread: None
+) -> None:
+    out = tmp_path / "stopped"
+    words = ["run", str(toml), "--out", str(out), "--epochs", "40", "--device", "cpu", "--jobs", str(jobs)]
+    for strategy in GRID["strategies"]:
+        words += ["--strategy", strategy]
+    process = subprocess.Popen(
+        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    begun(out, process)
+    process.send_signal(signum)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 128 + signum, told
+    assert "Traceback" not in told
+    head, _, again = told.strip().splitlines()[-1].partition("to go on: ")
+    assert head.startswith("Stopped: ")
+    assert "All of it is saved" in head
+    assert shlex.split(again) == ["wdiv", *words]
+    saved = epochs(out)
+    assert saved
+    assert saved.items() <= whole.items()
+    assert len(saved) < len(whole)
+    run(override(load(str(toml)), GRID), out, device="cpu", jobs=jobs)
+    assert epochs(out) == whole
