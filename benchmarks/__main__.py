@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-NAMES = ("moments", "series", "pair", "cka", "opening")
-PACKAGES = ("numpy", "numba", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka")
+NAMES = ("moments", "series", "pair", "cka", "opening", "training")
+PACKAGES = (
+    "numpy", "numba", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai", "lightning"
+)  # fmt: skip
 HEAD = """# Benchmarks
 
 wdiv beside its peers: the same work, in one run, each side in a process of its own. `ratio` is their time to ours:
@@ -33,20 +35,20 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         for row in importlib.import_module(f"benchmarks.{name}").compare():
             rows.append(row)
-            print(_line(row), flush=True)  # noqa: T201
+            print(line(row), flush=True)  # noqa: T201
     if "--write" in arguments:
-        text = HEAD + "\n".join([_machine(), "", *_TITLE, *map(_line, rows), ""])
+        text = HEAD + "\n".join([machine(), "", *TITLE, *map(line, rows), ""])
         Path(__file__).with_name("RESULTS.md").write_text(text, encoding="utf-8")
     return 0
 
 
-_TITLE = (
+TITLE = (
     "| work | wdiv | MB | beside | its time | MB | ratio | |",
     "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |",
 )
 
 
-def _line(row: dict[str, Any]) -> str:
+def line(row: dict[str, Any]) -> str:
     def number(name: str, spell: str) -> str:
         return "" if row.get(name) is None else format(row[name], spell)
 
@@ -63,7 +65,7 @@ def _seconds(value: float | None) -> str:
     return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def _machine() -> str:
+def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

@@ -1,0 +1,118 @@
+"""A grid by wdiv's runner, and by a plain torchvision loop for each run.
+
+``python -m benchmarks.training.grid SIDE FILE``. Strategies x images a class x seeds. Both sides start from a folder of
+images and a file of weights, and decode the images once; wdiv's time is that of the whole ``studies.runner.run``, which
+saves every epoch. Every loop is run: nothing is extrapolated.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.process import alone, peak
+from benchmarks.training.agreement import TOLERANCE, disagreement
+from benchmarks.training.tasks import MOBILENET, Work, card, images, weights
+from studies import runner
+from studies.study import Study
+from wdiv.store.reader import Run
+from wdiv.tuning.datasets import open_split
+from wdiv.tuning.images import Split, nested_subset
+from wdiv.tuning.models import ModelSpec
+
+__all__ = ["compare_grid"]
+
+STRATEGIES = ("fc", "bn+fc", "conv+fc", "conv+bn+fc", "bn@stage4+fc", "conv+bn@stage4+fc")
+SIZES, SEEDS, EPOCHS, IMAGE_SIZE = (5, 20, 50), (0, 1), 30, 96
+
+
+def compare_grid(fraction: float = 1.0, scale: float = 1.0) -> dict[str, Any]:
+    """One row. ``fraction`` cuts all three axes alike, ``scale`` the epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.pkl"
+        study = _study(fraction, scale, Path(folder))
+        file.write_bytes(pickle.dumps(study))
+        ours, theirs = (alone("benchmarks.training.grid", side, file) for side in SIDES)
+    shape = " x ".join(str(len(axis)) for axis in (study.strategies, study.per_class, study.seeds))
+    work = f"grid of {shape} runs, MobileNetV2 x0.35, {IMAGE_SIZE} px, {study.epochs} epochs"
+    off = max(disagreement(ours["losses"][run], loss) for run, loss in theirs["losses"].items())
+    same = off <= TOLERANCE["fp32"]
+    agree = f"losses of the first epochs agree to {off:.0e}" if same else f"NOT THE SAME WORK: losses off by {off:.0e}"
+    accuracies = ", ".join(
+        f"{name} {value:.3f}/{theirs['accuracies'][name]:.3f}" for name, value in ours["accuracies"].items()
+    )
+    return {
+        "work": work, "ours_s": ours["seconds"], "ours_MB": ours["MB"], "theirs": "torchvision, a loop for each run",
+        "theirs_s": theirs["seconds"], "theirs_MB": theirs["MB"],
+        "ratio": theirs["seconds"] / ours["seconds"] if same else None,
+        "remark": f"{agree}; mean test accuracy wdiv/torchvision: {accuracies}",
+    }  # fmt: skip
+
+
+def _study(fraction: float, scale: float, folder: Path) -> Study:
+    share = fraction ** (1 / 3)
+
+    def cut(axis: tuple[Any, ...]) -> tuple[Any, ...]:
+        return axis[: max(1, round(len(axis) * share))]
+
+    data, found = str(images()), card()
+    start = found or weights(ModelSpec.parse(MOBILENET), open_split(data, IMAGE_SIZE).pool, folder).file
+    return Study(
+        "grid", models=() if found else (MOBILENET,), weights=str(start), data=data,
+        per_class=cut(SIZES), strategies=cut(STRATEGIES), seeds=cut(SEEDS), epochs=max(1, round(EPOCHS * scale)),
+        image_size=IMAGE_SIZE,
+    )  # fmt: skip
+
+
+def ours(study: Study, folder: Path) -> dict[str, Any]:
+    """wdiv's runner, into a store that is new."""
+    start = time.perf_counter()
+    out, _ = runner.run(study, folder / "store", device="cpu")
+    seconds = time.perf_counter() - start
+    rows = {}
+    for planned in runner.plan(study).runs:
+        history = Run(out / "runs" / planned.id).history()[1:]
+        rows[planned.id] = [(row["train_loss"], row["test_accuracy"]) for row in history]
+    return {"seconds": seconds, **_result(study, rows)}
+
+
+def theirs(study: Study, folder: Path) -> dict[str, Any]:
+    """The images decoded once, then a loop for each run; what wdiv says of the runs beforehand is not timed."""
+    from benchmarks.training.torchvision_loop import train
+
+    start = time.perf_counter()
+    split = open_split(study.data or "", IMAGE_SIZE)
+    seconds = time.perf_counter() - start
+    rows = {}
+    for planned in runner.plan(study).runs:
+        spec = planned.spec
+        pool = split.pool.take(nested_subset(split.pool, spec.per_class, spec.seed))
+        work = Work.of(spec, Split(split.name, pool, split.test), folder / "start.pth")
+        start = time.perf_counter()
+        rows[planned.id] = train(work)
+        seconds += time.perf_counter() - start
+    return {"seconds": seconds, **_result(study, rows)}
+
+
+def _result(study: Study, rows: Mapping[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """Run -> loss of the first epoch, strategy -> mean accuracy after the last."""
+    last: dict[str, list[float]] = defaultdict(list)
+    for planned in runner.plan(study).runs:
+        last[planned.spec.parsed.name].append(rows[planned.id][-1][1])
+    losses = {run: epochs[0][0] for run, epochs in rows.items()}
+    return {"MB": peak(), "losses": losses, "accuracies": {name: mean(values) for name, values in last.items()}}
+
+
+SIDES = {"ours": ours, "theirs": theirs}
+
+if __name__ == "__main__":
+    chosen = Path(sys.argv[2])
+    print(json.dumps(SIDES[sys.argv[1]](pickle.loads(chosen.read_bytes()), chosen.parent)))  # noqa: T201
