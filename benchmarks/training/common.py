@@ -13,16 +13,14 @@ from torchvision.models import get_model
 
 from benchmarks.training.tasks import Work
 
-__all__ = ["EVAL_BATCH", "Batches", "Row", "groups", "hold", "loaders", "network"]
+__all__ = ["Batches", "Row", "groups", "hold", "loaders", "network"]
 
 Row = tuple[float, float]
 """(mean training loss, test accuracy) of an epoch."""
-EVAL_BATCH = 256
-"""As wdiv has it."""
 
 
 class Batches:
-    """Epoch after epoch the batches that wdiv draws, and its seed for dropout: so that losses can be compared."""
+    """Epoch after epoch the batches that wdiv draws, and its seed before each, so that losses can be compared."""
 
     def __init__(self, images: int, batch_size: int, seed: int) -> None:
         self.images, self.parts, self.seed, self.epoch = images, math.ceil(images / batch_size), seed, 0
@@ -32,21 +30,22 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[int]]:
         self.epoch += 1
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.images)
-        for part in np.array_split(order, self.parts):
+        for step, part in enumerate(np.array_split(order, self.parts)):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch, step, 1]).generate_state(1)[0]))
             yield part.tolist()
 
 
 def loaders(work: Work) -> tuple[Any, Any]:
-    """Training and test images in memory, normalised once."""
+    """Training and test images in memory, normalised once; judged in batches of the same size, as they all do."""
     sets = []
     for images in (work.split.pool, work.split.test):
         pixels = work.spec.inputs.prepare(torch.from_numpy(images.pixels))
         sets.append(TensorDataset(pixels.contiguous(), torch.from_numpy(images.labels)))
-    batches = Batches(len(sets[0]), work.spec.recipe.batch_size, work.spec.seed)
+    size = work.spec.recipe.batch_size
+    batches = Batches(len(sets[0]), size, work.spec.seed)
     own = torch.Generator()  # or the loader would draw from the one that dropout uses
-    return DataLoader(sets[0], batch_sampler=batches, generator=own), DataLoader(sets[1], EVAL_BATCH, generator=own)
+    return DataLoader(sets[0], batch_sampler=batches, generator=own), DataLoader(sets[1], size, generator=own)
 
 
 def network(work: Work) -> torch.nn.Module:

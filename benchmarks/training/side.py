@@ -30,6 +30,7 @@ CONTENDERS = {
     "wdiv, nothing saved": Contender("wdiv", {"save": False}),
     "torchvision": Contender("torchvision", {}),
     "torchvision, channels_last": Contender("torchvision", {"channels_last": True}),
+    "torchvision, fp32": Contender("torchvision", {"fp32": True}),
     "torchvision, model.train()": Contender("torchvision", {"held": False}, same=False),
     "timm": Contender("timm", {}),
     "fastai": Contender("fastai", {}),

@@ -18,13 +18,16 @@ from benchmarks.training.tasks import Work
 __all__ = ["train"]
 
 
-def train(work: Work, *, held: bool = True, channels_last: bool = False) -> list[Row]:
-    """``held`` False: ``model.train()`` and no more, which wakes the frozen BatchNorm layers."""
+def train(work: Work, *, held: bool = True, channels_last: bool = False, fp32: bool = False) -> list[Row]:
+    """``held`` False: ``model.train()`` and no more, which wakes the frozen BatchNorm layers.
+
+    fp32  whatever the task's precision
+    """
     model, (images, test) = network(work), loaders(work)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.Adam(groups(work, model))
-    bf16 = getattr(work.spec.recipe, "precision", "fp32") == "bf16"
+    bf16 = work.spec.recipe.precision == "bf16" and not fp32
     rows = []
     for _ in range(work.spec.recipe.epochs):
         model.train()

@@ -265,7 +265,7 @@ def test_epoch_0_is_before_the_first_step() -> None:
 
 @pytest.mark.parametrize("chunk", [256, 4, 3])
 def test_accuracy_is_the_share_of_right_answers_in_eval_mode(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(loops, "EVAL_BATCH", chunk)
+    monkeypatch.setitem(loops.EVAL_BATCH, "cpu", chunk)
     data = images(50, seed=5)
     loop, _ = make_loop(net(dropout=0.9), "fc", test=data)
     loop.model.train()

@@ -35,7 +35,8 @@ __all__ = ["AUX_WEIGHT", "Diverged", "Loop", "OnDevice", "Position", "check_batc
 
 AUX_WEIGHT = 0.4
 """Of an auxiliary head's loss: Szegedy et al. (2016), as in their code."""
-EVAL_BATCH = 256
+EVAL_BATCH = {"cpu": 32, "cuda": 256}
+"""Images that are judged at once: on a CPU as many as its caches hold the maps of."""
 Row = dict[str, Any]
 
 
@@ -250,12 +251,12 @@ class Loop:
         import torch
 
         self.model.eval()
-        right, loss, count = 0, 0.0, len(feed.labels)
+        right, loss, count, size = 0, 0.0, len(feed.labels), EVAL_BATCH[self.device]
+        show = feed.judging()
         with torch.inference_mode(), computing(self.recipe.precision, self.device):
-            for start in range(0, count, EVAL_BATCH):
-                rows = torch.arange(start, min(start + EVAL_BATCH, count), device=feed.labels.device)
-                outputs, labels, *_ = feed(rows)
-                outputs = _main(outputs).float()
+            for start in range(0, count, size):
+                rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
+                outputs, labels = _main(show(rows)).float(), feed.labels[rows]
                 right += int((outputs.argmax(1) == labels).sum())
                 loss += float(targets.loss(outputs, labels, labels, kind=self.recipe.loss)) * len(rows)
         return right / count, loss / count

@@ -200,6 +200,12 @@ def layer_table(spec: ModelSpec, classes: int, image_size: int) -> LayerTable:
 
     Raises :class:`~wdiv.errors.BadInput` if it cannot take images of this size.
     """
+    return _table_of(spec.name, repr(dict(spec.args)), classes, image_size)
+
+
+@lru_cache
+def _table_of(name: str, args: str, classes: int, image_size: int) -> LayerTable:
+    spec = ModelSpec(name, ast.literal_eval(args))
     smallest = MODELS[spec.name].min_size if spec.name in MODELS else 8
     if spec.args.get("aux_logits") is False:
         smallest = 75

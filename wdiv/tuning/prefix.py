@@ -7,17 +7,14 @@ A prefix is exact, or there is none: what cannot be proven frozen counts as movi
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import inspect
 import math
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import WdivError
-from wdiv.store.tensors import tensor_digest
+from wdiv.tuning.tracing import BATCHES, facts_of, in_mode, module_of, operation, tensors_of, trace
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cut", "NoPrefix", "cut"]
 
-_BATCHES = (2, 3)
-"""Sizes of the trial batches: what is an image's own follows both."""
 _FLOAT = 4
 
 
@@ -79,7 +74,7 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
     >>> parts.keys, parts.bytes_per_image, [node.target for node in parts.rest.graph.nodes if node.op == "call_module"]
     (('0.weight', '0.bias'), 576, ['3', '4'])
     """
-    with _in_mode(model, training):
+    with in_mode(model, training):
         network = _Network(model, moving, size)
         frozen = network.frozen()
         boundary = [node for node in network.boundary(frozen) if network.plain(node) is None]
@@ -99,41 +94,6 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
         )
 
 
-@contextmanager
-def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """The model as after ``train(training)``; afterwards as it was, without the constants that tracing leaves in it."""
-    flags, attributes = [(module, module.training) for module in model.modules()], set(vars(model))
-
-    def switch(module: nn.Module) -> None:
-        if "train" not in vars(module):
-            module.training = training
-            for child in module.children():
-                switch(child)
-
-    switch(model)
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-        for name in set(vars(model)) - attributes:
-            delattr(model, name)
-
-
-@dataclass
-class _Facts:
-    """What a trial run on the meta device shows of a node.
-
-    values  what it gave for either batch
-    writes  the nodes whose tensors it writes into
-    """
-
-    values: list[Any] = field(default_factory=list)
-    flops: int = 0
-    random: bool = False
-    writes: set[fx.Node] = field(default_factory=set)
-
-
 class _Network:
     """A traced network, and what may be said of its nodes."""
 
@@ -142,8 +102,8 @@ class _Network:
         tensors = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
         self.moving = {id(tensor) for key, tensor in tensors if key in moving}  # by identity: it may have two names
         try:
-            self.graph = _trace(model)
-            self.facts = _try_out(model, self.graph, size)
+            self.graph = trace(model)
+            self.facts = facts_of(model, self.graph, size)
         except Exception as error:  # the network's own code runs here, on what is no tensor: anything can happen
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise NoPrefix(f"torch.fx cannot trace the network: {reason}") from None
@@ -169,19 +129,10 @@ class _Network:
     # what a node is
 
     def module(self, node: fx.Node) -> nn.Module | None:
-        return self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return module_of(self.model, node)
 
     def reads(self, node: fx.Node) -> dict[str, torch.Tensor]:
-        """Parameters, buffers and constants that a node itself reads, by the names they have in the model."""
-        module = self.module(node)
-        if module is not None:
-            own = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
-            return {f"{node.target}.{name}": tensor for name, tensor in own}
-        if node.op == "get_attr":
-            path, _, name = str(node.target).rpartition(".")
-            value = getattr(self.model.get_submodule(path), name)
-            return {str(node.target): value} if hasattr(value, "dtype") else {}
-        return {}
+        return tensors_of(self.model, node)
 
     def has_parameters(self, node: fx.Node) -> bool:
         from torch.nn import Parameter
@@ -193,7 +144,7 @@ class _Network:
         """Of an image's row in what a node gives, in float32; 0 where it does not give a row of floats an image."""
         few, more = self.facts[node].values
         rows = [getattr(value, "shape", ())[:1] for value in (few, more)]
-        if rows != [(n,) for n in _BATCHES] or few.shape[1:] != more.shape[1:] or not few.is_floating_point():
+        if rows != [(n,) for n in BATCHES] or few.shape[1:] != more.shape[1:] or not few.is_floating_point():
             return 0
         return math.prod(few.shape[1:]) * _FLOAT
 
@@ -202,7 +153,7 @@ class _Network:
         values = tuple(self.facts[node].values)
         if not all(isinstance(value, (int, float, str)) for value in values):
             return None
-        if values == _BATCHES:
+        if values == BATCHES:
             return "batch", None
         return ("constant", values[0]) if values[0] == values[1] else None
 
@@ -318,62 +269,18 @@ class _Network:
 
     def digest(self, stem: set[fx.Node], boundary: list[fx.Node]) -> str:
         """Of the operations in order, each with all that it is given; nodes go by their number."""
-        from torch.fx.node import map_arg
-
-        kept = self.model.state_dict()
         numbers: dict[fx.Node, int] = {}
-        lines = []
+        lines, kept = [], self.model.state_dict().keys()
         for node in self.graph.nodes:
             if node not in stem:
                 continue
-            module = self.module(node)
-            if _can_sleep(module):
+            if _can_sleep(self.module(node)):
                 numbers[node] = numbers[node.all_input_nodes[0]]
                 continue
             numbers[node] = len(numbers)
-            what = _settings(module) if module is not None else _name(node.target)
-            given = map_arg((node.args, node.kwargs), lambda source: _Number(numbers[source]))
-            fixed = [_of_constant(tensor) for name, tensor in self.reads(node).items() if name not in kept]
-            lines.append(f"{numbers[node]} {node.op} {what} {_stable(given)} {fixed}")
+            lines.append(f"{numbers[node]} {operation(self.model, node, numbers, kept)}")
         lines.append(str([numbers[node] for node in boundary]))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-class _Number(int):
-    """A node in what another is given, told from an ordinary number."""
-
-    def __repr__(self) -> str:
-        return f"%{int(self)}"
-
-
-def _name(target: Any) -> str:
-    return target if isinstance(target, str) else f"{getattr(target, '__module__', '')}.{target.__qualname__}"
-
-
-def _stable(value: Any) -> str:
-    """``repr`` without addresses."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_stable(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, (list, tuple)):
-        return "(" + ", ".join(map(_stable, value)) + ")"
-    return _name(value) if hasattr(value, "__qualname__") else repr(value)
-
-
-def _settings(module: nn.Module) -> str:
-    """A layer's type and all its settings: its ``repr`` leaves some out."""
-    plain = (bool, int, float, str, tuple, list, type(None))
-    own = {
-        name: value if isinstance(value, plain) else _name(value if hasattr(value, "__qualname__") else type(value))
-        for name, value in vars(module).items()
-        if not name.startswith("_") and name not in ("training", "train")
-    }
-    shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
-    inner = {name: _settings(child) for name, child in module.named_children()}
-    return f"{_name(type(module))} {_stable(own)} {_stable(shapes)} {_stable(inner)}"
-
-
-def _of_constant(tensor: torch.Tensor) -> str:
-    return str(tuple(tensor.shape)) if tensor.is_meta else tensor_digest(tensor.detach().cpu().numpy())
 
 
 def _can_sleep(module: nn.Module | None) -> bool:
@@ -394,78 +301,6 @@ def _ancestors(nodes: Iterable[fx.Node], stop: Collection[fx.Node] = ()) -> set[
             found.add(node)
             left += () if node in stop else node.all_input_nodes
     return found
-
-
-def _trace(model: nn.Module) -> fx.Graph:
-    """The graph of the layers; torchvision's own blocks are opened, since what trains may be one part of them."""
-    import torchvision
-    from torch import fx
-
-    class Tracer(fx.Tracer):
-        def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-            whole = type(module).__module__.startswith("torchvision.ops") and not any(True for _ in module.children())
-            return whole or super().is_leaf_module(module, name)
-
-    _, *others = inspect.signature(model.forward).parameters.values()
-    defaults = {other.name: other.default for other in others if other.default is not other.empty}
-    return Tracer(autowrap_modules=(math, torchvision.ops)).trace(model, concrete_args=defaults or None)
-
-
-def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, _Facts]:
-    """Run the graph on batches of two sizes, as a copy of the model on PyTorch's ``meta`` device."""
-    import torch
-    from torch import fx
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
-
-    class Watch(TorchDispatchMode):
-        flops, random, writes = 0, False, False
-
-        def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = op(*args, **(kwargs or {}))
-            count = flop_registry.get(op.overloadpacket)
-            self.flops += count(*args, **(kwargs or {}), out_val=result) if count else 0
-            self.random |= torch.Tag.nondeterministic_seeded in op.tags
-            self.writes |= op._schema.is_mutable
-            return result
-
-    class Trial(fx.Interpreter):
-        seen: list[tuple[fx.Node, torch.Tensor, int]]
-
-        def run_node(self, node: fx.Node) -> Any:
-            watch.flops, watch.random, watch.writes = 0, False, False
-            result = super().run_node(node)
-            mine = facts[node]
-            mine.values.append(result)
-            mine.flops, mine.random = watch.flops, watch.random
-            if watch.writes:
-                mine.writes |= {other for other, tensor, version in self.seen if tensor._version != version}
-                self.seen = [(other, tensor, tensor._version) for other, tensor, _ in self.seen]
-            parts = result if isinstance(result, (tuple, list)) else (result,)
-            self.seen += [(node, part, part._version) for part in parts if isinstance(part, torch.Tensor)]
-            return result
-
-    facts = {node: _Facts() for node in graph.nodes}
-    shadow = _on_meta(model)
-    for images in _BATCHES:
-        with torch.no_grad(), Watch() as watch:
-            trial = Trial(shadow, graph=graph)
-            trial.seen = []
-            trial.run(torch.empty(images, 3, size, size, device="meta"))
-    return facts
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the model without its numbers, which are not copied on the way."""
-    import torch
-
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        own = vars(module)
-        for value in (*own.values(), *own["_parameters"].values(), *own["_buffers"].values()):
-            if isinstance(value, torch.Tensor):
-                memo[id(value)] = torch.empty_like(value, device="meta")
-    return copy.deepcopy(model, memo)
 
 
 def _check_apart(stem: fx.GraphModule, size: int) -> None:

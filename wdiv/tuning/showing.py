@@ -106,4 +106,4 @@ def feed(
 
     key = feature_key(at, model, inputs, part.images.digest, device, recipe.precision)
     features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, stem)
-    return Kept(at, features, torch.from_numpy(part.rows).to(device), on_device.labels)
+    return Kept(at, features, torch.from_numpy(part.rows).to(device), on_device.labels, recipe)
