@@ -1,10 +1,11 @@
-"""``python -m benchmarks [NAME …] [--write]``: run the comparisons, print them, and write ``RESULTS.md``."""
+"""``python -m benchmarks [NAME …] [--write]``: run comparisons, print them, and write their parts of ``RESULTS.md``."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -12,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-NAMES = ("moments", "series", "pair", "cka", "opening", "training")
+TRAINING = ("fc", "bn@stage4+fc", "conv+bn+fc", "conv+bn+fc:bf16", "grid")
+NAMES = ("moments", "series", "pair", "cka", "opening", *TRAINING)
 PACKAGES = (
     "numpy", "numba", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai", "lightning"
 )  # fmt: skip
@@ -20,9 +22,9 @@ HEAD = """# Benchmarks
 
 wdiv beside its peers: the same work, in one run, each side in a process of its own. `ratio` is their time to ours:
 above 1, wdiv is faster. MB is the peak of the whole process (for CKA, above what the networks take). `tox -e bench`
-makes this file anew.
-
+makes this file anew, `tox -e bench -- NAME` one part of it.
 """
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,15 +33,32 @@ def main(arguments: Sequence[str]) -> int:
     if unknown or any(a.startswith("-") and a != "--write" for a in arguments):
         print(f"python -m benchmarks [{'|'.join(NAMES)}]… [--write]", file=sys.stderr)  # noqa: T201
         return 2
-    rows: list[dict[str, Any]] = []
     for name in names:
-        for row in importlib.import_module(f"benchmarks.{name}").compare():
+        rows = []
+        for row in _compare(name):
             rows.append(row)
             print(line(row), flush=True)  # noqa: T201
-    if "--write" in arguments:
-        text = HEAD + "\n".join([machine(), "", *TITLE, *map(line, rows), ""])
-        Path(__file__).with_name("RESULTS.md").write_text(text, encoding="utf-8")
+        if "--write" in arguments:
+            RESULTS.write_text(with_part(RESULTS.read_text("utf-8"), name, rows), "utf-8")
     return 0
+
+
+def _compare(name: str) -> Any:
+    if name in TRAINING:
+        return importlib.import_module("benchmarks.training.table").rows([name])
+    return importlib.import_module(f"benchmarks.{name}").compare()
+
+
+def with_part(text: str, name: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The file's text with a benchmark's part made anew, in the order of the names."""
+    found = parts(text) | {name: "\n".join(["", machine(), "", *TITLE, *map(line, rows)])}
+    return HEAD + "".join(f"\n## {key}\n{found[key]}\n" for key in NAMES if key in found)
+
+
+def parts(text: str) -> dict[str, str]:
+    """What follows each heading."""
+    headed = (part.split("\n", 1) for part in re.split(r"^## ", text, flags=re.M)[1:])
+    return {name: rest.rstrip() for name, rest in headed}
 
 
 TITLE = (

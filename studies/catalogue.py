@@ -24,7 +24,7 @@ from wdiv.tuning.precision import PRECISIONS
 from wdiv.tuning.recipe import OPTIMIZERS
 from wdiv.tuning.schedules import SCHEDULES
 from wdiv.tuning.spelling import parse
-from wdiv.tuning.strategies import BN_MODES, STRATEGIES, kind_of
+from wdiv.tuning.strategies import BN_MODES, STRATEGIES, TERMS, kind_of
 from wdiv.tuning.stretches import stretches
 from wdiv.tuning.targets import LOSSES
 
@@ -48,21 +48,25 @@ class Shelf:
         return [{name: getattr(record, name) for name in self.columns} for record in self.registry.values()]
 
 
-def facts(name: str) -> Facts:
-    """All that is known of a name, ``what`` it is first. Raises :class:`~wdiv.errors.UnknownName`.
+def facts(name: str) -> list[Facts]:
+    """All that is known of a name, ``what`` it is first: of each thing that is called so.
 
-    Besides registered names: a strategy in free spelling, and any torchvision classifier.
+    Besides registered names: a strategy in free spelling, and any torchvision classifier. Raises
+    :class:`~wdiv.errors.UnknownName`, and what is wrong with a strategy.
     """
-    for what, shelf in CATALOGUE.items():
-        if name in shelf.registry:
-            return {"what": _SINGULAR[what], **shelf.facts(shelf.registry[name])}
+    found = [
+        {"what": _SINGULAR[what], **shelf.facts(shelf.registry[name])}
+        for what, shelf in CATALOGUE.items() if name in shelf.registry
+    ]  # fmt: skip
+    if found:
+        return found
     from torchvision import models
 
     torchvision = models.list_models(module=models)
     if name.partition(":")[0] in torchvision:
-        return {"what": "model", "name": name, "source": "torchvision", "layers": _stages(name)}
-    if any(sign in name for sign in "+@=,"):
-        return {"what": "strategy", **_strategy(name)}
+        return [{"what": "model", "name": name, "source": "torchvision", "layers": _stages(name)}]
+    if name in TERMS or any(sign in name for sign in "+@=, "):
+        return [{"what": "strategy", **_strategy(name)}]
     known = [entry for shelf in CATALOGUE.values() for entry in shelf.registry]
     raise UnknownName(f"nothing is named {name!r}; {did_you_mean(name, [*known, *torchvision])}")
 
@@ -73,7 +77,7 @@ def trained_layers(strategy: str, model: str) -> list[Facts]:
     spec = spec.but(beside=True) if parsed.beside else spec
     table, head = layer_table(spec, 2, _usual_size(spec)), head_layers(spec)
     parsed.check(table, head, spec.label)
-    phases = stretches(parsed, table, head, EPOCHS)
+    phases = stretches(parsed, table, head, EPOCHS + sum(int(phase.length or 0) for phase in parsed.phases))
     counts: dict[tuple[int, str, str], Facts] = {}
     for number, stretch in enumerate(phases, start=1):
         scale = factors(stretch.phase, table, head)

@@ -26,24 +26,27 @@ __all__ = ["finish", "load_measures"]
 def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
     """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` for all.
 
-    Returns what moved and what it bought (:func:`wdiv.summary.outcomes`), and the files.
+    Returns what moved and what it bought (:func:`wdiv.summary.outcomes`, its ``attrs["metric"]`` saying by which
+    measure), and the files.
     """
     import pandas as pd
 
     tables, results, files = [], [], []
     labels = list(CheckpointStore.open(out).by_label())
+    shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
         tail = "" if len(labels) == 1 else "-" + re.sub(r"[^\w.=]+", "-", label)
         tree = open_store(out, label)
         div = measured(out, metrics, reference, label)
         files.append(place_of(out, tree, reference))
-        shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
         files.append(draw(div, "heatmap", out / f"heatmap{tail}.png", metric=shown))
         tables.append(summary.outcomes(tree, div, shown))
         results.append(summary.results(tree))
     everything = pd.concat(results, ignore_index=True)
     csv = write_atomically(out / "results.csv", lambda temporary: everything.to_csv(temporary, index=False))
-    return pd.concat(tables, ignore_index=True), [*files, csv]
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["metric"] = shown
+    return table, [*files, csv]
 
 
 def load_measures(path: str | Path, metrics: Sequence[str], group: str | None = None) -> xr.DataTree:

@@ -1,19 +1,24 @@
-"""Runs side by side: small ones leave most of a GPU idle, and on a CPU more threads than a small one can use."""
+"""Runs side by side: small ones leave most of a GPU idle, and on a CPU more threads than a small one can use.
+
+Each process trains one run after another. It is told which through a pipe of its own, and reports through it; that pipe
+breaks when either side dies, so that nobody waits for the dead.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from studies.progress import Progress
+from wdiv.errors import WdivError
 
 if TYPE_CHECKING:
     from wdiv.tuning.images import Split
@@ -23,22 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["side_by_side"]
 
 LOOK = 0.2
-"""Seconds from one look at what the processes report to the next."""
+"""Seconds from one look at what was asked to the next."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Worker:
-    """What a process is given once: the images, where runs are kept, and the ways to and from its parent."""
+    """What a process is given once. jobs: how many share the machine; asked: the signal to stop by, or 0."""
 
+    specs: Sequence[RunSpec]
     split: Split
     out: Path
     device: str
     threads: int
-    events: Any
+    jobs: int
     asked: Any
-
-
-_worker: _Worker | None = None
 
 
 def side_by_side(
@@ -48,74 +51,123 @@ def side_by_side(
     """Train runs in ``jobs`` processes that share PyTorch's threads. Returns a line for each that diverged.
 
     A run's bits depend on its threads, on a CPU: they are those of as many jobs. An error of one run ends all, once
-    their steps are finished and saved; so does ``stop``. Raises what the run raised.
+    their steps are finished and saved; so does ``stop``. Raises what the run raised, and
+    :class:`~wdiv.errors.WdivError` where a process died. Interrupted itself, it kills them: what they saved stays.
     """
     import torch
 
-    from wdiv.tuning.loop import Diverged
     from wdiv.tuning.stopping import Stopped
 
+    jobs = min(jobs, len(specs))
     context = get_context("spawn")  # a forked process can use neither CUDA nor the threads that were there before
-    events, asked = context.Queue(), context.Value("i", 0)
-    worker = _Worker(split, out, device, max(1, torch.get_num_threads() // jobs), events, asked)
-    diverged: list[str] = []
-    problem: BaseException | None = None
-    watched = _Watched(progress, dict(zip(names, specs, strict=True)))
-    with ProcessPoolExecutor(jobs, context, _begin, (worker,)) as pool:
-        futures: dict[Future[None], str] = {
-            pool.submit(_train, spec, name): name for spec, name in zip(specs, names, strict=True)
-        }
-        while futures:
-            done = wait(futures, LOOK, "FIRST_COMPLETED").done
-            watched.pass_on(events)
-            for future in done:
-                name = futures.pop(future)
-                error = None if future.cancelled() else future.exception()
-                if isinstance(error, Diverged):
-                    diverged.append(f"{name}: {error}")
-                    progress.say(f"stopped: {diverged[-1]}")
-                elif isinstance(error, Stopped):
-                    problem = problem or Stopped(f"{name}: {error}", error.signum)
-                elif error is not None and (problem is None or isinstance(problem, Stopped)):
-                    problem = error
-                watched.close(name, error, cancelled=future.cancelled())
-            if (stop.signum or problem) and not asked.value:
+    asked = context.Value("i", 0, lock=False)
+    worker = _Worker(tuple(specs), split, out, device, max(1, torch.get_num_threads() // jobs), jobs, asked)
+    grid = _Grid(progress, list(names), [spec.recipe.epochs for spec in specs])
+    with _started(context, worker, jobs) as ends:
+        while ends:
+            ready: list[Any] = wait(list(ends), LOOK)
+            for end in ready:
+                try:
+                    what, *told = end.recv()
+                except (EOFError, OSError):
+                    grid.died(end, ends.pop(end))
+                else:
+                    grid.hear(end, what, told)
+                    if what == "ready":
+                        end.send(None if asked.value else grid.next(end))
+            if (stop.signum or grid.problem) and not asked.value:
                 asked.value = stop.signum or signal.SIGTERM
-                for future in futures:
-                    future.cancel()
-    if problem is None and stop.signum is not None:
-        problem = Stopped("stopped between two runs", stop.signum)
-    if problem is not None:
-        raise problem
-    return diverged
+    if grid.problem is None and stop.signum is not None:
+        raise Stopped("stopped between two runs", stop.signum)
+    if grid.problem is not None:
+        raise grid.problem
+    return grid.diverged
 
 
-class _Watched:
-    """Passes on what the processes report to the progress of each run, which begins with its first report."""
+@contextmanager
+def _started(context: Any, worker: _Worker, jobs: int) -> Iterator[dict[Any, Any]]:
+    """The processes, by the end of the pipe that leads to each. None is left when the block is."""
+    ends, processes = {}, []
+    try:
+        with _signals_held():
+            for _ in range(jobs):
+                ours, theirs = context.Pipe()
+                processes.append(context.Process(target=_work, args=(worker, theirs)))
+                processes[-1].start()
+                theirs.close()
+                ends[ours] = processes[-1]
+        yield ends
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
 
-    def __init__(self, progress: Progress, specs: dict[str, RunSpec]) -> None:
-        self._progress, self._specs = progress, specs
-        self._open: dict[str, tuple[Any, Any]] = {}
 
-    def pass_on(self, events: Any) -> None:
-        while True:
-            try:
-                name, what, *told = events.get_nowait()
-            except Empty:
-                return
-            getattr(self._watcher(name), what)(*told)
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals wait until the block is over. Processes that are born in it never hear them: a terminal sends Ctrl-C to
+    all, and it is the parent that passes it on."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _watcher(self, name: str) -> Any:
-        if name not in self._open:
-            context = self._progress.run(name, self._specs[name].recipe.epochs)
-            self._open[name] = context, context.__enter__()
-        return self._open[name][1]
 
-    def close(self, name: str, error: BaseException | None, *, cancelled: bool) -> None:
-        if cancelled:
-            return
-        self._watcher(name)
-        context, _ = self._open.pop(name)
+class _Grid:
+    """What the parent knows: which process trains which run, and how the runs ended."""
+
+    def __init__(self, progress: Progress, names: list[str], epochs: list[int]) -> None:
+        self._progress, self._names, self._epochs = progress, names, epochs
+        self._left = iter(range(len(names)))
+        self._runs: dict[Any, int] = {}
+        self._open: dict[Any, tuple[Any, Any]] = {}
+        self.diverged: list[str] = []
+        self.problem: BaseException | None = None
+
+    def next(self, end: Any) -> int | None:
+        """The run that a process shall train, and None when there are no more."""
+        number = next(self._left, None)
+        if number is not None:
+            context = self._progress.run(self._names[number], self._epochs[number])
+            self._runs[end], self._open[end] = number, (context, context.__enter__())
+        return number
+
+    def hear(self, end: Any, what: str, told: list[Any]) -> None:
+        if what in ("batch", "epoch"):
+            getattr(self._open[end][1], what)(*told)
+        elif what == "over":
+            self._over(end, told[0])
+
+    def died(self, end: Any, process: Any) -> None:
+        """A pipe is broken: the process has ended, with or without our leave."""
+        process.join()
+        if end in self._runs:
+            code = process.exitcode
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            self._over(end, WdivError(f"its process {how}; if memory was short, fewer --jobs need less"))
+        elif process.exitcode and self.problem is None:
+            self.problem = WdivError(f"a process of --jobs could not start (exit code {process.exitcode})")
+
+    def _over(self, end: Any, error: BaseException | None) -> None:
+        from wdiv.tuning.loop import Diverged
+        from wdiv.tuning.stopping import Stopped
+
+        name = self._names[self._runs.pop(end)]
+        context, _ = self._open.pop(end)
+        if isinstance(error, Diverged):
+            self.diverged.append(f"{name}: {error}")
+            self._progress.say(f"stopped: {self.diverged[-1]}")
+        elif isinstance(error, Stopped):
+            self.problem = self.problem or Stopped(f"{name}: {error}", error.signum)
+        elif error is not None and (self.problem is None or isinstance(self.problem, Stopped)):
+            self.problem = WdivError(f"{name}: {error}") if type(error) is WdivError else error
         try:
             context.__exit__(type(error) if error else None, error, None)
         except BaseException as raised:
@@ -123,56 +175,68 @@ class _Watched:
                 raise
 
 
-def _begin(worker: _Worker) -> None:
-    """In a new process: the parent alone hears of signals, and passes them on."""
+# --- in the process ------------------------------------------------------------------------------------------------
+
+
+def _work(worker: _Worker, end: Any) -> None:
+    """Train the runs whose numbers come through the pipe, until none does."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     import torch
 
-    global _worker
-    _worker = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    from wdiv.tuning.features import FeatureStore
+    from wdiv.tuning.run import fine_tune
+    from wdiv.tuning.stopping import Stop
+
     torch.set_num_threads(worker.threads)
+    features = FeatureStore(worker.out / "features", share=worker.jobs)
+    stop = Stop()
+    threading.Thread(target=_listen, args=(worker.asked, stop), daemon=True).start()
+    try:
+        end.send(("ready",))
+        while (number := end.recv()) is not None:
+            error = None
+            try:
+                fine_tune(
+                    worker.specs[number], worker.split, worker.out, device=worker.device, watcher=_Reporter(end),
+                    features=features, stop=stop,
+                )  # fmt: skip
+            except Exception as raised:
+                error = raised
+            _send_end(end, error)
+            end.send(("ready",))
+    except (EOFError, BrokenPipeError, ConnectionError):  # the parent is gone; what was to be saved is
+        return
+
+
+def _send_end(end: Any, error: BaseException | None) -> None:
+    try:
+        end.send(("over", error))
+    except (TypeError, AttributeError, ValueError):  # an error that does not travel
+        end.send(("over", RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _listen(asked: Any, stop: Stop) -> None:
+    """Ask the run to stop when the parent says so, or is no more."""
+    parent = parent_process()
+    while stop.signum is None:
+        if wait([parent.sentinel] if parent is not None else [], LOOK):
+            stop.ask(signal.SIGTERM)
+        elif asked.value:
+            stop.ask(asked.value)
 
 
 class _Reporter:
     """Tells the parent; of batches not more often than it looks."""
 
-    def __init__(self, name: str, events: Any) -> None:
-        self._name, self._events, self._last = name, events, 0.0
+    def __init__(self, end: Any) -> None:
+        self._end, self._last = end, 0.0
 
     def batch(self, epoch: int, done: int, of: int) -> None:
         now = time.monotonic()
         if now - self._last > LOOK:
             self._last = now
-            self._events.put((self._name, "batch", epoch, done, of))
+            self._end.send(("batch", epoch, done, of))
 
     def epoch(self, row: dict[str, Any]) -> None:
-        self._events.put((self._name, "epoch", row))
-
-
-def _train(spec: RunSpec, name: str) -> None:
-    from wdiv.tuning.features import FeatureStore
-    from wdiv.tuning.run import fine_tune
-    from wdiv.tuning.stopping import Stop, Stopped
-
-    worker = _worker
-    assert worker is not None
-    if worker.asked.value:
-        raise Stopped(f"stopped before {name}", worker.asked.value)
-    stop, over = Stop(), threading.Event()
-
-    def listen() -> None:
-        while not over.wait(LOOK):
-            if worker.asked.value:
-                stop.ask(worker.asked.value)
-                return
-
-    ear = threading.Thread(target=listen, daemon=True)
-    ear.start()
-    try:
-        store = vars(worker).setdefault("features", FeatureStore(worker.out / "features"))
-        reporter = _Reporter(name, worker.events)
-        fine_tune(spec, worker.split, worker.out, device=worker.device, watcher=reporter, features=store, stop=stop)
-    finally:
-        over.set()
-        ear.join()
+        self._end.send(("epoch", row))

@@ -51,9 +51,9 @@ class Progress:
             yield watcher
         finally:
             watcher.close()
-        self._done += 1
-        if self._bars is not None:
-            self._bars.advance(self._grid_task)
+            self._done += 1
+            if self._bars is not None:
+                self._bars.advance(self._grid_task)
         self.say(f"[{self._done}/{self._total}] {run}: {watcher.summary()}")
 
 

@@ -17,16 +17,19 @@ from studies.progress import Progress
 from studies.study import Pretrain, Study
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
+from wdiv.registry import did_you_mean
 from wdiv.store.files import read_json, write_json
+from wdiv.store.reader import Run
+from wdiv.store.writer import is_being_written
 from wdiv.tuning import precision, sources
 from wdiv.tuning.cost import estimate
 from wdiv.tuning.datasets import open_split
 from wdiv.tuning.features import FeatureStore
 from wdiv.tuning.freeze import Plan, changing, make_plan
-from wdiv.tuning.images import Split, nested_subset
+from wdiv.tuning.images import Split
 from wdiv.tuning.loop import Diverged, check_batches
 from wdiv.tuning.models import ModelSpec, build_skeleton, head_layers, layer_table
-from wdiv.tuning.run import RunSpec, choose_device, fine_tune, held_out
+from wdiv.tuning.run import RunSpec, choose_device, fine_tune
 from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
@@ -84,9 +87,21 @@ def plan(study: Study) -> Grid:
     runs: list[Planned] = []
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
         runs += _plan_runs(list(group), split)
+    _check_reference(study, [planned.id for planned in runs])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
     return Grid(study, split, tuple(runs), (*split.notes, *notes))
+
+
+def _check_reference(study: Study, runs: Sequence[str]) -> None:
+    """What cannot be measured against when all is trained is an error before."""
+    text = str(study.reference)
+    if text.isdecimal():
+        if int(text) > study.epochs:
+            raise BadInput(f"reference {text}: an epoch from 0 to {study.epochs}")
+    elif text not in ("pretrained", "previous", *runs):
+        known = did_you_mean(text, ["pretrained", "previous", *runs])
+        raise BadInput(f"reference {text!r}: an epoch number, or {known}")
 
 
 def open_data(study: Study, size: int) -> Split:
@@ -142,9 +157,7 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
             if weights is not None:
                 sources.check_fits(look.model, weights, spec.network, source.name)
         each = looks[spec.network.label].bytes_per_epoch(spec)
-        train, validation = held_out(
-            split.pool, nested_subset(split.pool, spec.per_class, spec.seed), spec.recipe.validation, spec.seed
-        )
+        train, validation = spec.rows(split.pool)
         looks[spec.network.label].check(spec, len(train))
         images = len(train) + len(validation)
         yield Planned(spec, spec.id(split.name), images, each * spec.recipe.epochs, len(train))
@@ -191,7 +204,7 @@ def run(
     grid = plan(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
-    _write_study(grid, out)
+    write_json(out / "study.json", _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = None if study.pretrain is None else _pretrain(study, out, device, progress)
@@ -203,7 +216,8 @@ def run(
     with asked_by_signals() as stop, progress.grid(names):
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         diverged = train(specs, names, grid.split, out, device, progress, stop)
-    shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
+    if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
+        shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
 
 
@@ -213,16 +227,16 @@ def _one_by_one(
 ) -> list[str]:  # fmt: skip
     features, diverged = FeatureStore(out / "features"), []
     for spec, name in zip(specs, names, strict=True):
-        with progress.run(name, spec.recipe.epochs) as watcher:
-            if stop.signum is not None:
-                raise Stopped(f"stopped before {name}", stop.signum)
-            try:
+        if stop.signum is not None:
+            raise Stopped(f"stopped before {name}", stop.signum)
+        try:
+            with progress.run(name, spec.recipe.epochs) as watcher:
                 fine_tune(spec, split, out, device=device, watcher=watcher, features=features, stop=stop)
-            except Diverged as error:
-                diverged.append(f"{name}: {error}")
-                progress.say(f"stopped: {diverged[-1]}")
-            except Stopped as error:
-                raise Stopped(f"{name}: {error}", error.signum) from None
+        except Diverged as error:
+            diverged.append(f"{name}: {error}")
+            progress.say(f"stopped: {diverged[-1]}")
+        except Stopped as error:
+            raise Stopped(f"{name}: {error}", error.signum) from None
     return diverged
 
 
@@ -230,7 +244,9 @@ def _pretrain(study: Study, out: Path, device: str, progress: Progress) -> sourc
     """Train the study's source network, in a store of its own, and return it as a source."""
     assert study.pretrain is not None
     source, folder = _source_study(study), out / "source"
-    run(source, folder, device=device, progress=progress)
+    _, diverged = run(source, folder, device=device, progress=progress)
+    if diverged:
+        raise Diverged(f"the source network: {diverged[0]}")
     (planned,) = plan(source).runs
     found = sources.resolve(f"{folder / 'runs' / planned.id}@last")
     return replace(found, name=_pretrained_name(study.pretrain))
@@ -247,8 +263,8 @@ def _source_study(study: Study) -> Study:
     )  # fmt: skip
 
 
-def _write_study(grid: Grid, out: Path) -> None:
-    """``study.json``: the resolved study. Axes grow when a study is run again; all else must stay."""
+def _resolved(grid: Grid, out: Path) -> dict[str, Any]:
+    """What ``study.json`` shall say. Axes grow when a study is run again; all else must stay."""
     file = out / "study.json"
     new = grid.study.to_json()
     planned = [planned.id for planned in grid.runs]
@@ -263,20 +279,23 @@ def _write_study(grid: Grid, out: Path) -> None:
             new[axis] = list(dict.fromkeys([*old["study"][axis], *new[axis]]))
         planned = list(dict.fromkeys([*old["runs"], *planned]))
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    write_json(file, {"study": new, "runs": planned, "notes": list(grid.notes), "host": host})
+    return {"study": new, "runs": planned, "notes": list(grid.notes), "host": host}
 
 
 def _told(field: str, value: Any) -> Any:
     return Path(value).name if field in PATHS and isinstance(value, str) else value
 
 
-def describe(grid: Grid, device: str = "auto") -> dict[str, Any]:
-    """What a run of the study would do, as plain data; the seconds from a short trial on the device.
+def describe(grid: Grid, out: Path, device: str = "auto") -> dict[str, Any]:
+    """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
 
-    The training of a study's own source network is not in it.
+    Runs that are finished there are left out, and one that was stopped counts as a whole. The training of a study's
+    own source network is not in it. Raises :class:`~wdiv.errors.BadInput` where ``out`` holds another study.
     """
     precision.check(grid.study.precision, choose_device(device).type)
-    seconds = estimate([planned.spec for planned in grid.runs], grid.split, device)
+    _resolved(grid, out)
+    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    seconds = estimate([planned.spec for planned in runs], grid.split, device)
     return {
         "study": grid.study.name,
         "data": grid.split.name,
@@ -287,10 +306,11 @@ def describe(grid: Grid, device: str = "auto") -> dict[str, Any]:
         "epochs": grid.study.epochs,
         "runs": [
             {"run": p.id, "n_train": p.n_train, "bytes": p.bytes, "seconds": round(s, 1)}
-            for p, s in zip(grid.runs, seconds, strict=True)
+            for p, s in zip(runs, seconds, strict=True)
         ],
-        "steps": sum(planned.steps for planned in grid.runs) * grid.study.epochs,
-        "bytes": sum(p.bytes for p in grid.runs),
+        "finished": len(grid.runs) - len(runs),
+        "steps": sum(planned.steps for planned in runs) * grid.study.epochs,
+        "bytes": sum(p.bytes for p in runs),
         "seconds": round(sum(seconds), 1),
         "notes": list(grid.notes),
     }

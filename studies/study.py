@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wdiv.errors import BadInput
-from wdiv.metrics import METRICS
+from wdiv.metrics import metric_names
 from wdiv.registry import Registry, did_you_mean
 from wdiv.store.files import read_toml
 from wdiv.tuning.heads import HEADS
@@ -94,8 +94,7 @@ class Study:
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         for mode in self.bn_modes:
             BN_MODES[mode]
-        for metric in self.metrics:
-            METRICS[metric]
+        object.__setattr__(self, "metrics", metric_names(self.metrics))
         if self.head is not None:
             HEADS[self.head]
         object.__setattr__(self, "augment", self.recipe.augment)

@@ -5,17 +5,3 @@ Adam, rates, epochs, threads and test images after every epoch. So the losses mu
 given. wdiv also saves every epoch, and evaluates once before the first; peers save nothing. All leave the statistics of
 frozen BatchNorm layers alone, each peer in its own way.
 """
-
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
-__all__ = ["compare"]
-
-
-def compare() -> Iterator[dict[str, Any]]:
-    """The rows of all tasks and of the grid."""
-    from benchmarks.training.table import rows  # here, so that a contender's process loads itself alone
-
-    yield from rows()

@@ -29,7 +29,7 @@ def rows(
         if not names or task.name in names:
             yield from compare_task(task, scale, weights if task.model == "resnet50" else None)
     if not names or "grid" in names:
-        yield compare_grid(fraction, scale)
+        yield from compare_grid(fraction, scale)
 
 
 def compare_task(task: Task, scale: float = 1.0, start: str | None = None) -> Iterator[dict[str, Any]]:

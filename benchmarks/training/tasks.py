@@ -54,10 +54,10 @@ class Task:
 
 
 TASKS = (
-    Task("fc", "resnet50", 224, 140, 60, 30, peers=(*PEERS, "torchvision, model.train()")),
-    Task("bn@stage4+fc", "resnet50", 224, 140, 60, 6),
+    Task("fc", "resnet50", 224, 140, 20, 30),
+    Task("bn@stage4+fc", "resnet50", 224, 140, 20, 6, peers=(*PEERS, "torchvision, model.train()")),
     Task("conv+bn+fc", MOBILENET, 96, 300, 150, 15, peers=(*PEERS, "torchvision, channels_last")),
-    Task("conv+bn+fc", "resnet50", 224, 96, 60, 3, precision="bf16", peers=("torchvision, fp32", "torchvision")),
+    Task("conv+bn+fc", "resnet50", 224, 140, 20, 5, precision="bf16", peers=("torchvision, fp32", "torchvision")),
 )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from studies.cli.options import PerClass, as_json, echo_json
+from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -22,27 +22,14 @@ ONE = {
 
 @click.command("lr-find")
 @click.argument("study", metavar="STUDY|FILE.toml")
-@click.option("--data", metavar="NAME|PATH", help="A data set's name, or a folder with one folder of images per class.")
-@click.option("--model", "models", metavar="NAME", help="Any torchvision classifier.")
-@click.option(
-    "--weights", metavar="NAME|PATH", help="A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'."
-)
-@click.option("--strategy", "strategies", metavar="S", help="Such as bn+fc or conv@stage4+fc.")
+@of_a_study(grid=False)
 @click.option("--phase", type=int, metavar="N", help="Of a strategy of several, from 1.  [default: the last]")
-@click.option("--per-class", type=PerClass(), metavar="N|all", help="Training images of each class.")
-@click.option("--seed", "seeds", type=click.IntRange(min=0), metavar="N")
-@click.option("--bn-mode", "bn_modes", metavar="M", help="auto, frozen, batch, adapt or adabn.")
-@click.option("--head", metavar="NAME", help="In place of the network's own classifier; see 'wdiv list heads'.")
-@click.option("--optimizer", metavar="NAME", help="adam, adamw, sgd or rmsprop.")
-@click.option("--batch-size", type=int, metavar="N")
-@click.option("--augment", multiple=True, metavar="NAME[=X]", help="Such as flip, rotate=50 or gupta2020; repeatable.")
-@click.option("--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]")
 @click.option("--steps", default=100, show_default=True, type=int, metavar="N", help="Batches to train.")
 @click.option(
     "--from", "low", default=1e-7, show_default=True, type=float, metavar="R", help="The highest rate at first."
 )
 @click.option("--to", "high", default=10.0, show_default=True, type=float, metavar="R", help="And in the last step.")
-@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda.")
+@device
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it.  Or .pdf, .svg.")
 @as_json
 def lr_find(
@@ -62,8 +49,7 @@ def lr_find(
 
     if out is not None and out.suffix not in ENDINGS:
         raise BadInput(f"{out}: the file's name must end in {', '.join(ENDINGS)}")
-    given = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items() if v not in (None, ())}
-    chosen = override(load(study), given)
+    chosen = override(load(study), given(options))
     _check_one(chosen)
     grid = plan(chosen)
     spec = grid.runs[0].spec

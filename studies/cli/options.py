@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+Command = Callable[..., Any]
 MOST = 8
 """Metrics that a table on a console has room for."""
 
-__all__ = ["MOST", "PerClass", "as_json", "echo_json", "epoch", "group", "metrics", "reference"]
+__all__ = [
+    "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "metrics", "of_a_study",
+    "reference",
+]  # fmt: skip
 
 
 class PerClass(click.ParamType):
@@ -42,7 +47,67 @@ reference = click.option(
 )
 group = click.option("--group", metavar="NAME", help="The architecture, where a store holds several.")
 epoch = click.option("--epoch", default="last", show_default=True, metavar="N|last", help="The epoch to show.")
+device = click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def of_a_study(*, grid: bool) -> Callable[[Command], Command]:
+    """The options that replace fields of a study; ``grid``: its axes take several values."""
+
+    def axis(name: str, field: str, help: str, **options: Any) -> Callable[[Command], Command]:
+        more = "; may be repeated." if grid else "."
+        return click.option(name, field, multiple=grid, help=help + more, **options)
+
+    options = (
+        click.option(
+            "--data", metavar="NAME|PATH",
+            help="A data set's name, or a folder with a folder of images per class, or train/ and test/ of those.",
+        ),
+        axis("--model", "models", "Any torchvision classifier", metavar="NAME"),
+        click.option(
+            "--weights", metavar="NAME|PATH",
+            help="A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'.",
+        ),
+        axis("--strategy", "strategies", "Such as bn+fc or conv@stage4+fc", metavar="S"),
+        axis("--per-class", "per_class", "Training images of each class", type=PerClass(), metavar="N|all"),
+        axis("--seed", "seeds", "Draws images, order and new head", type=click.IntRange(min=0), metavar="N"),
+        axis("--bn-mode", "bn_modes", "auto, frozen, batch, adapt or adabn", metavar="M"),
+        click.option("--head", metavar="NAME", help="In place of the network's own classifier: linear or mlp512."),
+        click.option("--optimizer", metavar="NAME", help="adam, adamw, sgd or rmsprop."),
+        click.option("--batch-size", type=int, metavar="N"),
+        click.option(
+            "--augment", multiple=True, metavar="NAME[=X]", help="Such as flip, rotate=50 or gupta2020; repeatable."
+        ),
+        click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images."),
+        click.option("--label-smoothing", type=float, metavar="F"),
+        click.option("--loss", metavar="NAME", help="softmax or sigmoid."),
+        click.option(
+            "--validation", type=float, metavar="F", help="Share of the training images held out to stop by."
+        ),
+        click.option("--precision", metavar="NAME", help="fp32, tf32 (CUDA) or bf16."),
+        click.option(
+            "--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]"
+        ),
+        click.option(
+            "--test-count", type=int, metavar="N", help="Images of each class set aside for the test."
+        ),
+        click.option(
+            "--test-fraction", type=float, metavar="F", help="Or a part of each class.  [default: a quarter]"
+        ),
+        click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
+    )  # fmt: skip
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that came, as fields of a study."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in options.items() if v not in (None, ())}
 
 
 def echo_json(data: Any) -> None:

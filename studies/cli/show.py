@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from studies.cli.options import as_json, echo_json
@@ -14,14 +16,23 @@ from studies.cli.options import as_json, echo_json
 def show(name: str, model: str | None, as_json: bool) -> None:
     """Show all that is known of a model, strategy, metric, data set or study."""
     from studies.catalogue import facts, trained_layers
-    from studies.console import print_table
 
     found = facts(name)
     if model is not None:
-        found["trains"] = trained_layers(name, model)
+        trains = trained_layers(name, model)
+        found = [one | {"trains": trains} for one in found if one["what"] == "strategy"]
     if as_json:
-        echo_json(found)
+        echo_json(found[0] if len(found) == 1 else found)
         return
+    for number, one in enumerate(found):
+        if number:
+            click.echo()
+        _print(one)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from studies.console import print_table
+
     tables = {
         key: value for key, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)
     }

@@ -59,11 +59,11 @@ def _watch(
         check("epochs", out, metric)
     watched = Watch(store, metric, runs)
     if not once:
-        _follow(watched, every, out)
+        _follow(watched, every, out, chosen=bool(runs))
         return
     view = watched.look()
     if out:
-        _draw(view, out)
+        _draw(view, out, chosen=bool(runs))
     if as_json:
         about = {"metric": metric, "reference": REFERENCE, "finished": view.finished, "of": view.of}
         options.echo_json({**about, "runs": [seen.to_json() for seen in view.runs]})
@@ -72,7 +72,7 @@ def _watch(
         console().print(line, highlight=False)
 
 
-def _follow(watched: Watch, every: float, out: Path | None) -> None:
+def _follow(watched: Watch, every: float, out: Path | None, *, chosen: bool) -> None:
     """Look again and again, until all is finished."""
     import time
 
@@ -84,7 +84,7 @@ def _follow(watched: Watch, every: float, out: Path | None) -> None:
             if view is not drawn:
                 show(view)
                 if out:
-                    _draw(view, out)
+                    _draw(view, out, chosen=chosen)
                 drawn = view
             if view.over:
                 return
@@ -135,21 +135,25 @@ class _Lines:
             self._told[seen.run] = last + 1
 
 
-def _draw(view: View, out: Path) -> None:
+def _draw(view: View, out: Path, *, chosen: bool) -> None:
     """What 'wdiv plot' would draw of that which moves; complete at every instant."""
     from studies.figures import PANELS, draw
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
 
-    if len(view.trees) > 1:
+    if not view.trees:
+        return
+    if len(view.trees) > 1 and chosen:
         raise BadInput(f"{out}: a figure shows one architecture; choose runs of one with --run")
+    running = {seen.run for seen in view.runs if seen.state == "running"}
+    trained = [tree for tree in view.trees if running.intersection(tree.to_dataset()["run"].values.tolist())]
+    tree = (trained or view.trees)[-1]
     moved = dict.fromkeys((strip.kind, strip.role) for seen in view.runs for strip in seen.moved)
     roles = [f"{kind}:{role}" for kind, role in [panel for panel in PANELS if panel in moved] or moved]
 
     def write(temporary: Path) -> None:
-        figure = "epochs" if view.trees[0].sizes["run"] == 1 else "profile"
+        figure = "epochs" if tree.sizes["run"] == 1 else "profile"
         named = temporary.with_name(temporary.name + out.suffix)  # whose ending says how to write it
-        draw(view.trees[0], figure, named, metric=view.metric, roles=roles).replace(temporary)
+        draw(tree, figure, named, metric=view.metric, roles=roles).replace(temporary)
 
-    if view.trees:
-        write_atomically(out, write)
+    write_atomically(out, write)

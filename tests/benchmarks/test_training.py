@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from benchmarks.__main__ import NAMES, RESULTS, TRAINING, parts, with_part  # noqa: E402
 from benchmarks.training import table, tasks, torchvision_loop, wdiv_loop  # noqa: E402
 from benchmarks.training.common import Batches  # noqa: E402
 from benchmarks.training.tasks import Task  # noqa: E402
@@ -54,3 +55,19 @@ def test_other_work_gets_no_ratio(loss: float, ratio: float | None) -> None:
     judged = table._judge("timm", tasks.TASKS[0], side(1.0, 1.0), side(2.0, loss))
     assert judged["ratio"] == ratio
     assert ("NOT THE SAME WORK" in judged["remark"]) == (ratio is None)
+
+
+def test_a_part_of_the_results_is_written_anew_and_the_others_stay() -> None:
+    row = {"work": "w", "ours_s": 1.0, "ours_MB": 2.0, "theirs": "t", "theirs_s": 3.0, "ratio": 3.0}
+    both = with_part(with_part("", "grid", [row]), "moments", [row | {"work": "v"}])
+    again = with_part(both, "grid", [row | {"ratio": 4.0}])
+    assert again.index("## moments") < again.index("## grid")
+    assert again.count("| w | 1.00 s | 2 | t | 3.00 s |  | 4 |  |") == 1
+    assert again.count("| v |") == 1
+    assert with_part(again, "grid", [row]) == both
+    assert set(parts(again)) == {"moments", "grid"}
+
+
+def test_every_part_is_of_a_benchmark() -> None:
+    assert set(parts(RESULTS.read_text("utf-8"))) <= set(NAMES)
+    assert {task.name for task in tasks.TASKS} | {"grid"} == set(TRAINING)

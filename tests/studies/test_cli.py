@@ -26,6 +26,12 @@ from studies.cli import cli
 from tests.conftest import ROOT
 from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.metrics import FAMILIES, METRICS
+from wdiv.tuning.heads import HEADS
+from wdiv.tuning.precision import PRECISIONS
+from wdiv.tuning.recipe import OPTIMIZERS
+from wdiv.tuning.schedules import SCHEDULES
+from wdiv.tuning.strategies import BN_MODES
+from wdiv.tuning.targets import LOSSES
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
 COMMANDS = {
@@ -75,6 +81,21 @@ def test_every_command_explains_itself(name: str) -> None:
         assert all(option in text for option in parameter.opts if option.startswith("-"))
     assert wdiv(name, "-h").stdout == text
     assert name in wdiv("--help").stdout
+
+
+OPTIONS = {
+    "--bn-mode": BN_MODES, "--head": HEADS, "--optimizer": OPTIMIZERS, "--schedule": SCHEDULES,
+    "--loss": LOSSES, "--precision": PRECISIONS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "lr-find"])
+def test_an_option_that_takes_a_name_says_which(command: str) -> None:
+    """By hand, as registries are not imported for help."""
+    helps = {option: getattr(p, "help", "") for p in cli.commands[command].params for option in p.opts}
+    for option, registry in OPTIONS.items():
+        if option in helps:
+            assert all(name in helps[option] for name in registry), option
 
 
 def test_help_imports_neither_torch_nor_xarray() -> None:
@@ -127,6 +148,9 @@ def bad(_trained: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory)
     (root / "small.toml").write_text(template)
     (root / "momentum.toml").write_text(template + "momentum = 2\n")
     (root / "unknown.toml").write_text(template + "epoch = 2\n")
+    (root / "reference.toml").write_text(template + 'reference = "previos"\n')
+    (root / "late.toml").write_text(template + "reference = 3\n")
+    (root / "features.toml").write_text(template.replace('"gaussian_kl"', '"linear_cka"'))
     return {
         "root": str(root), "toml": str(root / "small.toml"), "store": str(_trained), "weights": str(weights),
         "run": str(runs_of(_trained)[0]), "out": str(root / "out"),
@@ -182,6 +206,9 @@ RUN_ERRORS = [
     ("{toml} --weights {run}@99", "epoch 99 is not saved; saved: 0 to 2"),
     ("{toml} --weights {run} --model resnet18", "are for mobilenet_v2:width_mult=0.1, and cannot start a resnet18"),
     ("{toml} --nonsense", "No such option"),
+    ("{root}/reference.toml", "reference 'previos': an epoch number, or did you mean 'previous'"),
+    ("{root}/late.toml", "reference 3: an epoch from 0 to 2"),
+    ("{root}/features.toml", "metric 'linear_cka' compares features on images, not weights"),
 ]
 OTHER_ERRORS = [
     ("runn", "No such command 'runn'"),

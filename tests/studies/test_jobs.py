@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ from studies.study import Study, load, override
 from tests.conftest import ROOT
 from tests.studies.conftest import TOML
 from tests.tuning.tiny import MOBILENET
-from wdiv.errors import BadStore
+from wdiv.errors import BadStore, WdivError
 
 WDIV = [sys.executable, "-c", "from studies.cli import main; main()"]
 
@@ -82,6 +85,73 @@ def test_an_error_of_one_run_ends_all_and_says_what_it_was(small: Study, tmp_pat
     (first / "resume.pt").write_text("not what PyTorch wrote")
     with pytest.raises(BadStore, match=r"resume\.pt: damaged; delete the run's folder"):
         run(grid, tmp_path / "store", device="cpu", jobs=2)
+
+
+class Hook(Progress):
+    """Does something at the first epoch after the start."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__(quiet=True)
+        self._do: Callable[[], None] | None = do
+
+    @contextmanager
+    def run(self, run: str, epochs: int) -> Iterator[Any]:
+        with super().run(run, epochs) as watcher:
+            tell = watcher.epoch
+
+            def epoch(row: dict[str, Any]) -> None:
+                tell(row)
+                if row["epoch"] and self._do is not None:
+                    do, self._do = self._do, None
+                    do()
+
+            watcher.epoch = epoch  # type: ignore[method-assign]
+            yield watcher
+
+
+def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
+    small: Study, tmp_path: Path, whole: dict[str, bytes], one_thread: None
+) -> None:
+    grid, out = override(small, GRID), tmp_path / "store"
+
+    def kill() -> None:
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
+        run(grid, out, device="cpu", progress=Hook(kill), jobs=2)
+    assert multiprocessing.active_children() == []
+    assert epochs(out).items() <= whole.items()
+    run(grid, out, device="cpu", jobs=2)
+    assert epochs(out) == whole
+
+
+def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(override(small, GRID), tmp_path / "store", device="cpu", progress=Hook(interrupt), jobs=2)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX processes")
+def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
+    out = tmp_path / "store"
+    words = ["run", str(toml), "--out", str(out), "--epochs", "40", "--device", "cpu", "--jobs", "2"]
+    for strategy in GRID["strategies"]:
+        words += ["--strategy", strategy]
+    process = subprocess.Popen(
+        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    begun(out, process)
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 60
+    while any(state.state == "running" for state in states(out)):
+        assert time.monotonic() < end, "a process goes on"
+        time.sleep(0.1)
+    assert epochs(out).items() <= whole.items()
 
 
 GRID = {"strategies": ["conv+bn+fc", "fc for 20 then bn+fc"], "epochs": 40}

@@ -37,6 +37,13 @@ def test_a_table_and_a_figure(toml: Path, tmp_path: Path) -> None:
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
+def test_it_draws_the_images_that_a_run_would(toml: Path) -> None:
+    """With the same options of the split, none of them is one that the run tests on."""
+    words = ["lr-find", str(toml), "--strategy", "fc", "--steps", "20", "--json"]
+    few, many = (strictly(command(*words, "--test-count", n).stdout) for n in (5, 20))
+    assert few["losses"] != many["losses"]
+
+
 def test_json(toml: Path) -> None:
     found = strictly(command("lr-find", toml, "--strategy", "fc", "--json", *QUICK).stdout)
     assert found["run"].endswith("-digits-5-9-n3-fc-auto-s0")

@@ -23,9 +23,10 @@ from wdiv.store.reader import CheckpointStore
 from wdiv.tuning.models import ModelSpec, build
 
 
-def test_a_plan_counts_runs_images_steps_and_bytes(small: Study) -> None:
+def test_a_plan_counts_runs_images_steps_and_bytes(small: Study, tmp_path: Path) -> None:
     grid = plan(override(small, {"per_class": [3, "all"], "seeds": [0, 1], "bn_modes": ["auto", "frozen"]}))
-    found = describe(grid)
+    found = describe(grid, tmp_path / "store")
+    assert not list(tmp_path.glob("store*"))
     assert len(found["runs"]) == 2 * 2 * 2 * 2 == len({row["run"] for row in found["runs"]})
     assert found["classes"] == ["5", "6", "7", "8", "9"]
     assert (found["train_images"], found["test_images"]) == (896 - 25, 25)
@@ -126,6 +127,25 @@ def test_a_run_that_diverges_is_noted_and_the_others_go_on(small: Study, tmp_pat
     table, files = finish(out, study.metrics, study.reference)
     assert set(table["strategy"]) == {"fc", "fc=1e38"}
     assert all(file.exists() for file in files)
+
+
+def test_a_source_network_that_diverges_is_not_started_from(
+    small: Study, folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = str(folder(a=8, b=8, c=8))
+    study = replace(small, pretrain=Pretrain(MOBILENET, data, epochs=2, rate=1e30), per_class=(2,), epochs=1)
+    with pytest.raises(WdivError, match=r"the source network: .*the loss is nan"):
+        run(study, tmp_path / "out", device="cpu")
+    assert not list((tmp_path / "out").glob("runs/*"))
+
+
+def test_what_is_finished_is_left_out_of_a_plan(trained: Path, small: Study) -> None:
+    plan_ = plan(override(small, {"seeds": [0, 1]}))
+    found = describe(plan_, trained, "cpu")
+    assert found["finished"] == 2
+    assert [row["run"] for row in found["runs"]] == [p.id for p in plan_.runs if p.id.endswith("-s1")]
+    with pytest.raises(BadInput, match="holds this study with"):
+        describe(plan(override(small, {"epochs": 5})), trained, "cpu")
 
 
 def test_a_source_network_is_trained_first_and_every_run_starts_from_it(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from studies.catalogue import CATALOGUE, facts, trained_layers
+from studies.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
 from studies.study import STUDIES, Pretrain, Study, load, override
 from wdiv.errors import BadInput, UnknownName, WdivError
 from wdiv.metrics import METRICS
@@ -205,15 +205,18 @@ def test_everything_that_is_listed_can_be_shown(shelf: str) -> None:
     names = list(registry) if shelf != "models" else ["resnet18", "vgg16_bn", "squeezenet1_1"]
     assert [row["name"] for row in CATALOGUE[shelf].rows()] == list(registry)
     for name in names:
-        found = facts(name)
+        (found,) = [one for one in facts(name) if one["what"] == _SINGULAR[shelf]]
         assert name in found.values()
         json.dumps(found)
 
 
 def test_a_name_of_no_shelf_may_still_be_known() -> None:
-    assert facts("vit_b_16")["what"] == "model"
-    assert facts("mobilenet_v2:width_mult=0.35")["source"] == "torchvision"
-    assert facts("conv@stage2+fc=1e-1")["canonical"] == "conv@stage2=1e-4,fc=1e-1"
+    assert facts("vit_b_16")[0]["what"] == "model"
+    assert facts("mobilenet_v2:width_mult=0.35")[0]["source"] == "torchvision"
+    assert facts("conv@stage2+fc=1e-1")[0]["canonical"] == "conv@stage2=1e-4,fc=1e-1"
+    assert facts("fc for 0.5 then all")[0]["what"] == "strategy"
+    assert [one["what"] for one in facts("gradual")] == ["strategy", "method"]
+    assert len(trained_layers("fc for 150 then all+gradual", "resnet18")) > 20
     with pytest.raises(UnknownName, match="nothing is named 'gausian_kl'; did you mean 'gaussian_kl'"):
         facts("gausian_kl")
 

@@ -47,7 +47,7 @@ def test_an_epoch_is_its_steps_and_its_judging() -> None:
 def test_estimating_statistics_and_looking_at_gradients_take_time_too() -> None:
     pace, recipe = Pace(2, Line(0.1, 0.01), Line(0.0, 0.001)), Recipe(batch_size=32)
     plain = pace.seconds(64, 0, recipe)
-    assert replace(pace, passes=2).seconds(64, 0, recipe) == pytest.approx(plain + 2 * 64 * 0.001)
+    assert replace(pace, passes=2, passing=0.002).seconds(64, 0, recipe) == pytest.approx(plain + 2 * 64 * 0.002)
     assert replace(pace, looks=5).seconds(64, 0, recipe) == pytest.approx(plain + 2 * 5 * (0.1 + 32 * 0.01))
 
 

@@ -62,8 +62,7 @@ def test_a_run_killed_with_signal_9_ends_as_one_never_killed(
     def saved() -> int:
         return sum(len(Run(record.parent).history()) for record in cut.glob("runs/*/run.json"))
 
-    before = killer(f"{name} {whole}"), killer("")
-    assert before[1] == 0
+    assert (killer(f"{name} {whole}"), killer("")) == (0, 0)
     (run,) = (Run(path) for path in (whole / "runs").iterdir())
     last = run.epochs()[-1]
     killed, reached = 0, 0

@@ -20,6 +20,7 @@ from wdiv.store import writer
 from wdiv.store.reader import Run
 from wdiv.store.tensors import tensor_digest
 from wdiv.tuning import run as tuning
+from wdiv.tuning.feeds import OnDevice
 from wdiv.tuning.freeze import make_plan
 from wdiv.tuning.images import Split
 from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
@@ -111,8 +112,8 @@ def test_a_run_from_scratch_starts_from_its_seed(source: str, weights: Path, dig
 def test_two_strategies_of_one_seed_share_their_start_and_their_images(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, seen = tuning._put, []
-    monkeypatch.setattr(tuning, "_put", lambda images, where: seen.append(images.names) or put(images, where))
+    put, seen = OnDevice.of, []
+    monkeypatch.setattr(OnDevice, "of", lambda images, where: seen.append(images.names) or put(images, where))
     runs = [fine_tune(tiny_run(weights, s, epochs=1), digits, tmp_path, device="cpu") for s in ("fc", "bn+fc")]
     runs.append(fine_tune(tiny_run(weights, "fc", seed=1, epochs=1), digits, tmp_path, device="cpu"))
     starts = [run.state_dict(0) for run in runs]
@@ -138,6 +139,39 @@ def test_weights_of_another_precision_are_stored_as_they_are_used(
 
 
 # --- again ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_left_as_it_is(
+    weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_run(weights, "fc", epochs=1)
+    real, before = tuning._Session.__init__, {}
+
+    def late(self: Any, *given: Any, **options: Any) -> None:
+        real(self, *given, **options)
+        monkeypatch.undo()
+        fine_tune(spec, digits, tmp_path, device="cpu")
+        before.update(contents(tmp_path))
+
+    monkeypatch.setattr(tuning._Session, "__init__", late)
+    assert fine_tune(spec, digits, tmp_path, device="cpu").finished
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory")],
+    ids=["cuda", "python", "cpu"],
+)  # fmt: skip
+def test_no_memory_is_said_in_a_line(
+    error: Exception, weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(tuning.Loop, "train_epoch", fail)
+    with pytest.raises(WdivError, match="out of memory on cpu; lower the batch size, the image size or --jobs"):
+        fine_tune(tiny_run(weights, "fc"), digits, tmp_path, device="cpu")
 
 
 def test_a_finished_run_is_left_as_it_is(weights: Path, digits: Split, tmp_path: Path) -> None:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdiv.tuning.features import BLOCK, BLOCK_CUDA, FeatureStore
-from wdiv.tuning.feeds import Feed
+from wdiv.tuning.feeds import Feed, OnDevice
 from wdiv.tuning.freeze import Plan, changing
-from wdiv.tuning.images import ImageSet, Split, nested_subset
+from wdiv.tuning.images import ImageSet, Split
 from wdiv.tuning.loop import Loop
 from wdiv.tuning.precision import computing
 from wdiv.tuning.prefix import Cut
 from wdiv.tuning.recipe import Recipe
-from wdiv.tuning.run import RunSpec, choose_device, held_out
+from wdiv.tuning.run import RunSpec, choose_device
 from wdiv.tuning.showing import Cuts, Part, feed
 from wdiv.tuning.stretches import Stretch
 from wdiv.tuning.surgical import BATCHES
-from wdiv.tuning.trial import Trial, put, seeds_kept
+from wdiv.tuning.trial import Trial, seeds_kept
 
 if TYPE_CHECKING:
     import torch
@@ -72,8 +72,8 @@ class Pace:
     """What a stretch of epochs takes.
 
     step     of training;  judge: of test and validation images, in eval mode;  both on what is kept, if anything is
-    passes   over the training images to estimate statistics, in all;  looks: batches before each epoch whose
-             gradients are only looked at
+    passes   over the training images to estimate statistics, in all;  passing: seconds of one, an image
+    looks    batches before each epoch whose gradients are only looked at
     training, judging  the prefixes that are kept; None where nothing is
     """
 
@@ -81,6 +81,7 @@ class Pace:
     step: Line
     judge: Line
     passes: int = 0
+    passing: float = 0.0
     looks: int = 0
     training: Stem | None = None
     judging: Stem | None = None
@@ -91,8 +92,7 @@ class Pace:
         steps = recipe.steps_per_epoch or math.ceil(train / size)
         images = steps * size if recipe.steps_per_epoch else train
         epoch = self.step(images + self.looks * size, steps + self.looks) + self.judge(judged)
-        whole = self.judge.each + (self.judging.each if self.judging else 0.0)
-        return self.epochs * epoch + self.passes * whole * train
+        return self.epochs * epoch + self.passes * self.passing * train
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,7 @@ def estimate(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> li
         if kind not in costs:
             costs[kind] = probe(spec, split, where)
         cost = costs[kind]
-        train, validation = held_out(
-            split.pool, nested_subset(split.pool, spec.per_class, spec.seed), spec.recipe.validation, spec.seed
-        )
+        train, validation = spec.rows(split.pool)
         test = np.arange(len(split.test))
         seconds = cost.seconds(len(train), len(test) + len(validation))
         for at, pace in enumerate(cost.paces):
@@ -205,9 +203,9 @@ class _Bench:
         step, judge = self._lines(spec.recipe.batch_size)
         cuts = [cut for cut in (self.at.training, self.at.judging) if cut is not None]
         stems = {digest: self._stem(cut, moved) for digest, cut in {cut.digest: cut for cut in cuts}.items()}
+        passes = epochs if plan.bn_mode == "adapt" else int(plan.bn_mode == "adabn" and stretch.first == 1)
         return Pace(
-            epochs, step, judge,
-            passes=epochs if plan.bn_mode == "adapt" else int(plan.bn_mode == "adabn" and stretch.first == 1),
+            epochs, step, judge, passes, self._passing(spec.recipe.batch_size) if passes else 0.0,
             looks=BATCHES if stretch.phase.has("rgn") else 0,
             training=None if self.at.training is None else stems[self.at.training.digest],
             judging=None if self.at.judging is None else stems[self.at.judging.digest],
@@ -227,11 +225,16 @@ class _Bench:
             loop.train_epoch(self.stretch.first)
         return _shortest(ticks), self._repeat(loop.evaluate)
 
+    def _passing(self, batch: int) -> float:
+        """Seconds that an image takes to have statistics estimated from it."""
+        loop, _ = self._loop(batch)
+        return self._repeat(loop.adapt) / batch
+
     def _loop(self, count: int) -> tuple[Loop, list[float]]:
         """The run's loop on batches of ``count`` images, which leaves the weights as they are, and its ticks."""
         trial, at, spec, ticks = self.trial, self.at, self.trial.spec, list[float]()
         images = _some(self.split.pool, count)
-        shown, part = put(images, self.device), Part(images, np.arange(count))
+        shown, part = OnDevice.of(images, self.device), Part(images, np.arange(count))
         recipe = replace(
             spec.recipe, batch_size=count, steps_per_epoch=TIMES[1] + 1, compile=False, validation=0.0, patience=0
         )
@@ -258,7 +261,7 @@ class _Bench:
         spec = self.trial.spec
 
         def seconds(count: int) -> float:
-            shown = put(_some(self.split.pool, count), self.device)
+            shown = OnDevice.of(_some(self.split.pool, count), self.device)
 
             def work() -> None:
                 with torch.no_grad(), computing(spec.recipe.precision, self.device.type):

@@ -124,9 +124,10 @@ class FeatureStore:
     """Features under several keys, in memory, or in files where they do not fit.
 
     folder  for the files, which several processes may share; None: there are none
-    limit   bytes of memory, all keys together; None: a quarter of what is free at first use. Images on a GPU have
-            theirs there while it is within the limit, then in the host's memory. Each key counts with room for all
-            images; the least recently used leave first. A :class:`Features` in use keeps its own.
+    limit   bytes of memory, all keys together; None: a quarter of what is free at first use, divided by ``share``, the
+            processes that use as much. Images on a GPU have theirs there while it is within the limit, then in the
+            host's memory. Each key counts with room for all images; the least recently used leave first. A
+            :class:`Features` in use keeps its own.
 
     >>> import torch
     >>> pixels = torch.arange(5 * 3 * 2 * 2, dtype=torch.uint8).view(5, 3, 2, 2)
@@ -136,8 +137,8 @@ class FeatureStore:
     (tensor([[49.5000, 53.5000, 57.5000]]),)
     """
 
-    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
-        self.folder, self.limit = folder, limit
+    def __init__(self, folder: Path | None = None, limit: int | None = None, share: int = 1) -> None:
+        self.folder, self.limit, self._share = folder, limit, share
         self._free: dict[str, int] = {}
         self._kept: dict[tuple[str, str], _Memory] = {}  # the least recently used first
 
@@ -196,7 +197,7 @@ class FeatureStore:
     def _limit(self, where: torch.device) -> int:
         if self.limit is not None:
             return self.limit
-        return self._free.setdefault(str(where), _free_memory(where) // _PART)
+        return self._free.setdefault(str(where), _free_memory(where) // (_PART * self._share))
 
     def _file(self, key: str, layout: tuple[_Row, ...], images: int, size: int, needed: int) -> _File:
         if self.folder is None:
@@ -256,7 +257,7 @@ class _File:
             with FileLock(self.path.with_suffix(".lock")):
                 self._fill(wanted, compute)
         except OSError as error:
-            raise NoRoom(f"{self.path}: {error.strerror or error}") from None
+            raise NoRoom(f"{self.path}: {error.strerror or error}; --no-keep-prefix does without") from None
 
     def _fill(self, wanted: list[int], compute: Callable[[int], tuple[torch.Tensor, ...]]) -> None:
         done, new = self._open(), {}

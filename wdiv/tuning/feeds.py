@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from wdiv.tuning import augment, targets
 from wdiv.tuning.folding import Judge, judge
+from wdiv.tuning.images import ImageSet
 from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.precision import PRECISIONS
 from wdiv.tuning.recipe import Recipe
@@ -30,6 +33,12 @@ class OnDevice:
 
     pixels: torch.Tensor
     labels: torch.Tensor
+
+    @classmethod
+    def of(cls, images: ImageSet, device: torch.device) -> OnDevice:
+        import torch
+
+        return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +61,7 @@ class Feed(Protocol):
     def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
         """Show a batch to the network to train on; ``rng`` is for what is drawn anew each time."""
 
-    def judging(self) -> Callable[[torch.Tensor], Any]:
+    def judging(self) -> AbstractContextManager[Callable[[torch.Tensor], Any]]:
         """What gives the network's outputs for rows, as it is now and in eval mode; nothing is drawn."""
 
 
@@ -63,7 +72,7 @@ class Pixels:
         self.images, self.labels, self._inputs, self._mixup = images, images.labels, inputs, recipe.mixup
         self._augment = augment.parse(recipe.augment)
         self._network = _compiled(model, images.pixels.device.type) if recipe.compile else model
-        self._judge = _Lazy(self._network, recipe)
+        self._judge = cache(partial(_judge_of, self._network, recipe))
 
     def prepared(self, rows: torch.Tensor) -> torch.Tensor:
         """The images as the network reads them, unaugmented."""
@@ -76,9 +85,10 @@ class Pixels:
         x, partner, lam = targets.mix(self._inputs.prepare(pixels), labels, self._mixup, rng)
         return Seen(self._network(x), labels, partner, lam)
 
-    def judging(self) -> Callable[[torch.Tensor], Any]:
-        show = self._judge.now()
-        return lambda rows: show(self.prepared(rows))
+    @contextmanager
+    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
+        with self._judge().now() as show:
+            yield lambda rows: show(self.prepared(rows))
 
 
 class Kept:
@@ -87,30 +97,22 @@ class Kept:
     def __init__(self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> None:
         """rows: which of the features are this feed's, in the order of its labels."""
         self.labels, self._rest, self._features, self._rows = labels, cut.rest, features, rows
-        self._judge = _Lazy(cut.rest, recipe)
+        self._judge = cache(partial(_judge_of, cut.rest, recipe))
 
     def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
         labels = self.labels[rows]
         return Seen(self._rest(*self._features[self._rows[rows]]), labels, labels)
 
-    def judging(self) -> Callable[[torch.Tensor], Any]:
-        show = self._judge.now()
-        return lambda rows: show(*self._features[self._rows[rows]])
+    @contextmanager
+    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
+        with self._judge().now() as show:
+            yield lambda rows: show(*self._features[self._rows[rows]])
 
 
-class _Lazy:
-    """A network's judge, made when it is asked for: what trains is not always judged."""
-
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
-        self._network = network
-        self._made: Judge | None = None
-        self._folds = not recipe.compile and PRECISIONS[recipe.precision].autocast is None  # else not to the rounding
-
-    def now(self) -> Judge:
-        if self._made is None:
-            self._made = judge(self._network) if self._folds else Judge(self._network)
-        self._made.refresh()
-        return self._made
+def _judge_of(network: nn.Module, recipe: Recipe) -> Judge:
+    """What is folded is rounded elsewhere: that shows in few bits, and a compiled network is whole."""
+    precision = PRECISIONS[recipe.precision]
+    return Judge(network) if recipe.compile or precision.autocast or precision.tf32 else judge(network)
 
 
 def _compiled(model: nn.Module, device: str) -> Any:

@@ -52,14 +52,6 @@ class Plan:
         once = self.estimated - self.batch_stats
         return frozenset(key for key in self.changing if key in self.rates or key.rpartition(".")[0] not in once)
 
-    def rate_by_kind(self) -> dict[str, float]:
-        """Kind -> learning rate, the mean over its tensors where they differ."""
-        found: dict[str, list[float]] = {}
-        for key, rate in self.rates.items():
-            if key in self.kinds:
-                found.setdefault(self.kinds[key], []).append(rate)
-        return {kind: rates[0] if len(set(rates)) == 1 else sum(rates) / len(rates) for kind, rates in found.items()}
-
 
 def make_plan(
     model: nn.Module, table: LayerTable, head: frozenset[str], strategy: Strategy | Stretch, bn_mode: str = "auto"
@@ -136,7 +128,7 @@ def _refuse_shared(parameters: Mapping[str, nn.Parameter], rates: Mapping[str, f
 def hold(model: nn.Module, plan: Plan, table: LayerTable, asleep: Collection[str] = ()) -> None:
     """Freeze the network in place: gradients off, and what is frozen in eval mode for good.
 
-    asleep: names of random modules in the frozen prefix (:func:`wdiv.tuning.prefix.sleepers`). Modules are neither
+    asleep: names of random modules in the frozen prefix (:attr:`wdiv.tuning.prefix.Cut.sleepers`). Modules are neither
     swapped nor renamed. A frozen BatchNorm ignores ``train()`` from here on, so that ``model.train()`` cannot wake
     it; holding the network to another plan releases it.
     """

@@ -252,8 +252,8 @@ class Loop:
 
         self.model.eval()
         right, loss, count, size = 0, 0.0, len(feed.labels), EVAL_BATCH[self.device]
-        show = feed.judging()
-        with torch.inference_mode(), computing(self.recipe.precision, self.device):
+        precise = computing(self.recipe.precision, self.device)
+        with torch.inference_mode(), precise, feed.judging() as show:
             for start in range(0, count, size):
                 rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
                 outputs, labels = _main(show(rows)).float(), feed.labels[rows]

@@ -12,15 +12,15 @@ import numpy as np
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning import precision
 from wdiv.tuning.features import FeatureStore, NoRoom
-from wdiv.tuning.feeds import Feed
-from wdiv.tuning.images import Split, nested_subset
+from wdiv.tuning.feeds import Feed, OnDevice
+from wdiv.tuning.images import Split
 from wdiv.tuning.loop import Diverged, Loop
 from wdiv.tuning.pull import Pull
-from wdiv.tuning.run import RunSpec, choose_device, held_out
+from wdiv.tuning.run import RunSpec, choose_device
 from wdiv.tuning.showing import Cuts, Part, feed
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.spelling import spell, spell_term
 from wdiv.tuning.strategies import Phase, Strategy
-from wdiv.tuning.trial import Trial, put, seeds_kept
+from wdiv.tuning.trial import Trial, seeds_kept
 
 if TYPE_CHECKING:
     import torch
@@ -140,25 +140,14 @@ SUGGESTIONS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float]] =
 def scaled(strategy: Strategy, factor: float, phase: int = -1) -> str:
     """The canonical spelling of a strategy with the rates of a phase multiplied, each to two digits.
 
+    >>> from wdiv.tuning.spelling import parse
     >>> scaled(parse("bn=1e-2,fc=1e-3"), 0.33), scaled(parse("lp-ft"), 2)
     ('bn=3.3e-3,fc=3.3e-4', 'fc for 0.5 then all=2e-4')
     """
     phases = list(strategy.phases)
     terms = tuple(replace(term, rate=float(f"{term.rate * factor:.1e}")) for term in phases[phase].terms)
     phases[phase] = replace(phases[phase], terms=terms)
-    return parse(" then ".join(map(_spelled, phases))).name
-
-
-def _spelled(phase: Phase) -> str:
-    terms = [f"{_part(term.kind, term.stages)}={term.rate!r}" for term in phase.terms]
-    methods = [name if number is None else f"{name}={number!r}" for name, number in phase.methods]
-    return ",".join([*terms, *methods]) + ("" if phase.length is None else f" for {phase.length!r}")
-
-
-def _part(kind: str, stages: Sequence[str]) -> str:
-    if not stages:
-        return kind
-    return f"{kind}@{stages[0]}" + (f"-{stages[-1].removeprefix('stage')}" if stages[1:] else "")
+    return spell(phases)
 
 
 # --- the test ------------------------------------------------------------------------------------------------------
@@ -198,7 +187,7 @@ def range_test(
         )
     found = {name: suggest(kept[places], smoothed[places]) for name, suggest in SUGGESTIONS.items()}
     return RangeTest(
-        strategy.name, number, len(strategy.phases), _part(term.kind, term.stages),
+        strategy.name, number, len(strategy.phases), spell_term(term),
         tuple(factor * term.rate for factor in kept), tuple(kept), tuple(losses), tuple(smoothed), why,
         tuple(Suggestion(n, f * term.rate, f, scaled(strategy, f, number - 1)) for n, f in found.items()),
     )  # fmt: skip
@@ -223,11 +212,9 @@ def _train(
     trial = Trial.of(spec, len(split.pool.classes), device, weights=True)
     stretch = [stretch for stretch in trial.stretches if stretch.phase == phase][-1]  # all stages are open by then
     plan, at = trial.held(stretch)
-    rows, _ = held_out(
-        split.pool, nested_subset(split.pool, spec.per_class, spec.seed), spec.recipe.validation, spec.seed
-    )
+    rows, _ = spec.rows(split.pool)
     part, strength = Part(split.pool, rows), phase.number("l2sp")
-    images = put(part.taken(), device)
+    images = OnDevice.of(part.taken(), device)
     recipe = replace(spec.recipe, steps_per_epoch=len(factors), schedule="constant", warmup=0.0)
 
     def loop(train_feed: Feed | None) -> _Rising:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from wdiv.errors import BadInput
+from wdiv.errors import BadInput, WdivError
 from wdiv.store.live import Live
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
@@ -23,7 +23,7 @@ from wdiv.tuning.freeze import Plan, changing, hold, make_plan
 from wdiv.tuning.images import ImageSet, Split, nested_subset, split
 from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import Diverged, Loop, OnDevice, Position
-from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table, new_keys
+from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
 from wdiv.tuning.prefix import Cut
 from wdiv.tuning.pull import Pull
 from wdiv.tuning.recipe import Recipe
@@ -40,6 +40,10 @@ __all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune"]
 
 COMMIT_EVERY = 1.0
 """Seconds from one commit of epochs to the next, at least."""
+
+
+class NoMemory(WdivError):
+    """Neither the device nor the machine has as much memory as the run needs."""
 
 
 class Watcher(Protocol):
@@ -110,6 +114,10 @@ class RunSpec:
         parts = (self.label, dataset, size, self.parsed.name, self.bn_mode, f"s{self.seed}")
         return "-".join(re.sub(r"[^\w.+@=,]+", "-", part).strip("-") for part in parts)
 
+    def rows(self, pool: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """Which images train, and which are held out to validate."""
+        return held_out(pool, nested_subset(pool, self.per_class, self.seed), self.recipe.validation, self.seed)
+
     def facts(self, split: Split) -> dict[str, Any]:
         """What must agree for a run on disk to be this run."""
         return {
@@ -160,15 +168,35 @@ def fine_tune(
     facts = spec.facts(split)
     if (run.path / "run.json").exists():
         check_same(run, facts)
-        if run.finished:
+        if _is_over(run):
             return run
-        if run.diverged is not None:
-            raise Diverged(f"{run.diverged} (found before; delete {run.path} to try again)")
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
     features = features or FeatureStore(out / "features")
-    _Session(spec, split, out, facts, where, watcher or _Silent(), features, stop or Stop()).run()
+    try:
+        _Session(spec, split, out, facts, where, watcher or _Silent(), features, stop or Stop()).run()
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        raise NoMemory(
+            f"{run.path.name}: out of memory on {where.type}; lower the batch size, the image size or --jobs"
+        ) from None
     return run
+
+
+def _is_over(run: Run) -> bool:
+    """True if it is finished. Raises :class:`~wdiv.tuning.loop.Diverged` if it cannot be."""
+    if run.finished:
+        return True
+    if run.diverged is not None:
+        raise Diverged(f"{run.diverged} (found before; delete {run.path} to try again)")
+    return False
+
+
+def _is_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +219,7 @@ class _Session:
 
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
-        chosen = nested_subset(split.pool, spec.per_class, spec.seed)
-        train, validation = held_out(split.pool, chosen, spec.recipe.validation, spec.seed)
+        train, validation = spec.rows(split.pool)
         self.parts = {"train": Part(split.pool, train), "test": Part(split.test, np.arange(len(split.test)))}
         if len(validation):
             self.parts["validation"] = Part(split.pool, validation)
@@ -206,6 +233,8 @@ class _Session:
 
     def run(self) -> None:
         with self.writer as writer:
+            if _is_over(writer.run):  # by another process, since this one has looked
+                return
             kept = writer.resume()
             done = None if kept is None else int(kept["row"]["epoch"])
             position = None if kept is None else kept.get("position")
@@ -214,7 +243,7 @@ class _Session:
             if kept is not None and done is not None:
                 self._load(done, kept.get("state") or {})
             self.live = Live(writer.run.path, writer.record, self.pretrained)
-            self.images = {name: _put(part.taken(), self.device) for name, part in self.parts.items()}
+            self.images = {name: OnDevice.of(part.taken(), self.device) for name, part in self.parts.items()}
             for stage in self.stages:
                 if done is not None and done >= stage.stretch.last:
                     continue
@@ -228,12 +257,11 @@ class _Session:
 
     def _start(self, out: Path) -> tuple[str, tuple[str, ...]]:
         """Load the starting weights. Returns the digest of their file, and the keys that they do not give."""
-        spec, keys = self.spec, tuple(self.model.state_dict())
+        spec = self.spec
         if spec.start == "random":
             return write_base(out, self.model.state_dict()), ()
         state = sources.load_into(self.model, spec.source.read(), spec.network, spec.source.name)
-        new = new_keys(spec.network)
-        return write_base(out, state), tuple(key for key in keys if key not in state or key in new)
+        return write_base(out, state), sources.not_given(self.model, state, spec.network)
 
     def _stages(self) -> tuple[_Stage, ...]:
         """What each stretch of epochs trains, and where that cuts the network. Leaves it held to the last of them."""
@@ -294,18 +322,19 @@ class _Session:
                 pull=None if strength is None else Pull(self.model, self.pretrained, self.new, strength), **feeds,
             )  # fmt: skip
 
-        if adapts:  # what is kept of a prefix depends on its statistics
-            first = loop(None, None)
-            if done is None:
-                first.begin()
-            first.adapt()
-            done = 0
-        began = time.perf_counter()
-        shown = loop(stage.cuts.training, stage.cuts.judging)
-        shown.lead = time.perf_counter() - began
-        if optimizer is not None:
-            shown.optimizer.load_state_dict(dict(optimizer))
         try:
+            if adapts:  # what is kept of a prefix depends on its statistics
+                before = loop(None, None)
+                if done is None:
+                    before.begin()
+                before.adapt()
+                del before
+                done = 0
+            began = time.perf_counter()
+            shown = loop(stage.cuts.training, stage.cuts.judging)
+            shown.lead = time.perf_counter() - began
+            if optimizer is not None:
+                shown.optimizer.load_state_dict(dict(optimizer))
             shown.run(done, position)
         except Diverged as error:
             self.writer.give_up(self.model.state_dict(), str(error))
@@ -345,12 +374,6 @@ def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tup
         return chosen, chosen[:0]
     few = ImageSet(np.empty((len(chosen), 0), np.uint8), pool.labels[chosen], pool.classes, tuple(map(str, chosen)))
     return tuple(np.array(part.names, dtype=np.int64) for part in split(few, fraction=share, seed=seed))  # type: ignore[return-value]
-
-
-def _put(images: ImageSet, device: torch.device) -> OnDevice:
-    import torch
-
-    return OnDevice(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
 
 
 def _versions(device: str) -> dict[str, str]:

@@ -223,6 +223,12 @@ def load_into(
     return loaded
 
 
+def not_given(model: nn.Module, loaded: Mapping[str, torch.Tensor], spec: ModelSpec) -> tuple[str, ...]:
+    """The model's tensors that loading has left as they were: its head's, and those that the source lacks."""
+    new = new_keys(spec)
+    return tuple(key for key in model.state_dict() if key not in loaded or key in new)
+
+
 def check_fits(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelSpec, name: str) -> None:
     """Raise :class:`~wdiv.errors.BadWeights` unless the tensors are those of the network, its head aside."""
     own, new, other = model.state_dict(), new_keys(spec), other_keys(spec)

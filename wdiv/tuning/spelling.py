@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 from itertools import groupby
 
@@ -12,7 +12,7 @@ from wdiv.registry import did_you_mean
 from wdiv.tuning.methods import METHODS
 from wdiv.tuning.strategies import EVERYTHING, STRATEGIES, TERMS, Phase, Strategy, Term
 
-__all__ = ["parse"]
+__all__ = ["parse", "spell", "spell_term"]
 
 _PART = re.compile(r"(?P<word>[a-z][a-z0-9]*)(?:@(?P<stages>[^=]+))?(?:=(?P<number>.+))?")
 _STAGES = re.compile(r"(stem|head|aux)|stage(\d)(?:-(?:stage)?(\d))?")
@@ -49,7 +49,7 @@ def parse(text: str) -> Strategy:
         raise BadInput(f"strategy {text!r}: leave one phase without 'for', to take what is left of the epochs")
     if sum(shares) >= 1:
         raise BadInput(f"strategy {text!r}: shares of {sum(shares):g} in all leave nothing to the other phases")
-    return Strategy(" then ".join(map(_spell, phases)), phases)
+    return Strategy(spell(phases), phases)
 
 
 def _spelling(text: str) -> str:
@@ -67,7 +67,7 @@ def _phase(spelling: str, text: str) -> Phase:
     kinds = {part["word"] for part in parts} - set(METHODS)
     if not kinds:
         raise BadInput(f"strategy {text!r}: names nothing that trains; {did_you_mean('', TERMS)}")
-    default = 1e-4 if {"conv", EVERYTHING} & kinds else 1e-2 if {"bn", "norm"} & kinds else 1e-3
+    default = _default_rate(kinds)
     terms = [
         Term(part["word"], _stages(part["stages"], text), _rate(part["number"], text) or default)
         for part in parts
@@ -84,6 +84,10 @@ def _phase(spelling: str, text: str) -> Phase:
     return Phase(
         tuple(_merged(terms, text)), tuple(sorted(methods, key=lambda m: order.index(m[0]))), _length(length, text)
     )
+
+
+def _default_rate(kinds: Collection[str]) -> float:
+    return 1e-4 if {"conv", EVERYTHING} & set(kinds) else 1e-2 if {"bn", "norm"} & set(kinds) else 1e-3
 
 
 def _scratch(words: str, text: str) -> Term:
@@ -110,7 +114,7 @@ def _merged(terms: Iterable[Term], text: str) -> Iterator[Term]:
                 rates[stage] = term.rate
         run: list[str] = []
         for stage in sorted(rates, key=_place):
-            if run and (_place(stage) != _place(run[-1]) + 1 or rates[stage] != rates[run[-1]] or stage == "head"):
+            if run and (_place(stage) != _place(run[-1]) + 1 or rates[stage] != rates[run[-1]]):
                 yield Term(kind, tuple(run), rates[run[-1]])
                 run = []
             run.append(stage)
@@ -190,29 +194,31 @@ def _float(spelled: str) -> float | None:
     return number if number == number and abs(number) != float("inf") else None
 
 
+def spell(phases: Iterable[Phase]) -> str:
+    """The canonical name of a strategy of these phases, which :func:`parse` reads."""
+    return " then ".join(map(_spell, phases))
+
+
+def spell_term(term: Term) -> str:
+    """A term without its rate, such as ``bn@stage3-4``."""
+    if not term.stages:
+        return term.kind
+    return f"{term.kind}@{term.stages[0]}" + (f"-{term.stages[-1].removeprefix('stage')}" if term.stages[1:] else "")
+
+
 def _spell(phase: Phase) -> str:
     length = "" if phase.length is None else f" for {_plain(phase.length)}"
     if phase.has("random") and [t.kind for t in phase.terms] == [EVERYTHING] and not phase.methods[1:]:
         return _spell_rate(_SCRATCH, phase.terms[0].rate, _SCRATCH_RATE) + length
-    kinds = {term.kind for term in phase.terms}
-    default = 1e-4 if {"conv", EVERYTHING} & kinds else 1e-2 if {"bn", "norm"} & kinds else 1e-3
+    default = _default_rate({term.kind for term in phase.terms})
     plain = all(term.rate == default for term in phase.terms)
-    terms = [
-        _spell_rate(term.kind + _spell_stages(term.stages), term.rate, default if plain else None)
-        for term in phase.terms
-    ]
+    terms = [_spell_rate(spell_term(term), term.rate, default if plain else None) for term in phase.terms]
     methods = [name if number is None else f"{name}={_plain(number)}" for name, number in phase.methods]
     return ("+" if plain else ",").join([*terms, *methods]) + length
 
 
 def _plain(number: float) -> str:
     return repr(int(number) if number == int(number) else number)
-
-
-def _spell_stages(stages: tuple[str, ...]) -> str:
-    if not stages:
-        return ""
-    return "@" + stages[0] + (f"-{stages[-1].removeprefix('stage')}" if stages[1:] else "")
 
 
 def _spell_rate(name: str, rate: float, default: float | None) -> str:

@@ -188,7 +188,9 @@ class _Number(int):
 
 
 def _name(target: Any) -> str:
-    return target if isinstance(target, str) else f"{getattr(target, '__module__', '')}.{target.__qualname__}"
+    if isinstance(target, str):
+        return target
+    return f"{getattr(target, '__module__', '')}.{target.__qualname__} {target.__name__}"  # either may be shared
 
 
 def _stable(value: Any) -> str:

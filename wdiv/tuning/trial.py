@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from wdiv.layers import LayerTable
 from wdiv.tuning import sources
-from wdiv.tuning.feeds import OnDevice
 from wdiv.tuning.freeze import Plan, hold, make_plan
-from wdiv.tuning.images import ImageSet
-from wdiv.tuning.models import build, head_layers, layer_table, new_keys
+from wdiv.tuning.models import build, head_layers, layer_table
 from wdiv.tuning.showing import Cuts, cuts
 from wdiv.tuning.stretches import Stretch, stretches
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
     from wdiv.tuning.run import RunSpec
 
-__all__ = ["Trial", "put", "seeds_kept"]
+__all__ = ["Trial", "seeds_kept"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,7 @@ class Trial:
         model, new = build(spec.network, classes, spec.seed), frozenset[str]()
         if weights and spec.start != "random":
             loaded = sources.load_into(model, spec.source.read(), spec.network, spec.source.name)
-            new = new_keys(spec.network) | (model.state_dict().keys() - loaded.keys())
+            new = frozenset(sources.not_given(model, loaded, spec.network))
         start = {key: value.clone() for key, value in model.state_dict().items()}
         model.to(device, memory_format=torch.channels_last)
         return cls(spec, model, table, stretches(spec.parsed, table, head, spec.recipe.epochs), start, new)
@@ -61,13 +59,6 @@ class Trial:
         at = cuts(self.model, plan, self.table, self.spec.recipe, self.spec.inputs.size)
         hold(self.model, plan, self.table, at.asleep)
         return plan, at
-
-
-def put(images: ImageSet, device: torch.device) -> OnDevice:
-    """Images and labels on a device."""
-    import torch
-
-    return OnDevice(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
 
 
 @contextmanager
