@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torchvision.models import mobilenet_v2
 
+from studies.catalogue import CATALOGUE
 from studies.cli import cli
 from tests.conftest import ROOT
 from tests.tuning.tiny import MOBILENET, write_weights
@@ -110,6 +111,14 @@ def test_help_imports_neither_torch_nor_xarray() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
     assert done.stderr == ""
+
+
+def test_a_list_of_lists() -> None:
+    text = wdiv("list").stdout
+    for what, shelf in CATALOGUE.items():
+        assert what in text
+        assert all(name in text for name in shelf.registry)
+    assert [row["what"] for row in strictly(wdiv("list", "--json").stdout)] == list(CATALOGUE)
 
 
 # --- what is wrong is said in one line -----------------------------------------------------------------------------
