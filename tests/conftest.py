@@ -15,7 +15,8 @@ from tests.fabric import make_store
 
 mpl.use("Agg")
 settings.register_profile("wdiv", deadline=None, derandomize=True, database=None)  # repeatable, and never timed
-settings.load_profile("wdiv")
+settings.register_profile("few", settings.get_profile("wdiv"), max_examples=10)
+settings.load_profile(os.environ.get("WDIV_EXAMPLES", "wdiv"))
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
