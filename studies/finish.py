@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.figures import draw
 from wdiv import formats, summary
-from wdiv.cache import measured, place_of
+from wdiv.cache import measured, place_of, plain_name
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
@@ -35,7 +34,7 @@ def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.
     labels = list(CheckpointStore.open(out).by_label())
     shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
-        tail = "" if len(labels) == 1 else "-" + re.sub(r"[^\w.=]+", "-", label)
+        tail = "" if len(labels) == 1 else "-" + plain_name(label)
         tree = open_store(out, label)
         div = measured(out, metrics, reference, label)
         files.append(place_of(out, tree, reference))

@@ -14,7 +14,7 @@ from wdiv.store.files import read_json
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 
-__all__ = ["State", "seconds_left", "state_of", "states"]
+__all__ = ["State", "named_runs", "seconds_left", "state_of", "states"]
 
 RECENT = 5
 """Epochs whose time tells how long the others will take."""
@@ -70,14 +70,23 @@ def states(store: Path) -> list[State]:
     A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
     BN mode, else of all.
     """
+    runs = named_runs(store)
+    return _foreseen([State(name, "waiting") if run is None else state_of(run) for name, run in runs.items()])
+
+
+def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
+    """A store's runs, those planned first, in the study's order; None for one that has not begun.
+
+    known: runs that were opened before, and are not opened again. Raises :class:`~wdiv.errors.BadStore`.
+    """
     if not store.is_dir():
         raise BadStore(f"{store}: no such folder")
-    there = {file.parent.name: Run(file.parent) for file in sorted(store.glob("runs/*/run.json"))}
+    paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
+    there = {name: (known or {}).get(name) or Run(path) for name, path in paths.items()}
     planned = read_json(store / "study.json")["runs"] if (store / "study.json").exists() else []
     if not there and not planned:
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
-    names = dict.fromkeys([*planned, *there])
-    return _foreseen([state_of(there[name]) if name in there else State(name, "waiting") for name in names])
+    return {name: there.get(name) for name in (*planned, *there)}
 
 
 def state_of(run: Run) -> State:

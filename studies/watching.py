@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.state import State, state_of
+from studies.state import State, named_runs, state_of
 from wdiv import summary
 from wdiv.errors import BadInput, BadStore
 from wdiv.measure import why
@@ -15,7 +15,6 @@ from wdiv.measure.sums import check, divergence_of_sums
 from wdiv.metrics import METRICS
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_groups
-from wdiv.store.files import read_json
 from wdiv.store.live import NAME, LiveSums, read_live
 from wdiv.store.reader import CheckpointStore, Run
 
@@ -115,15 +114,9 @@ class Watch:
 
     def _states(self) -> list[State]:
         """Of every run, planned or there. What a run that is over came to is remembered, as are all records."""
-        if not self.path.is_dir():
-            raise BadStore(f"{self.path}: no such folder")
-        for file in sorted(self.path.glob("runs/*/run.json")):
-            self._runs.setdefault(file.parent.name, Run(file.parent))
-        study = self.path / "study.json"
-        names = dict.fromkeys([*(read_json(study)["runs"] if study.exists() else []), *self._runs])
-        if not names:
-            raise BadStore(f"{self.path}: not a wdiv store; it has neither study.json nor runs")
-        return [self._state(name) for name in names]
+        runs = named_runs(self.path, self._runs)
+        self._runs |= {name: run for name, run in runs.items() if run is not None}
+        return [self._state(name) for name in runs]
 
     def _state(self, name: str) -> State:
         if name in self._done:

@@ -23,7 +23,7 @@ from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
 
-__all__ = ["measured", "place_of"]
+__all__ = ["measured", "place_of", "plain_name"]
 
 VERSION = "1"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -69,14 +69,15 @@ def place_of(path: str | Path, tree: xr.DataTree, reference: str | int) -> Path:
     """
     path = Path(path)
     several = len(CheckpointStore.open(path).by_label()) > 1
-    stem = "measures" + (f"-{_plain(str(tree.attrs['architecture']))}" if several else "")
+    stem = "measures" + (f"-{plain_name(str(tree.attrs['architecture']))}" if several else "")
     first = path / f"{stem}.nc"
     if not first.exists() or _attrs(first).get("reference", str(reference)) == str(reference):
         return first
-    return path / f"{stem}-{_plain(str(reference))}.nc"
+    return path / f"{stem}-{plain_name(str(reference))}.nc"
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
+    """Text as a part of a file's name."""
     return re.sub(r"[^\w.=]+", "-", text)
 
 

@@ -137,14 +137,7 @@ def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX processes")
 def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "store"
-    words = ["run", str(toml), "--out", str(out), "--epochs", "40", "--device", "cpu", "--jobs", "2"]
-    for strategy in GRID["strategies"]:
-        words += ["--strategy", strategy]
-    process = subprocess.Popen(
-        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    begun(out, process)
+    process, _ = begun(toml, out, jobs=2)
     process.kill()
     process.communicate(timeout=60)
     end = time.monotonic() + 60
@@ -169,13 +162,21 @@ def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return epochs(folder / "store")
 
 
-def begun(store: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until an epoch after the first is saved."""
+def begun(toml: Path, store: Path, jobs: int) -> tuple[subprocess.Popen[str], list[str]]:
+    """The grid's process, once an epoch after the first is saved, and the words that it was called with."""
+    words = ["run", str(toml), "--out", str(store), "--epochs", "40", "--device", "cpu", "--jobs", str(jobs)]
+    for strategy in GRID["strategies"]:
+        words += ["--strategy", strategy]
+    process = subprocess.Popen(
+        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     end = time.monotonic() + 120
     while not any(store.glob("runs/*/epochs/0001.safetensors")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
+    return process, words
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
@@ -184,14 +185,7 @@ def test_a_signal_saves_says_how_to_go_on_and_changes_nothing(
     signum: signal.Signals, jobs: int, toml: Path, tmp_path: Path, whole: dict[str, bytes], one_thread: None
 ) -> None:
     out = tmp_path / "stopped"
-    words = ["run", str(toml), "--out", str(out), "--epochs", "40", "--device", "cpu", "--jobs", str(jobs)]
-    for strategy in GRID["strategies"]:
-        words += ["--strategy", strategy]
-    process = subprocess.Popen(
-        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    begun(out, process)
+    process, words = begun(toml, out, jobs)
     process.send_signal(signum)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 128 + signum, told
