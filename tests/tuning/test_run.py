@@ -96,6 +96,18 @@ def test_the_folder_holds_what_the_record_says(weights: Path, digits: Split, tmp
     assert run.finished
 
 
+def test_what_a_kill_leaves_in_a_run_that_was_through_is_cleared_away(
+    weights: Path, digits: Split, tmp_path: Path
+) -> None:
+    spec = tiny_run(weights, "fc", epochs=1)
+    run = fine_tune(spec, digits, tmp_path, device="cpu")
+    before = contents(run.path)
+    for left in ("resume.pt", "epochs/.0001.safetensors.tmp"):  # the writer's last act was to remove the first
+        (run.path / left).write_bytes(b"of a moment ago")
+    fine_tune(spec, digits, tmp_path, device="cpu")
+    assert contents(run.path) == before
+
+
 @pytest.mark.parametrize("source", ["random", "weights"])
 def test_a_run_from_scratch_starts_from_its_seed(source: str, weights: Path, digits: Split, tmp_path: Path) -> None:
     given = "random" if source == "random" else weights

@@ -33,7 +33,7 @@ from wdiv.store.tensors import tensor_digest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RunWriter", "check_same", "frozen_digests", "is_being_written", "write_base"]
+__all__ = ["RunWriter", "check_same", "clear", "frozen_digests", "is_being_written", "write_base"]
 
 State = Mapping[str, "torch.Tensor"]
 LOCK_SECONDS = 1.0
@@ -63,6 +63,17 @@ def is_being_written(run: Run) -> bool:
             return False
     except Timeout:
         return True
+
+
+def clear(run: Run) -> None:
+    """Remove what a run that is over needs no more: its writer does, unless it is killed on its very last step."""
+    (run.path / "resume.pt").unlink(missing_ok=True)
+    _clear_unfinished(run)
+
+
+def _clear_unfinished(run: Run) -> None:
+    for left in run.path.rglob(".*.tmp"):  # by a kill in the middle of a write
+        left.unlink(missing_ok=True)
 
 
 def check_same(run: Run, facts: Mapping[str, Any]) -> None:
@@ -154,8 +165,7 @@ class RunWriter:
             self._lock.release()
 
     def _adopt(self) -> None:
-        for left in self.run.path.rglob(".*.tmp"):  # by a kill in the middle of a write
-            left.unlink()
+        _clear_unfinished(self.run)
         file = self.run.path / "run.json"
         if not file.exists():
             write_json(file, self.record.to_json())
@@ -194,7 +204,7 @@ class RunWriter:
         if last or not self.every or self._due():
             self._flush(state, None if last else resume)
         if last:
-            self._end()
+            clear(self.run)
 
     def keep(self, state: State, resume: Mapping[str, Any]) -> None:
         """Save everything so far, and where a run stands in the middle of an epoch. Returns when it is on disk."""
@@ -205,10 +215,7 @@ class RunWriter:
         """Save what there is, and note that the run cannot go on, for good."""
         self._flush(state, None)
         write_atomically(self.run.path / "diverged.txt", lambda temporary: temporary.write_text(why + "\n"))
-        self._end()
-
-    def _end(self) -> None:
-        (self.run.path / "resume.pt").unlink(missing_ok=True)
+        clear(self.run)
 
     def _is_last(self, row: Mapping[str, Any]) -> bool:
         return bool(row["epoch"] == self.record.recipe["epochs"] or "final" in row)

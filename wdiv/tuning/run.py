@@ -16,7 +16,7 @@ from wdiv.errors import BadInput, WdivError
 from wdiv.store.live import Live
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
-from wdiv.store.writer import RunWriter, check_same, frozen_digests, write_base
+from wdiv.store.writer import RunWriter, check_same, clear, frozen_digests, write_base
 from wdiv.tuning import precision, sources, strategies
 from wdiv.tuning.features import FeatureStore
 from wdiv.tuning.freeze import Plan, changing, hold, make_plan
@@ -186,11 +186,12 @@ def fine_tune(
 
 def _is_over(run: Run) -> bool:
     """True if it is finished. Raises :class:`~wdiv.tuning.loop.Diverged` if it cannot be."""
-    if run.finished:
-        return True
+    if not run.finished and run.diverged is None:
+        return False
+    clear(run)
     if run.diverged is not None:
         raise Diverged(f"{run.diverged} (found before; delete {run.path} to try again)")
-    return False
+    return True
 
 
 def _is_of_memory(error: Exception) -> bool:
