@@ -9,6 +9,10 @@ from typing import Any
 
 import studies.peng2020
 import studies.quickstart  # noqa: F401 - importing registers
+from baselines.advice import RULES
+from baselines.estimators import BASELINES
+from baselines.transferability import SCORES
+from baselines.transferability.record import TAKES
 from studies.study import STUDIES
 from wdiv.errors import UnknownName
 from wdiv.layers import KINDS
@@ -150,6 +154,12 @@ def _metric(record: Any) -> Facts:
     }  # fmt: skip
 
 
+def _score(record: Any) -> Facts:
+    names = ("name", "long_name", "formula", "units", "higher_is_better", "source")
+    bounds = f"{record.lower:g} to {record.upper:g}"
+    return _plain(*names)(record) | {"takes": TAKES[record.takes], "bounds": bounds}
+
+
 def _study(record: Any) -> Facts:
     return {key: value for key, value in record.to_json().items() if value is not None}
 
@@ -193,6 +203,14 @@ CATALOGUE: Mapping[str, Shelf] = {
         DATASETS, ("name", "classes", "images", "long_name", "source"),
         _plain("name", "long_name", "classes", "images", "source"), "and any folder of images, one folder a class",
     ),
+    "baselines": Shelf(
+        BASELINES, ("name", "long_name", "source"), _plain("name", "long_name", "source"),
+        "each on the features of any layer, as svm@stage3",
+    ),
+    "scores": Shelf(SCORES, ("name", "takes", "long_name", "source"), _score),
+    "rules": Shelf(
+        RULES, ("name", "question", "answer", "source"), _plain("name", "question", "answer", "why", "source")
+    ),
     "studies": Shelf(STUDIES, ("name", "title", "source"), _study, "and any TOML file with the same fields"),
 }  # fmt: skip
 _SINGULAR = {
@@ -208,5 +226,8 @@ _SINGULAR = {
     "optimizers": "optimizer",
     "metrics": "metric",
     "datasets": "data set",
+    "baselines": "baseline",
+    "scores": "transferability score",
+    "rules": "rule of advice",
     "studies": "study",
 }

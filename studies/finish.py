@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.trials import load
 from studies.figures import draw
+from studies.results import write_results
 from wdiv import formats, summary
 from wdiv.cache import measured, place_of, plain_name
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
-from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ __all__ = ["finish", "load_measures"]
 
 
 def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
-    """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` for all.
+    """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
 
     Returns what moved and what it bought (:func:`wdiv.summary.outcomes`, its ``attrs["metric"]`` saying by which
-    measure), and the files.
+    measure), the store's baselines among it, and the files.
     """
     import pandas as pd
 
-    tables, results, files = [], [], []
+    tables, files = [], []
     labels = list(CheckpointStore.open(out).by_label())
     shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
@@ -40,12 +41,14 @@ def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.
         files.append(place_of(out, tree, reference))
         files.append(draw(div, "heatmap", out / f"heatmap{tail}.png", metric=shown))
         tables.append(summary.outcomes(tree, div, shown))
-        results.append(summary.results(tree))
-    everything = pd.concat(results, ignore_index=True)
-    csv = write_atomically(out / "results.csv", lambda temporary: everything.to_csv(temporary, index=False))
-    table = pd.concat(tables, ignore_index=True)
+    everything, written = write_results(out)
+    bought = summary.accuracies(everything)
+    baselines = {outcome.strategy for outcome in load(out)}
+    tables.append(bought[bought["strategy"].isin(baselines)])
+    table = pd.concat([one for one in tables if len(one)], ignore_index=True)
+    table = table.sort_values(["model", "n_train"], kind="stable", ignore_index=True)
     table.attrs["metric"] = shown
-    return table, [*files, csv]
+    return table, [*files, *written]
 
 
 def load_measures(path: str | Path, metrics: Sequence[str], group: str | None = None) -> xr.DataTree:

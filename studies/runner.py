@@ -33,7 +33,7 @@ from wdiv.tuning.run import RunSpec, choose_device, fine_tune
 from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
-__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run"]
+__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "sources_of"]
 
 FREE = ("metrics", "reference", "title", "source")
 """Fields of a study that may change from one time to the next."""
@@ -114,7 +114,7 @@ def open_data(study: Study, size: int) -> Split:
 
 
 def _specs(study: Study) -> Iterator[RunSpec]:
-    found = _sources(study)
+    found = sources_of(study)
     for source, size, strategy, mode, seed in itertools.product(
         found, study.per_class, study.strategies, study.bn_modes, study.seeds
     ):
@@ -123,8 +123,11 @@ def _specs(study: Study) -> Iterator[RunSpec]:
         yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size)
 
 
-def _sources(study: Study) -> list[sources.Source]:
-    """One source a model, each with the model it is for."""
+def sources_of(study: Study) -> list[sources.Source]:
+    """One source a model, each with the model it is for.
+
+    Raises :class:`~wdiv.errors.BadInput` for weights that are for another model or for no known one.
+    """
     models = [ModelSpec.parse(text) for text in study.models]
     if study.pretrain is not None:
         own = replace(sources.resolve("random"), model=ModelSpec.parse(study.pretrain.model))

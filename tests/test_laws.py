@@ -59,7 +59,9 @@ LAWS = {
         frozenset({"torch"}),
     ),
     "wdiv": Law(late=ALL),  # the face: names its rooms for type checkers, imports them by name when they are used
-    "baselines": Law(WORDS | {"layers", "store", "tuning"}, frozenset({"numpy"}), DEEP | {"sklearn", "scipy"}),
+    "baselines": Law(
+        WORDS | {"layers", "store", "tuning"}, frozenset({"numpy", "scipy", "sklearn", "xarray"}), frozenset({"torch"})
+    ),
     "studies": Law(ALL, frozenset({"click"}), ALL),
 }
 """The table. Everything that is not in it is forbidden; a new room must be entered here."""

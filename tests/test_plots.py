@@ -248,3 +248,20 @@ def test_profile_of_a_signed_change_shows_both_signs(table: pd.DataFrame, ax: Ax
 def test_an_empty_profile_says_so(table: pd.DataFrame, ax: Axes) -> None:
     plots.profile(table.iloc[:0], ax)
     assert [text.get_text() for text in ax.texts] == ["nothing moved, or nothing to compare with"]
+
+
+@pytest.mark.parametrize(("x", "ticks"), [("n_train", ["10", "40"]), ("layer", ["stem", "stage1"])])
+def test_accuracies_are_a_dot_a_run_and_a_line_through_the_means(ax: Axes, x: str, ticks: list[str]) -> None:
+    table = pd.DataFrame(
+        {
+            "n_train": [10, 10, 40, 40] * 2, "layer": ["stem", "stem", "stage1", "stage1"] * 2,
+            "strategy": ["fc"] * 4 + ["svm"] * 4, "accuracy": [0.5, 0.7, 0.8, 0.9, 0.4, 0.4, 0.6, 0.8],
+        }
+    )  # fmt: skip
+    assert plots.accuracy_by(table, x, ax) is ax
+    dots, line, _, other = ax.lines
+    np.testing.assert_allclose(dots.get_ydata(), [50, 70, 80, 90])
+    np.testing.assert_allclose(line.get_ydata(), [60, 85])
+    np.testing.assert_allclose(other.get_ydata(), [40, 70])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ticks
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["fc", "svm"]

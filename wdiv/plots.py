@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-__all__ = ["Shade", "heatmap", "log_norm", "loss_by_rate", "profile", "shade"]
+__all__ = ["Shade", "accuracy_by", "heatmap", "log_norm", "loss_by_rate", "profile", "shade"]
 
 UNCOMPARABLE = "0.82"
 UNMOVED = "white"
@@ -158,6 +158,39 @@ def loss_by_rate(
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel=label, ylabel="loss")
     ax.legend(fontsize=8, frameon=False, loc="best")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def accuracy_by(
+    table: pd.DataFrame, x: str, ax: Axes, *, lines: str = "strategy", title: str = "", label: str = ""
+) -> Axes:
+    """Test accuracy over a column: a dot a run, and a line through the means of each of ``lines``.
+
+    table  columns ``x``, ``lines`` and ``accuracy`` (a share of 1). Numbers stand on a logarithmic axis with a tick at
+           each, anything else side by side in the order of the rows
+    """
+    import pandas as pd
+    import seaborn as sns
+
+    shown = table.assign(accuracy=100 * table["accuracy"])
+    numeric = pd.api.types.is_numeric_dtype(shown[x])
+    names = list(dict.fromkeys(shown[lines]))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    places = {value: value if numeric else i for i, value in enumerate(dict.fromkeys(shown[x]))}
+    for name in names:
+        mine = shown[shown[lines] == name]
+        means = mine.groupby(x, sort=numeric)["accuracy"].mean()
+        ax.plot([places[v] for v in mine[x]], mine["accuracy"], "o", color=colours[name], markersize=3.5, alpha=0.5)
+        ax.plot([places[v] for v in means.index], means, color=colours[name], label=str(name))
+    if numeric:
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    ax.set_xticks(list(places.values()), [str(value) for value in places])
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.set(xlabel=label, ylabel="test accuracy, %")
+    ax.legend(fontsize=8, frameon=False, loc="best")
+    ax.grid(axis="y", color="0.9", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from wdiv.errors import BadData, BadInput, BadWeights
+from wdiv.errors import BadData, BadInput
 from wdiv.metrics import METRICS, features
 from wdiv.numerics.gram import LEAST_IMAGES, gram
 from wdiv.store.foreign import to_numpy
@@ -19,7 +19,7 @@ from wdiv.store.probe import layer_kind
 from wdiv.store.stages import family_of, stages_by_name
 from wdiv.tuning import sources
 from wdiv.tuning.datasets import open_split
-from wdiv.tuning.models import ModelSpec, build, class_keys, head_layers, new_keys
+from wdiv.tuning.models import ModelSpec, head_layers
 from wdiv.tuning.run import choose_device
 from wdiv.tuning.sources import Source
 
@@ -306,28 +306,10 @@ def _look_from(source: Source, pixels: np.ndarray, modules: str, device: str) ->
 
     assert source.model is not None
     where = choose_device(device)
-    network, complete = _load(source, source.model)
+    network, complete = sources.whole(source, source.model)
     images = source.input.prepare(torch.from_numpy(pixels).to(where))
     sight = _look(network.to(where, memory_format=torch.channels_last), images, modules)
     return sight if complete else sight.before(head_layers(source.model))
-
-
-def _load(source: Source, spec: ModelSpec) -> tuple[nn.Module, bool]:
-    """The source's network with its weights, its own classifier included; False where it has none."""
-    if source.random:
-        return build(spec, 1000), True
-    state, new = source.read(), new_keys(spec)
-    own = {key for key in new if not key.startswith(sources.AUXILIARY)}
-    complete = own <= state.keys()
-    network = build(spec, len(state[min(own & class_keys(spec))]) if complete else 2)
-    if not complete:
-        state = {key: value for key, value in state.items() if key not in new}
-    loaded = sources.load_into(network, state, spec, source.name)
-    try:
-        network.load_state_dict(loaded, strict=False)
-    except RuntimeError as error:
-        raise BadWeights(f"{source.name}: its classifier does not fit: {str(error).splitlines()[-1].strip()}") from None
-    return network, complete
 
 
 def _draw(data: str, size: int, count: int, seed: int, skip_bad: bool) -> np.ndarray:

@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from studies.cli.advise import advise
 from studies.cli.cka import cka
 from studies.cli.diff import diff
 from studies.cli.export import export
+from studies.cli.features import features
 from studies.cli.import_ import import_
 from studies.cli.listing import list_
 from studies.cli.lr_find import lr_find
@@ -24,6 +26,7 @@ from studies.cli.plot import plot
 from studies.cli.run import run
 from studies.cli.show import show
 from studies.cli.status import status
+from studies.cli.svm import svm
 from studies.cli.verify import verify
 from studies.cli.watch import watch
 from wdiv.errors import WdivError
@@ -65,7 +68,10 @@ def cli() -> None:
     """See what fine-tuning does to a convolutional network: which layers moved, how far, when, and whether it paid."""
 
 
-for _command in (run, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_):
+for _command in (
+    run, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_,
+    features,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -14,7 +14,7 @@ def list_(what: str | None, as_json: bool) -> None:
     """List what wdiv knows by name; without WHAT, what can be listed.
 
     WHAT is one of models, strategies, methods, bn-modes, heads, augmentations, schedules, losses, precisions,
-    optimizers, metrics, datasets, studies.
+    optimizers, metrics, datasets, baselines, scores, rules, studies.
     """
     from studies.catalogue import CATALOGUE
     from studies.console import print_table

@@ -14,7 +14,7 @@ MOST = 8
 
 __all__ = [
     "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "metrics", "of_a_study",
-    "reference",
+    "of_frozen", "reference",
 ]  # fmt: skip
 
 
@@ -53,25 +53,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 def of_a_study(*, grid: bool) -> Callable[[Command], Command]:
     """The options that replace fields of a study; ``grid``: its axes take several values."""
-
-    def axis(name: str, field: str, help: str, **options: Any) -> Callable[[Command], Command]:
-        more = "; may be repeated." if grid else "."
-        return click.option(name, field, multiple=grid, help=help + more, **options)
-
-    options = (
+    axis = _axes(grid)
+    return _together(
         click.option(
             "--data", metavar="NAME|PATH",
             help="A data set's name, or a folder with a folder of images per class, or train/ and test/ of those.",
         ),
-        axis("--model", "models", "Any torchvision classifier", metavar="NAME"),
-        click.option(
-            "--weights", metavar="NAME|PATH",
-            help="A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'.",
-        ),
+        *_start(grid),
         axis("--strategy", "strategies", "Such as bn+fc or conv@stage4+fc", metavar="S"),
-        axis("--per-class", "per_class", "Training images of each class", type=PerClass(), metavar="N|all"),
-        axis("--seed", "seeds", "Draws images, order and new head", type=click.IntRange(min=0), metavar="N"),
         axis("--bn-mode", "bn_modes", "auto, frozen, batch, adapt or adabn", metavar="M"),
+        *_draw(grid, "Draws images, order and new head"),
         click.option("--head", metavar="NAME", help="In place of the network's own classifier: linear or mlp512."),
         click.option("--optimizer", metavar="NAME", help="adam, adamw, sgd or rmsprop."),
         click.option("--batch-size", type=int, metavar="N"),
@@ -85,18 +76,52 @@ def of_a_study(*, grid: bool) -> Callable[[Command], Command]:
             "--validation", type=float, metavar="F", help="Share of the training images held out to stop by."
         ),
         click.option("--precision", metavar="NAME", help="fp32, tf32 (CUDA) or bf16."),
-        click.option(
-            "--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]"
-        ),
-        click.option(
-            "--test-count", type=int, metavar="N", help="Images of each class set aside for the test."
-        ),
-        click.option(
-            "--test-fraction", type=float, metavar="F", help="Or a part of each class.  [default: a quarter]"
-        ),
-        click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
+        *_IMAGES,
     )  # fmt: skip
 
+
+def of_frozen(*, grid: bool) -> Callable[[Command], Command]:
+    """Those of them that matter where nothing is trained: the network, its weights, and which images."""
+    return _together(*_start(grid), *_draw(grid, "Draws images and folds"), *_IMAGES)
+
+
+def _axes(grid: bool) -> Callable[..., Callable[[Command], Command]]:
+    """Options that take several values, or one."""
+
+    def axis(name: str, field: str, help: str, **options: Any) -> Callable[[Command], Command]:
+        more = "; may be repeated." if grid else "."
+        return click.option(name, field, multiple=grid, help=help + more, **options)
+
+    return axis
+
+
+def _start(grid: bool) -> tuple[Callable[[Command], Command], ...]:
+    return (
+        _axes(grid)("--model", "models", "Any torchvision classifier", metavar="NAME"),
+        click.option(
+            "--weights", metavar="NAME|PATH",
+            help="A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'.",
+        ),
+    )  # fmt: skip
+
+
+def _draw(grid: bool, of_seeds: str) -> tuple[Callable[[Command], Command], ...]:
+    axis = _axes(grid)
+    return (
+        axis("--per-class", "per_class", "Training images of each class", type=PerClass(), metavar="N|all"),
+        axis("--seed", "seeds", of_seeds, type=click.IntRange(min=0), metavar="N"),
+    )
+
+
+_IMAGES = (
+    click.option("--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]"),
+    click.option("--test-count", type=int, metavar="N", help="Images of each class set aside for the test."),
+    click.option("--test-fraction", type=float, metavar="F", help="Or a part of each class.  [default: a quarter]"),
+    click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
+)
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)

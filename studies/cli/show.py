@@ -14,7 +14,7 @@ from studies.cli.options import as_json, echo_json
 @click.option("--model", metavar="NAME", help="For a strategy: which of this network's layers it trains.")
 @as_json
 def show(name: str, model: str | None, as_json: bool) -> None:
-    """Show all that is known of a model, strategy, metric, data set or study."""
+    """Show all that is known of a model, strategy, metric, data set, baseline or study."""
     from studies.catalogue import facts, trained_layers
 
     found = facts(name)

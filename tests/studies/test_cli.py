@@ -36,8 +36,8 @@ from wdiv.tuning.targets import LOSSES
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
 COMMANDS = {
-    "run", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show", "verify", "export",
-    "import",
+    "run", "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
+    "verify", "export", "import", "features",
 }  # fmt: skip
 
 
@@ -344,7 +344,7 @@ def test_from_a_study_to_figures_and_files(toml: Path, tmp_path: Path, monkeypat
     said = wdiv("run", toml).stdout
     assert re.search(r"\[1/2\] mobilenet.*-fc-auto-s0: epoch 2/2, loss [\d.]+, test [\d.]+ %", said)
     store = work / "runs" / "small"
-    for name in ("measures.nc", "heatmap.png", "results.csv"):
+    for name in ("measures.nc", "heatmap.png", "results.csv", "results.nc"):
         assert (store / name).exists()
         assert f"wrote runs/small/{name}" in said
     assert is_picture(store / "heatmap.png")

@@ -206,7 +206,7 @@ def test_a_file_measured_by_stage_is_not_drawn(store: Path, tmp_path: Path) -> N
 def test_finish_leaves_the_measures_it_drew(store: Path) -> None:
     for _ in range(2):
         _, files = finish(store, ("relative_l2", "gaussian_kl"), "pretrained")
-        assert [file.name for file in files] == ["measures.nc", "heatmap.png", "results.csv"]
+        assert [file.name for file in files] == ["measures.nc", "heatmap.png", "results.csv", "results.nc"]
     wanted = library.divergence(library.open(store), ("relative_l2", "gaussian_kl"))
     with xr.open_datatree(store / "measures.nc") as kept:
         for kind in ("conv", "bn", "fc"):

@@ -234,7 +234,7 @@ def test_farthest_heeds_weights_and_not_statistics() -> None:
     assert summary.outcomes(tree, trees.divergence([run("bn+fc", 0)], value))["farthest"].tolist() == ["stem"]
 
 
-@pytest.mark.parametrize("other", [{"n_train": 12}, {"bn_mode": "frozen"}, {"model": "vgg"}, {"dataset": "digits"}])
+@pytest.mark.parametrize("other", [{"n_train": 12}, {"bn_mode": "batch"}, {"model": "vgg"}, {"dataset": "digits"}])
 def test_over_fc_is_over_the_fc_of_the_same_circumstances(other: dict[str, Any]) -> None:
     runs = [run("fc", 0), run("bn+fc", 0, **other), run("fc", 0, **other), run("bn+fc", 0)]
     tree = trees.history(runs, [[0.1], [0.7], [0.4], [0.8]])
@@ -243,6 +243,12 @@ def test_over_fc_is_over_the_fc_of_the_same_circumstances(other: dict[str, Any])
     assert sorted(both["over_fc"].round(9)) == [0.3, 0.7]
     alone = summary.outcomes(tree.isel(run=[0, 1]), div.isel(run=[0, 1])).query("strategy == 'bn+fc'")
     assert alone["over_fc"].isna().all(), "nothing to set it beside"
+
+
+def test_what_was_frozen_is_set_beside_an_fc_whose_statistics_were_frozen_by_default() -> None:
+    runs = [run("fc", 0), run("svm", 0, bn_mode="frozen")]
+    table = summary.accuracies(summary.results(trees.history(runs, [[0.4], [0.7]])))
+    assert table["over_fc"].round(9).tolist() == [0.0, 0.3]
 
 
 def test_outcomes_are_ordered_by_model_size_and_strategy() -> None:

@@ -70,14 +70,14 @@ def test_they_do_show_the_prefix_each_image_once(
 ) -> None:
     """Of both sets, whatever the epochs; a second run with the same store shows it none."""
     shown: list[int] = []
-    real = prefix._Network.stem
+    real = prefix.Traced.stem
 
     def stem(self: Any, boundary: Any) -> Any:
         found = real(self, boundary)
         found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
         return found
 
-    monkeypatch.setattr(prefix._Network, "stem", stem)
+    monkeypatch.setattr(prefix.Traced, "stem", stem)
     store = FeatureStore()
     trained(weights, digits, tmp_path, "fc", features=store, epochs=5)
     pool, test = len(digits.pool), len(digits.test)

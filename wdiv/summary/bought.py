@@ -9,14 +9,33 @@ from wdiv.summary.moved import layers
 from wdiv.summary.order import order
 from wdiv.summary.runs import CELL, results
 
-__all__ = ["outcomes"]
+__all__ = ["accuracies", "outcomes"]
+
+
+def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
+    """What was bought: one row a strategy, BN mode and data size of :func:`results`, over its seeds.
+
+    last, best    test accuracy, mean over the seeds;  spread: standard deviation of ``last`` (ddof 1)
+    over_fc       ``last`` less that of the strategy ``fc`` with as much data, paired by seed
+    """
+    rows = [
+        {
+            **dict(zip(CELL, keys, strict=True)),
+            "seeds": len(group),
+            "last": group["last"].mean(),
+            "spread": group["last"].std(ddof=1),
+            "best": group["best"].mean(),
+            "over_fc": _over_fc(runs, group),
+        }
+        for keys, group in runs.groupby(CELL, sort=False)
+    ]
+    return _sorted(pd.DataFrame(rows))
 
 
 def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -> pd.DataFrame:
     """What moved and what it bought: one row a strategy and data size, over its seeds.
 
-    last, best    test accuracy, mean over the seeds;  spread: standard deviation of ``last`` (ddof 1)
-    over_fc       ``last`` less that of the strategy ``fc`` with as much data, paired by seed
+    The columns of :func:`accuracies`, and
     conv, gamma, beta   mean divergence of those tensors over layers and seeds
     farthest      the stage of the trunk in which they moved most
     """
@@ -25,33 +44,29 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
     trunk = moved[~moved["stage"].isin(["head", "aux"])]
     rows = []
     for keys, group in runs.groupby(CELL, sort=False):
-        cell = dict(zip(CELL, keys, strict=True))
         ours = trunk[trunk["run"].isin(group["run"])]
         mean = {
             name: ours.loc[ours["role"].eq(role) & ours["kind"].eq(kind), "value"].mean()
             for name, kind, role in (("conv", "conv", "weight"), ("gamma", "bn", "gamma"), ("beta", "bn", "beta"))
         }
-        rows.append(
-            cell
-            | {
-                "seeds": len(group),
-                "last": group["last"].mean(),
-                "spread": group["last"].std(ddof=1),
-                "best": group["best"].mean(),
-                "over_fc": _over_fc(runs, group, cell),
-            }
-            | mean
-            | {"farthest": _farthest(ours)}
-        )
-    table = pd.DataFrame(rows)
+        rows.append(dict(zip(CELL, keys, strict=True)) | mean | {"farthest": _farthest(ours)})
+    return accuracies(runs).merge(pd.DataFrame(rows), on=CELL)
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["model", "n_train", "strategy"], key=order, kind="stable", ignore_index=True)
 
 
-def _over_fc(runs: pd.DataFrame, group: pd.DataFrame, cell: dict[str, object]) -> float:
+def _over_fc(runs: pd.DataFrame, group: pd.DataFrame) -> float:
+    """Above ``fc`` in the same BN mode; what has no such partner, above an ``fc`` whose statistics are frozen."""
+    cell = group.iloc[0]
     same = runs["strategy"].eq("fc")
-    for name in ("model", "dataset", "n_train", "bn_mode"):
+    for name in ("model", "dataset", "n_train"):
         same &= runs[name].eq(cell[name])
-    paired = group.merge(runs[same], on="seed", suffixes=("", "_fc"))
+    alike = same & runs["bn_mode"].eq(cell["bn_mode"])
+    if not alike.any():
+        alike = same & runs["bn_mode"].eq("auto") & (cell["bn_mode"] == "frozen")
+    paired = group.merge(runs[alike], on="seed", suffixes=("", "_fc"))
     return float((paired["last"] - paired["last_fc"]).mean()) if len(paired) else float("nan")
 
 

@@ -168,7 +168,8 @@ class FeatureStore:
         place = (key, str(pixels.device))
         kept = self._kept.pop(place, None)
         if kept is None:
-            layout = tuple(_Row.of(tensor) for tensor in compute(wanted[0]))
+            first = compute(wanted[0])
+            layout = tuple(_Row.of(tensor) for tensor in first)
             needed = len(pixels) * sum(row.bytes for row in layout)
             where = self._room(needed, pixels.device)
             if where is None:
@@ -176,6 +177,7 @@ class FeatureStore:
                 file.fill(wanted, compute)
                 return Features(file, pixels.device)
             kept = _Memory(layout, len(pixels), size, where)
+            kept.fill(wanted[:1], lambda _: first)
         self._kept[place] = kept
         kept.fill(wanted, compute)
         return Features(kept, pixels.device)

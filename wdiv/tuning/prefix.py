@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-__all__ = ["Cut", "NoPrefix", "cut"]
+__all__ = ["Cut", "NoPrefix", "Traced", "ancestors", "check_apart", "cut"]
 
 _FLOAT = 4
 
@@ -75,14 +75,14 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
     (('0.weight', '0.bias'), 576, ['3', '4'])
     """
     with in_mode(model, training):
-        network = _Network(model, moving, size)
+        network = Traced(model, moving, size)
         frozen = network.frozen()
         boundary = [node for node in network.boundary(frozen) if network.plain(node) is None]
-        stem = _ancestors(boundary)
+        stem = ancestors(boundary)
         if not any(network.has_parameters(node) for node in stem):
             raise NoPrefix("no layer with parameters comes before all that trains")
         inner = network.stem(boundary)
-        _check_apart(inner, size)
+        check_apart(inner, size)
         return Cut(
             inner,
             network.rest(boundary, frozen),
@@ -94,7 +94,7 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
         )
 
 
-class _Network:
+class Traced:
     """A traced network, and what may be said of its nodes."""
 
     def __init__(self, model: nn.Module, moving: Collection[str], size: int) -> None:
@@ -123,7 +123,7 @@ class _Network:
         """What reads a tensor before and after it is written into cannot be told apart in a graph."""
         for node, facts in self.facts.items():
             readers = {user for written in facts.writes for user in written.users} - {node}
-            if readers and readers - _ancestors([node]):
+            if readers and readers - ancestors([node]):
                 raise NoPrefix(f"{node.name} writes into a tensor that is read elsewhere")
 
     # what a node is
@@ -229,7 +229,7 @@ class _Network:
     def stem(self, boundary: list[fx.Node]) -> fx.GraphModule:
         from torch import fx
 
-        graph, wanted = fx.Graph(), _ancestors(boundary) | {self.input}
+        graph, wanted = fx.Graph(), ancestors(boundary) | {self.input}
         env: dict[fx.Node, Any] = {}
         for node in self.graph.nodes:
             if node in wanted and _can_sleep(self.module(node)):
@@ -245,7 +245,7 @@ class _Network:
         graph, inner = fx.Graph(), frozen & self.of_images
         env: dict[fx.Node, Any] = {}
         *_, output = self.graph.nodes
-        wanted = _ancestors([output], inner)
+        wanted = ancestors([output], inner)
         for node in boundary:
             env[node] = graph.placeholder(node.name)
         written = {target for node in wanted - inner for target in self.facts[node].writes}
@@ -291,7 +291,7 @@ def _can_sleep(module: nn.Module | None) -> bool:
     return isinstance(module, (_DropoutNd, StochasticDepth, DropBlock2d))  # of which 3d is one
 
 
-def _ancestors(nodes: Iterable[fx.Node], stop: Collection[fx.Node] = ()) -> set[fx.Node]:
+def ancestors(nodes: Iterable[fx.Node], stop: Collection[fx.Node] = ()) -> set[fx.Node]:
     """``nodes`` and all they depend on, no further than ``stop``."""
     found: set[fx.Node] = set()
     left = list(nodes)
@@ -303,7 +303,7 @@ def _ancestors(nodes: Iterable[fx.Node], stop: Collection[fx.Node] = ()) -> set[
     return found
 
 
-def _check_apart(stem: fx.GraphModule, size: int) -> None:
+def check_apart(stem: fx.GraphModule, size: int) -> None:
     """Let an image run alone and beside another: no graph says whether a function mixes the images of a batch."""
     import torch
 
@@ -313,5 +313,6 @@ def _check_apart(stem: fx.GraphModule, size: int) -> None:
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like)
     with torch.no_grad():
         for both, alone in zip(stem(images), stem(images[1:]), strict=True):
-            if not torch.allclose(both[1:], alone, rtol=0, atol=1e-3 * float(both.abs().max()), equal_nan=True):
+            scale = float(both.abs().nan_to_num(0.0, 0.0).max())  # what is no number is the caller's to find
+            if not torch.allclose(both[1:], alone, rtol=0, atol=1e-3 * scale, equal_nan=True):
                 raise NoPrefix("what the network makes of an image depends on the others in its batch")

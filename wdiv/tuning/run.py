@@ -36,7 +36,7 @@ from wdiv.tuning.stretches import Stretch, stretches
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune"]
+__all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune", "run_id"]
 
 COMMIT_EVERY = 1.0
 """Seconds from one commit of epochs to the next, at least."""
@@ -110,9 +110,7 @@ class RunSpec:
 
     def id(self, dataset: str) -> str:
         """The run's name, and its folder's."""
-        size = "all" if self.per_class is None else f"n{self.per_class}"
-        parts = (self.label, dataset, size, self.parsed.name, self.bn_mode, f"s{self.seed}")
-        return "-".join(re.sub(r"[^\w.+@=,]+", "-", part).strip("-") for part in parts)
+        return run_id(self.label, dataset, self.per_class, self.parsed.name, self.bn_mode, self.seed)
 
     def rows(self, pool: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         """Which images train, and which are held out to validate."""
@@ -132,6 +130,17 @@ class RunSpec:
             "model_args": dict(self.network.args),
             "bn_eps": self.network.bn_eps,
         }
+
+
+def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mode: str, seed: int) -> str:
+    """A run's name, from what tells it from the others of a grid; plain enough for a folder's.
+
+    >>> run_id("mobilenet_v2:width_mult=0.1", "my photos", 20, "bn+fc", "auto", 0)
+    'mobilenet_v2-width_mult=0.1-my-photos-n20-bn+fc-auto-s0'
+    """
+    size = "all" if per_class is None else f"n{per_class}"
+    parts = (label, dataset, size, strategy, bn_mode, f"s{seed}")
+    return "-".join(re.sub(r"[^\w.+@=,]+", "-", part).strip("-") for part in parts)
 
 
 def _told(phase: strategies.Phase) -> dict[str, Any]:

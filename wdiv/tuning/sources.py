@@ -23,13 +23,13 @@ from wdiv.store.files import read_toml, sha256
 from wdiv.store.foreign import read_state_dict
 from wdiv.store.reader import find_run
 from wdiv.tuning.inputs import IMAGENET, InputSpec
-from wdiv.tuning.models import ModelSpec, new_keys, other_keys
+from wdiv.tuning.models import ModelSpec, build, class_keys, new_keys, other_keys
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Source", "check_fits", "load_into", "names_model", "resolve"]
+__all__ = ["Source", "check_fits", "load_into", "names_model", "not_given", "resolve", "whole"]
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Beginnings of names that a network may leave out: torchvision builds these heads on request."""
@@ -221,6 +221,27 @@ def load_into(
     loaded = {key: value.to(own[key].dtype) for key, value in state.items() if key in own}
     model.load_state_dict({k: loaded.get(k, own[k]) for k in own if k not in new}, strict=False)
     return loaded
+
+
+def whole(source: Source, spec: ModelSpec) -> tuple[nn.Module, bool]:
+    """The source's network with its weights, its own classifier included; False where the source has none.
+
+    Raises :class:`~wdiv.errors.BadWeights` where they do not fit.
+    """
+    if source.random:
+        return build(spec, 1000), True
+    state, new = source.read(), new_keys(spec)
+    own = {key for key in new if not key.startswith(AUXILIARY)}
+    complete = own <= state.keys()
+    network = build(spec, len(state[min(own & class_keys(spec))]) if complete else 2)
+    if not complete:
+        state = {key: value for key, value in state.items() if key not in new}
+    loaded = load_into(network, state, spec, source.name)
+    try:
+        network.load_state_dict(loaded, strict=False)
+    except RuntimeError as error:
+        raise BadWeights(f"{source.name}: its classifier does not fit: {str(error).splitlines()[-1].strip()}") from None
+    return network, complete
 
 
 def not_given(model: nn.Module, loaded: Mapping[str, torch.Tensor], spec: ModelSpec) -> tuple[str, ...]:

@@ -1,0 +1,6 @@
+"""Advice before any training: what can be measured in a minute, and rules that turn it into a study."""
+
+from baselines.advice.findings import Findings, Place, look
+from baselines.advice.rules import RULES, Advice, Rule, advise
+
+__all__ = ["RULES", "Advice", "Findings", "Place", "Rule", "advise", "look"]

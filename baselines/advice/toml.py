@@ -1,0 +1,45 @@
+"""Advice as a study ready to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from baselines.advice.rules import Advice
+
+__all__ = ["as_study"]
+
+
+def as_study(advice: Advice, given: Mapping[str, Any]) -> str:
+    """A TOML file for ``wdiv run``: the advised strategy beside training the classifier alone, over three seeds.
+
+    given  fields of the study that its user has chosen: ``data``, ``weights`` …
+
+    Where a baseline is advised, the study is what it would have to be compared with.
+
+    >>> from baselines.advice.rules import Advice
+    >>> print(as_study(Advice("conv=0.0001,fc=0.001", "frozen", ()), {"data": "photos", "per_class": [20, "all"]}))
+    # Advised: conv=0.0001,fc=0.001, BatchNorm statistics frozen.
+    # Run it with: wdiv run FILE.toml
+    data = "photos"
+    per_class = [20, "all"]
+    strategies = ["fc", "conv=0.0001,fc=0.001"]
+    bn_modes = ["frozen"]
+    seeds = [0, 1, 2]
+    epochs = 30
+    """
+    fields = {
+        **given,
+        "strategies": ["fc", advice.strategy] if advice.trains else ["fc", "conv=1e-4,fc=1e-3"],
+        "bn_modes": [advice.bn_mode],
+        "seeds": given.get("seeds", [0, 1, 2]),
+        "epochs": 30,
+    }
+    what = f"{advice.strategy}, BatchNorm statistics {advice.bn_mode}" if advice.trains else advice.strategy
+    lines = [f"# Advised: {what}.", "# Run it with: wdiv run FILE.toml"]
+    return "\n".join([*lines, *(f"{name} = {_toml(value)}" for name, value in fields.items())])
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

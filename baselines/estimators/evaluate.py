@@ -1,0 +1,180 @@
+"""How good answers are: accuracy and its kin with bootstrap intervals, confusion, calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wdiv.errors import BadInput
+
+__all__ = ["BINS", "Estimate", "Evaluation", "calibration_error", "evaluate"]
+
+BINS = 15
+"""Of the top probability, as in Guo et al. (2017)."""
+
+
+class Estimate(NamedTuple):
+    """A value, and the interval of the bootstrap around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What :func:`evaluate` finds.
+
+    classes            (k,) as they were given
+    confusion          (k, k) int: images of the row's class that were answered with the column's
+    accuracy           share of images answered rightly
+    balanced_accuracy  mean over the classes that have images of the share answered rightly
+    macro_f1           mean of 2·right / (images + answers) over the classes that have either
+    calibration_error  :func:`calibration_error`; NaN without probabilities
+    level              of the intervals
+    """
+
+    classes: tuple[Any, ...]
+    confusion: np.ndarray
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    macro_f1: Estimate
+    calibration_error: float
+    level: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in what JSON has: NaN becomes None, classes become text."""
+        estimates = {name: getattr(self, name)._asdict() for name in SCORES}
+        error = None if math.isnan(self.calibration_error) else self.calibration_error
+        return {
+            "classes": [str(c) for c in self.classes],
+            "confusion": self.confusion.tolist(),
+            **estimates,
+            "calibration_error": error,
+            "level": self.level,
+        }
+
+
+def evaluate(
+    labels: Any,
+    predicted: Any,
+    probabilities: Any = None,
+    *,
+    classes: Sequence[Any],
+    seed: int = 0,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Evaluation:
+    """The scores of answers to test images.
+
+    labels, predicted  (n,) of each image: its class, the answer
+    probabilities      (n, k), columns in the order of ``classes``
+    classes            all that there are; one may have no test image, see :class:`Evaluation`
+    draws              of the bootstrap (Efron, 1979): n test images drawn with replacement. The scores need no more of
+                       a draw than its confusion matrix, and that is multinomial
+    level              the interval is the percentiles (1 ∓ level) / 2 of the draws; each is a share that a draw has, or
+                       lies between two
+
+    Raises :class:`~wdiv.errors.BadInput` for lengths that differ, no images, labels that are not among the classes, and
+    rows that are not probabilities.
+
+    >>> found = evaluate(["a", "a", "b", "b"], ["a", "b", "b", "b"], classes=["a", "b"])
+    >>> found.accuracy
+    Estimate(value=0.75, low=0.25, high=1.0)
+    >>> found.confusion
+    array([[1, 1],
+           [0, 2]])
+    """
+    if draws < 1 or not 0 < level < 1:
+        raise BadInput(f"draws is at least 1 and level between 0 and 1, not {draws!r} and {level!r}")
+    true, answers = _indices("labels", labels, classes), _indices("predicted", predicted, classes)
+    n, k = len(true), len(classes)
+    if n == 0 or len(answers) != n:
+        raise BadInput(f"labels and predicted are of the same images, at least one; not {n} and {len(answers)}")
+    cells = true * k + answers
+    confusion = np.bincount(cells, minlength=k * k).reshape(k, k)
+    right, images, given = (x[None] for x in (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)))
+    drawn = _draws(confusion, draws, np.random.default_rng(seed))
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    found = {}
+    for name, score in SCORES.items():
+        low, high = np.quantile(score(*drawn), tails)
+        found[name] = Estimate(float(score(right, images, given)[0]), float(low), float(high))
+    error = np.nan if probabilities is None else calibration_error(_checked(probabilities, n, k), true)
+    return Evaluation(tuple(classes), confusion, **found, calibration_error=error, level=level)
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """The expected calibration error: Σ over bins of share · |accuracy − mean top probability|.
+
+    probabilities  (n, k)
+    labels         (n,) index of each image's class
+
+    An image is right where its most probable class (the first of equally probable ones) is its own. Bins are of equal
+    width, each with its upper edge. Naeini et al. (2015), Guo et al. (2017).
+
+    >>> calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1]))
+    0.4
+    """
+    top = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    where = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    apart = np.bincount(where, weights=right - top, minlength=bins)
+    return float(np.abs(apart).sum() / len(top))
+
+
+def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(draws, k) each: images answered rightly, images, answers, of every class in every draw."""
+    rows, columns = np.nonzero(confusion)
+    counts = confusion[rows, columns]
+    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws).astype(np.float64)
+    of_row, of_column = (np.eye(len(confusion))[index] for index in (rows, columns))
+    return drawn @ (of_row * of_column), drawn @ of_row, drawn @ of_column
+
+
+def _accuracy(right: np.ndarray, images: np.ndarray, _given: np.ndarray) -> np.ndarray:
+    return np.asarray(right.sum(axis=1) / images.sum(axis=1))
+
+
+def _balanced_accuracy(right: np.ndarray, images: np.ndarray, _given: np.ndarray) -> np.ndarray:
+    return _mean_over(right, images, images)
+
+
+def _macro_f1(right: np.ndarray, images: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return _mean_over(2.0 * right, images + given, images + given)
+
+
+SCORES = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy, "macro_f1": _macro_f1}
+"""Name → function of (…, k) images answered rightly, images, answers."""
+
+
+def _mean_over(over: np.ndarray, under: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The mean of over / under over the classes that are there."""
+    share = np.divide(over, under, where=there > 0, out=np.zeros(over.shape))
+    return np.asarray(share.sum(axis=1) / (there > 0).sum(axis=1))
+
+
+def _indices(what: str, labels: Any, classes: Sequence[Any]) -> np.ndarray:
+    index = {c: i for i, c in enumerate(classes)}
+    if len(index) < len(classes):
+        raise BadInput("classes: one stands twice")
+    if np.ndim(labels) != 1:
+        raise BadInput(f"{what} is a row of classes, not of shape {np.shape(labels)}")
+    given = np.asarray(labels).tolist()
+    unknown = [c for c in given if c not in index]
+    if unknown:
+        raise BadInput(f"{what} holds {unknown[0]!r}, which is not among the {len(index)} classes")
+    return np.array([index[c] for c in given], dtype=int)
+
+
+def _checked(probabilities: Any, n: int, k: int) -> np.ndarray:
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.shape != (n, k):
+        raise BadInput(f"probabilities of {n} images and {k} classes are ({n}, {k}), not {p.shape}")
+    if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1.0, rtol=0, atol=1e-4)):
+        raise BadInput("probabilities: each row is finite, at least 0 and adds up to 1")
+    return p

@@ -1,0 +1,242 @@
+"""One estimator on the features of some layers: fitted on a run's training images, judged on the one test set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines.estimators import BASELINES, BestLayer, evaluate
+from baselines.features import features, label_of, places_of
+from wdiv.errors import BadData, BadInput, BadStore
+from wdiv.store.files import read_json, write_json
+from wdiv.tuning.features import FeatureStore
+from wdiv.tuning.images import Split, nested_subset
+from wdiv.tuning.run import run_id
+from wdiv.tuning.sources import Source
+from wdiv.tuning.taps import BOTTLENECK
+
+__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "load", "of_length_1", "run", "save"]
+
+STAGES = "stages"
+"""In place of a layer: all stages of the trunk, side by side."""
+BEST = "best"
+"""In place of a layer: that which cross-validation on the training images likes best, of all stages, the bottleneck,
+and the stages side by side."""
+FOLDER = "baselines"
+"""Of a store, where outcomes are kept."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What makes one trial.
+
+    baseline   a name of :data:`~baselines.estimators.BASELINES`
+    layer      a place of :mod:`wdiv.tuning.taps`; several joined by ``+``; ``stages``, all of them; or ``best``. Where
+               several stand side by side, each image's features of each have length 1, so that no layer drowns others
+    per_class  training images of each class, drawn by ``seed`` as for runs; None: all
+    folds      of the cross-validation on the training images that chooses whatever there is to choose
+
+    >>> Trial("svm", "stage3", 20, 0).strategy, Trial("svm", per_class=20).strategy
+    ('svm@stage3', 'svm')
+    """
+
+    baseline: str
+    layer: str = STAGES
+    per_class: int | None = None
+    seed: int = 0
+    folds: int = 5
+    pooling: str = "avg"
+
+    def __post_init__(self) -> None:
+        BASELINES[self.baseline]  # raises for an unknown one
+        if self.folds < 2:
+            raise BadInput(f"folds: at least 2, not {self.folds}")
+
+    @property
+    def strategy(self) -> str:
+        """How it is called beside fine-tuning strategies."""
+        at = "" if self.layer == STAGES else f"@{self.layer}"
+        return self.baseline + at + ("" if self.pooling == "avg" else f",{self.pooling}")
+
+    def places(self, known: Sequence[str]) -> tuple[str, ...]:
+        """The places that its features come from. known: the stages and the bottleneck of the network."""
+        if self.layer == STAGES:
+            return tuple(place for place in known if place != BOTTLENECK)
+        return tuple(known) if self.layer == BEST else tuple(dict.fromkeys(self.layer.split("+")))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to. ``scores`` is an :class:`~baselines.estimators.Evaluation` as plain data.
+
+    layer_chosen  by ``best``;  cost  that cross-validation chose, where there is one
+    cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
+    fallback      what could not be done as asked, and was done instead; empty where nothing
+    seconds       of choosing and fitting, features at hand
+    """
+
+    id: str
+    model: str
+    source: str
+    dataset: str
+    data_digest: str
+    image_size: int
+    n_train: int
+    n_test: int
+    strategy: str
+    baseline: str
+    layer: str
+    pooling: str
+    seed: int
+    folds: int
+    n_features: int
+    scores: Mapping[str, Any]
+    layer_chosen: str | None
+    cost: float | None
+    cv_score: float | None
+    fallback: str
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.scores["accuracy"]["value"])
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def row(self) -> dict[str, Any]:
+        """As :func:`wdiv.summary.results` gives a row for a run. Nothing is chosen on test images: no ``best``."""
+        return {
+            "run": self.id, "model": self.model, "dataset": self.dataset, "n_train": self.n_train,
+            "strategy": self.strategy, "bn_mode": "frozen", "seed": self.seed, "source": self.source, "epochs": 0,
+            "last": self.accuracy, "best": float("nan"), "best_epoch": None, "train_loss": float("nan"),
+            "seconds": self.seconds,
+        }  # fmt: skip
+
+
+def run(
+    source: Source, split: Split, trials: Sequence[Trial], *, device: str = "auto", store: FeatureStore | None = None
+) -> Iterator[Outcome]:
+    """Each trial's outcome. The features that they need are computed once for all.
+
+    Raises :class:`~wdiv.errors.BadData` for too few images and for features that are inf or NaN, and what
+    :func:`~baselines.features.features` raises.
+    """
+    store = store or FeatureStore()
+    known = places_of(source, split.pool.pixels.shape[-1])
+    rows = {(t.per_class, t.seed): nested_subset(split.pool, t.per_class, t.seed) for t in trials}
+    used = np.unique(np.concatenate(list(rows.values())))
+    for pooling in dict.fromkeys(trial.pooling for trial in trials):
+        mine = [trial for trial in trials if trial.pooling == pooling]
+        wanted = list(dict.fromkeys(place for trial in mine for place in trial.places(known)))
+        pool, test = (
+            {
+                name: _finite(np.asarray(node["features"].values), name, source)
+                for name, node in features(
+                    source, images, wanted, rows=chosen, pooling=pooling, device=device, store=store
+                ).children.items()
+            }
+            for images, chosen in ((split.pool, used), (split.test, np.arange(len(split.test))))
+        )
+        names = dict(zip(wanted, pool, strict=True))  # a depth becomes a layer's name
+        for trial in mine:
+            chosen = rows[trial.per_class, trial.seed]
+            at = np.searchsorted(used, chosen)
+            places = [names[place] for place in trial.places(known)]
+            train = [pool[place][at] for place in places]
+            yield _try(trial, source, split, places, train, split.pool.labels[chosen], [test[p] for p in places])
+
+
+def _try(
+    trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], labels: np.ndarray,
+    test: Sequence[np.ndarray],
+) -> Outcome:  # fmt: skip
+    estimator = BASELINES[trial.baseline].make(trial.folds, trial.seed)
+    if len(places) > 1:
+        train, test = ([of_length_1(part) for part in parts] for parts in (train, test))
+    if trial.layer == BEST:
+        ends = np.cumsum([0, *(part.shape[1] for part in train)]).tolist()
+        columns = {place: slice(a, b) for place, a, b in zip(places, ends, ends[1:], strict=False)}
+        columns |= {STAGES: slice(0, ends[-2])}  # the bottleneck is the last
+        estimator = BestLayer(estimator, columns, folds=trial.folds, random_state=trial.seed)
+    began = time.perf_counter()
+    estimator.fit(np.hstack(train), labels)
+    seconds = time.perf_counter() - began
+    asked = np.hstack(test)
+    probabilities = estimator.predict_proba(asked) if hasattr(estimator, "predict_proba") else None
+    names = np.array(split.pool.classes, dtype=object)
+    scores = evaluate(
+        names[split.test.labels], names[estimator.predict(asked)], probabilities, classes=split.pool.classes,
+        seed=trial.seed,
+    )  # fmt: skip
+    label = label_of(source)
+    fitted = getattr(estimator, "estimator_", estimator)
+    return Outcome(
+        id=run_id(label, split.name, trial.per_class, trial.strategy, "frozen", trial.seed),
+        model=label,
+        source=source.name,
+        dataset=split.name,
+        data_digest=split.digest,
+        image_size=split.pool.pixels.shape[-1],
+        n_train=len(labels),
+        n_test=len(split.test),
+        strategy=trial.strategy,
+        baseline=trial.baseline,
+        layer=trial.layer,
+        pooling=trial.pooling,
+        seed=trial.seed,
+        folds=trial.folds,
+        n_features=asked.shape[1],
+        scores=scores.to_json(),
+        layer_chosen=getattr(estimator, "layer_", None),
+        cost=_number(getattr(fitted, "cost_", None)),
+        cv_score=_number(getattr(estimator, "cv_score_", None)),
+        fallback=getattr(estimator, "fallback_", None) or "",
+        seconds=seconds,
+    )
+
+
+def save(outcome: Outcome, out: Path) -> Path:
+    """Keep an outcome in a store, in place of an earlier one of the same trial.
+
+    Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images under the same name.
+    """
+    for other in load(out):
+        if other.dataset == outcome.dataset and other.data_digest != outcome.data_digest:
+            raise BadInput(f"{out}: holds {other.id} on another split of {other.dataset!r}; give another --out")
+    return write_json(out / FOLDER / f"{outcome.id}.json", outcome.to_json())
+
+
+def load(out: Path) -> list[Outcome]:
+    """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
+    return [_read(file) for file in sorted((out / FOLDER).glob("*.json"))]
+
+
+def _read(file: Path) -> Outcome:
+    data = read_json(file)
+    try:
+        return Outcome(**data)
+    except TypeError as error:
+        raise BadStore(f"{file}: not the outcome of a baseline ({error})") from None
+
+
+def of_length_1(features: np.ndarray) -> np.ndarray:
+    """Each image's features divided by their Euclidean length; zeros stay zeros."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.divide(features, length, out=np.zeros_like(features), where=length > 0)
+
+
+def _finite(values: np.ndarray, place: str, source: Source) -> np.ndarray:
+    if not np.isfinite(values).all():
+        images = int((~np.isfinite(values)).any(axis=1).sum())
+        raise BadData(f"{source.name}: the features of {place} are inf or NaN for {images} of {len(values)} images")
+    return values
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)

@@ -1,0 +1,150 @@
+"""``wdiv svm``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studies.cli.options import as_json, device, echo_json, given, of_frozen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baselines.trials import Outcome
+
+
+@click.command()
+@click.argument("data", metavar="NAME|PATH")
+@of_frozen(grid=True)
+@click.option(
+    "--layer", "layers", multiple=True, metavar="L",
+    help="Whose features: a stage, bottleneck, a layer's name or depth, several joined by +, 'stages' (all side by"
+    " side), 'all' (each for itself) or 'best' (chosen by cross-validation); may be repeated.  [default: stages]",
+)  # fmt: skip
+@click.option(
+    "--baseline", "baselines", multiple=True, default=("svm",), show_default=True, metavar="NAME",
+    help="See 'wdiv list baselines'; may be repeated.",
+)  # fmt: skip
+@click.option("--pooling", default="avg", show_default=True, metavar="P", help="Of maps: avg, max or grid=K.")
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=5, show_default=True, metavar="N",
+    help="Of the cross-validation on the training images that chooses the cost.",
+)  # fmt: skip
+@device
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    help="Keep the outcomes in this folder, beside the runs of a study; they enter its results.csv and results.nc.",
+)  # fmt: skip
+@click.option(
+    "-o", "--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw accuracy by size, and by layer."
+)
+@as_json
+def svm(
+    data: str, layers: tuple[str, ...], baselines: tuple[str, ...], pooling: str, folds: int, device: str,
+    out: Path | None, figure: Path | None, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Fit a linear SVM, or another baseline, on features of a frozen network: what fine-tuning has to beat.
+
+    The images for a size and a seed, and the test images, are those that 'wdiv run' takes. Its cost is chosen by
+    cross-validation on the training images alone; the test images decide nothing.
+    """
+    from studies.figures import ENDINGS
+    from studies.frozen import draw, run
+    from studies.study import Study, override
+    from wdiv.errors import BadInput
+
+    if figure is not None and figure.suffix not in ENDINGS:
+        raise BadInput(f"{figure}: the file's name must end in {', '.join(ENDINGS)}")
+    study = override(Study("svm"), {"data": data, **given(options)})
+    found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out)
+    beside, files = _beside(found, out)
+    if figure is not None:
+        files.append(draw(found, figure))
+    if as_json:
+        echo_json({
+            "outcomes": [outcome.to_json() for outcome in found],
+            "beside": [] if beside is None else beside.to_dict("records"), "files": [str(file) for file in files],
+        })  # fmt: skip
+        return
+    _show(found)
+    if beside is not None:
+        _show_beside(beside)
+    for file in files:
+        click.echo(f"wrote {file}")
+
+
+def _beside(found: list[Outcome], out: Path | None) -> tuple[pd.DataFrame | None, list[Path]]:
+    """What else the store holds on these images, and the files written."""
+    from studies.results import write_results
+    from wdiv.summary import accuracies
+
+    if out is None:
+        return None, []
+    table, files = write_results(out)
+    table = accuracies(table[table["dataset"] == found[0].dataset])
+    return table, files
+
+
+def _show(found: list[Outcome]) -> None:
+    from studies.console import print_table
+
+    first = found[0]
+    click.echo(
+        f"{first.model} ({first.source}), frozen, on {first.dataset}: {first.n_test} test images, "
+        f"{first.image_size} pixels"
+    )
+    rows = [
+        {
+            "n_train": outcome.n_train, "baseline": outcome.strategy, "seed": outcome.seed,
+            "features": outcome.n_features, "folds": outcome.cv_score, "accuracy": outcome.accuracy,
+            "interval": "{low:.1%} to {high:.1%}".format(**outcome.scores["accuracy"]).replace("%", ""),
+            "balanced": outcome.scores["balanced_accuracy"]["value"], "macro_F1": outcome.scores["macro_f1"]["value"],
+            "calibration_error": outcome.scores["calibration_error"], "cost": outcome.cost,
+            "layer": outcome.layer_chosen, "seconds": outcome.seconds,
+        }
+        for outcome in found
+    ]  # fmt: skip
+    shown: dict[str, Any] = {
+        "n_train": str, "baseline": str, "seed": str, "features": str, "folds": _percent, "accuracy": _percent,
+        "interval": str, "balanced": _percent, "macro_F1": _percent, "calibration_error": _percent,
+        "cost": "{:g}".format, "layer": str, "seconds": "{:.1f}".format,
+    }  # fmt: skip
+    empty = {name for name in ("cost", "layer") if all(row[name] is None for row in rows)}
+    print_table(rows, {name: spell for name, spell in shown.items() if name not in empty})
+    click.echo(
+        "\nfolds: accuracy in cross-validation on the training images, in %; the rest on the test images, the\n"
+        "interval being the bootstrap's 95 %."
+    )
+    for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
+        click.echo(f"note: {note}")
+    if len(found) == 1:
+        _show_confusion(first)
+
+
+def _show_confusion(outcome: Outcome) -> None:
+    from studies.console import print_table
+
+    names = outcome.scores["classes"]
+    rows = [
+        {"class": name, **dict(zip(names, map(int, row), strict=True))}
+        for name, row in zip(names, outcome.scores["confusion"], strict=True)
+    ]
+    click.echo("\ntrue class by row, predicted by column")
+    print_table(rows, ["class", *names])
+
+
+def _show_beside(table: pd.DataFrame) -> None:
+    from studies.console import print_table
+
+    columns: dict[str, Any] = {
+        "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": _percent,
+        "spread": _percent, "over_fc": "{:+.1%}".format,
+    }  # fmt: skip
+    click.echo("\nIn the same store, mean over seeds:")
+    print_table(table.to_dict("records"), columns)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
