@@ -16,7 +16,8 @@ from typing import Any
 TRAINING = ("fc", "bn@stage4+fc", "conv+bn+fc", "conv+bn+fc:bf16", "grid")
 NAMES = ("moments", "series", "pair", "cka", "opening", "svm", "logme", *TRAINING)
 PACKAGES = (
-    "numpy", "numba", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai", "lightning"
+    "numpy", "numba", "scikit-learn", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai",
+    "lightning",
 )  # fmt: skip
 HEAD = """# Benchmarks
 

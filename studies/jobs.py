@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.progress import Progress
-from wdiv.errors import WdivError
+from wdiv.errors import BadInput, WdivError
 
 if TYPE_CHECKING:
     from wdiv.tuning.images import Split
@@ -58,6 +58,7 @@ def side_by_side(
 
     from wdiv.tuning.stopping import Stopped
 
+    _check_main()
     jobs = min(jobs, len(specs))
     context = get_context("spawn")  # a forked process can use neither CUDA nor the threads that were there before
     asked = context.Value("i", 0, lock=False)
@@ -82,6 +83,16 @@ def side_by_side(
     if grid.problem is not None:
         raise grid.problem
     return grid.diverged
+
+
+def _check_main() -> None:
+    """Each process imports the program anew. One read from standard input cannot be, and starting would wait forever:
+    Python writes to a process that has died."""
+    import __main__
+
+    program = getattr(__main__, "__file__", None)
+    if program is not None and not Path(program).exists():
+        raise BadInput(f"--jobs: the program {program} cannot be imported by other processes; put it into a file")
 
 
 @contextmanager

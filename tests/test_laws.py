@@ -60,7 +60,9 @@ LAWS = {
     ),
     "wdiv": Law(late=ALL),  # the face: names its rooms for type checkers, imports them by name when they are used
     "baselines": Law(
-        WORDS | {"layers", "store", "tuning"}, frozenset({"numpy", "scipy", "sklearn", "xarray"}), frozenset({"torch"})
+        WORDS | {"layers", "store", "tuning"},
+        frozenset({"numpy", "scipy", "sklearn", "threadpoolctl", "xarray"}),
+        frozenset({"torch"}),
     ),
     "studies": Law(ALL, frozenset({"click"}), ALL),
 }

@@ -19,19 +19,19 @@ def as_study(advice: Advice, given: Mapping[str, Any]) -> str:
     Where a baseline is advised, the study is what it would have to be compared with.
 
     >>> from baselines.advice.rules import Advice
-    >>> print(as_study(Advice("conv=0.0001,fc=0.001", "frozen", ()), {"data": "photos", "per_class": [20, "all"]}))
-    # Advised: conv=0.0001,fc=0.001, BatchNorm statistics frozen.
+    >>> print(as_study(Advice("conv+fc", "frozen", ()), {"data": "photos", "per_class": [20, "all"]}))
+    # Advised: conv+fc, BatchNorm statistics frozen.
     # Run it with: wdiv run FILE.toml
     data = "photos"
     per_class = [20, "all"]
-    strategies = ["fc", "conv=0.0001,fc=0.001"]
+    strategies = ["fc", "conv+fc"]
     bn_modes = ["frozen"]
     seeds = [0, 1, 2]
     epochs = 30
     """
     fields = {
         **given,
-        "strategies": ["fc", advice.strategy] if advice.trains else ["fc", "conv=1e-4,fc=1e-3"],
+        "strategies": ["fc", advice.strategy] if advice.trains else ["fc", "conv+fc"],
         "bn_modes": [advice.bn_mode],
         "seeds": given.get("seeds", [0, 1, 2]),
         "epochs": 30,

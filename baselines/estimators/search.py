@@ -8,7 +8,7 @@ starting from the solution of the cost before.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_class_weight
+from threadpoolctl import threadpool_limits
 
 from baselines.estimators.coordinates import Coordinates
 from baselines.estimators.linear import winners
@@ -130,8 +131,7 @@ def _exact_path(problem: Problem, costs: Sequence[float], train: np.ndarray, hel
         form, across = Primal(_with_ones(scaled(x, scaling, train))), _with_ones(scaled(x, scaling, held))
     else:
         form, across = _dual(problem, gram(x, scaling, train)), inner(x, scaling, held, train) + 1.0
-    unknowns = np.array(list(_path(form, problem, costs, train)))
-    return np.moveaxis(unknowns @ across.T, 1, 2)
+    return np.moveaxis(_path(form, problem, costs, train) @ across.T, 1, 2)
 
 
 def _exact(problem: Problem, cost: float) -> Solution:
@@ -144,8 +144,8 @@ def _exact(problem: Problem, cost: float) -> Solution:
     return Solution(*scaling.back(combined(x, scaling, unknowns), unknowns.sum(axis=1)))
 
 
-def _path(form: Form, problem: Problem, costs: Sequence[float], rows: Any) -> Iterator[np.ndarray]:
-    """At each of the costs, ascending, the unknowns (k, ·) of each class against the rest; of two classes, k = 1.
+def _path(form: Form, problem: Problem, costs: Sequence[float], rows: Any) -> np.ndarray:
+    """(costs, k, ·) the unknowns at each cost, ascending, of each class against the rest; of two classes, k = 1.
 
     Each machine starts where it was at the cost before. As in liblinear, the weight of a class is on its own images
     alone; the rest have 1.
@@ -154,10 +154,13 @@ def _path(form: Form, problem: Problem, costs: Sequence[float], rows: Any) -> It
     mine = labels == (np.arange(len(weights)) if len(weights) > 2 else np.array([1]))[:, None]
     signs = np.where(mine, 1.0, -1.0)
     each = np.where(mine, weights[labels], 1.0) if len(weights) > 2 else weights[labels][None]
-    points: list[Point | None] = [None] * len(signs)
-    for cost in costs:
-        points = [minimise(form, *machine) for machine in zip(signs, cost * each, points, strict=True)]
-        yield np.array([point.unknowns for point in points if point])
+    points: Sequence[Point | None] = [None] * len(signs)
+    found = []
+    with threadpool_limits(1, "blas"):  # NumPy's threads and SciPy's wait for one another, ten times the work's time
+        for cost in costs:
+            points = [minimise(form, *machine) for machine in zip(signs, cost * each, points, strict=True)]
+            found.append([point.unknowns for point in points if point])
+    return np.array(found)
 
 
 def _dual(problem: Problem, products: np.ndarray) -> Dual:

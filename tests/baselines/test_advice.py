@@ -34,7 +34,7 @@ CASES = {
     "fine-tune": found(HARD),
     "all-stages": found(HARD),
     "frozen-statistics": found(HARD),
-    "tenth-of-scratch": found(HARD),
+    "papers-rates": found(HARD),
 }
 """A rule -> what is found where it decides."""
 

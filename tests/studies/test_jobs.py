@@ -125,6 +125,15 @@ def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
     assert epochs(out) == whole
 
 
+def test_a_program_without_a_file_is_told_so_and_does_not_hang(toml: Path, tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path\nfrom studies.runner import run\nfrom studies.study import load\n"
+        f"run(load({str(toml)!r}), Path({str(tmp_path / 'store')!r}), device='cpu', jobs=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert "--jobs: the program <stdin> cannot be imported by other processes" in done.stderr.splitlines()[-1]
+
+
 def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
