@@ -152,5 +152,5 @@ def _places(
         taps = tap(model, table, head, layers, size, pooling)
         return taps.names, taps, taps.layers
     hold(model, make_plan(model, table, head, parse("fc"), "frozen"), table)
-    trunk = [layer for layer in table if layer.name not in head and layer.stage not in ("aux", "beside")]
+    trunk = [layer for layer in table if layer.name not in head and layer.stage != "aux"]
     return (BOTTLENECK,), cut(model, head_keys(spec), size, training=False), (max(trunk, key=lambda row: row.depth),)

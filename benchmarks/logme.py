@@ -66,10 +66,10 @@ def _measure(side: str) -> dict[str, Any]:
     from baselines.transferability import logme
 
     features, labels = images()
-    score = (logme if side == "ours" else original)(features, labels)  # what is set up once is nobody's cost
-    times = 20 if side == "ours" else 3
+    function, times = (logme, 20) if side == "ours" else (original, 3)
+    score = function(features, labels)  # what is set up once is nobody's cost
     return {
-        "seconds": best(lambda: (logme if side == "ours" else original)(features, labels), times),
+        "seconds": best(lambda: function(features, labels), times),
         "MB": peak(),
         "score": score,
     }

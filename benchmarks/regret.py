@@ -33,8 +33,6 @@ SIZES, SEEDS = (5, 10, 20, 40), (0, 1)
 STRATEGIES, MODE = ("fc", "conv+fc", "conv+bn+fc", "conv@stage3-4+fc"), "frozen"
 """Batch statistics are left out: README.md has what they cost."""
 LAYERS = ("stages", "all", "best")
-WITHIN = 0.015
-"""The regret that is asked for."""
 
 
 def study_of(data: str) -> Study:

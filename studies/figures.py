@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["FIGURES", "PANELS", "check", "draw", "in_words"]
+__all__ = ["FIGURES", "PANELS", "check", "check_file", "draw", "in_words"]
 
 PANELS = (("conv", "weight"), ("bn", "gamma"), ("bn", "beta"))
 ENDINGS = (".png", ".pdf", ".svg")
@@ -90,10 +90,15 @@ class Asked:
         return self.run or runs[0]
 
 
-def check(figure: str, out: Path, metric: str) -> None:
-    """Raise what :func:`draw` would raise for these, before anything is measured."""
+def check_file(out: Path) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` for a name that no figure can be written to."""
     if out.suffix not in ENDINGS:
         raise BadInput(f"{out}: the file's name must end in {', '.join(ENDINGS)}")
+
+
+def check(figure: str, out: Path, metric: str) -> None:
+    """Raise what :func:`draw` would raise for these, before anything is measured."""
+    check_file(out)
     if figure not in FIGURES:
         raise BadInput(f"unknown figure {figure!r}; {did_you_mean(figure, FIGURES)}")
     METRICS[metric]

@@ -31,7 +31,7 @@ def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.
     """
     import pandas as pd
 
-    tables, files = [], []
+    tables, found, files = [], [], []
     labels = list(CheckpointStore.open(out).by_label())
     shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
@@ -41,7 +41,8 @@ def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.
         files.append(place_of(out, tree, reference))
         files.append(draw(div, "heatmap", out / f"heatmap{tail}.png", metric=shown))
         tables.append(summary.outcomes(tree, div, shown))
-    everything, written = write_results(out)
+        found.append(summary.results(tree))
+    everything, written = write_results(out, found)
     bought = summary.accuracies(everything)
     baselines = {outcome.strategy for outcome in load(out)}
     tables.append(bought[bought["strategy"].isin(baselines)])

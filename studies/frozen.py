@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,19 +50,15 @@ def open_frozen(study: Study) -> Frozen:
 
 def run(
     study: Study, baselines: Sequence[str], layers: Sequence[str], *, folds: int = 5, pooling: str = "avg",
-    device: str = "auto", out: Path | None = None, told: Callable[[Outcome], object] = lambda outcome: None,
+    device: str = "auto", out: Path | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Every baseline on every layer, for each data size and seed of the study.
 
     layers  as in a :class:`~baselines.trials.Trial`; or ``all``
     out     a store to keep the outcomes in, beside its runs; features that do not fit in memory go there too
-    told    called with each outcome as it comes
     """
     frozen = open_frozen(study)
-    known = places_of(frozen.source, frozen.size)
-    spelled = dict.fromkeys(
-        itertools.chain.from_iterable(_spread(layer, known) for layer in layers or (trials.STAGES,))
-    )
+    spelled = _spread(layers or (trials.STAGES,), frozen)
     wanted = [
         Trial(baseline, layer, size, seed, folds, pooling)
         for size, baseline, layer, seed in itertools.product(study.per_class, baselines, spelled, study.seeds)
@@ -73,12 +69,13 @@ def run(
         if out is not None:
             trials.save(outcome, out)
         found.append(outcome)
-        told(outcome)
     return found
 
 
-def _spread(layer: str, known: Sequence[str]) -> Sequence[str]:
-    return known if layer == ALL else (layer,)
+def _spread(layers: Sequence[str], frozen: Frozen) -> list[str]:
+    """Each layer once, ``all`` spelled out."""
+    known = places_of(frozen.source, frozen.size)
+    return list(dict.fromkeys(place for layer in layers for place in (known if layer == ALL else (layer,))))
 
 
 def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
@@ -125,10 +122,7 @@ def write_features(
     import xarray as xr
 
     frozen = open_frozen(study)
-    known = places_of(frozen.source, frozen.size)
-    wanted = list(
-        dict.fromkeys(itertools.chain.from_iterable(_spread(layer, known) for layer in layers or (BOTTLENECK,)))
-    )
+    wanted = _spread(layers or (BOTTLENECK,), frozen)
     pool, test = frozen.split.pool, frozen.split.test
     parts = {
         name: features(frozen.source, images, wanted, rows=rows, pooling=pooling, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["as_dataset", "results", "write_results"]
 
 
-def results(out: Path) -> pd.DataFrame:
-    """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs."""
+def results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
+    """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
+
+    found  the rows of the runs, a table an architecture, where they are at hand
+    """
     import pandas as pd
 
-    labels = list(CheckpointStore.open(out).by_label()) if (out / "runs").is_dir() else []
-    found = [summary.results(open_store(out, label)) for label in labels]
+    if found is None:
+        labels = list(CheckpointStore.open(out).by_label()) if (out / "runs").is_dir() else []
+        found = [summary.results(open_store(out, label)) for label in labels]
     frozen = pd.DataFrame([outcome.row() for outcome in trials.load(out)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     return pd.concat(parts, ignore_index=True)
@@ -60,9 +65,9 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     return xr.Dataset(variables, coords)
 
 
-def write_results(out: Path) -> tuple[pd.DataFrame, list[Path]]:
+def write_results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> tuple[pd.DataFrame, list[Path]]:
     """Write :func:`results` beside the runs. Returns it, and the files."""
-    table = results(out)
+    table = results(out, found)
     dataset = as_dataset(table)
     csv = write_atomically(out / "results.csv", lambda temporary: table.to_csv(temporary, index=False))
     return table, [csv, write_atomically(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]

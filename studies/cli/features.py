@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from studies.cli.options import as_json, device, echo_json, given, of_frozen
+from studies.cli.options import as_json, device, echo_json, given, of_frozen, pooling
 
 
 @click.command()
@@ -18,7 +18,7 @@ from studies.cli.options import as_json, device, echo_json, given, of_frozen
     help="A stage, a layer's name or depth, bottleneck, or 'all' stages and the bottleneck; may be repeated."
     "  [default: bottleneck]",
 )  # fmt: skip
-@click.option("--pooling", default="avg", show_default=True, metavar="P", help="Of maps: avg, max or grid=K.")
+@pooling
 @device
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.nc", help="The file.  Or .zarr."

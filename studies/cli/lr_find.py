@@ -41,14 +41,13 @@ def lr_find(
     All rates of the strategy are multiplied by the same factor, so that they keep their proportions. A suggestion is
     spelled as a strategy to paste. Nothing is kept, and no other image than the training images is looked at.
     """
-    from studies.figures import ENDINGS
+    from studies.figures import check_file
     from studies.runner import plan
     from studies.study import load, override
-    from wdiv.errors import BadInput
     from wdiv.tuning.range_test import range_test
 
-    if out is not None and out.suffix not in ENDINGS:
-        raise BadInput(f"{out}: the file's name must end in {', '.join(ENDINGS)}")
+    if out is not None:
+        check_file(out)
     chosen = override(load(study), given(options))
     _check_one(chosen)
     grid = plan(chosen)

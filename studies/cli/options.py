@@ -14,7 +14,7 @@ MOST = 8
 
 __all__ = [
     "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "metrics", "of_a_study",
-    "of_frozen", "reference",
+    "of_frozen", "pooling", "reference",
 ]  # fmt: skip
 
 
@@ -48,6 +48,7 @@ reference = click.option(
 group = click.option("--group", metavar="NAME", help="The architecture, where a store holds several.")
 epoch = click.option("--epoch", default="last", show_default=True, metavar="N|last", help="The epoch to show.")
 device = click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda.")
+pooling = click.option("--pooling", default="avg", show_default=True, metavar="P", help="Of maps: avg, max or grid=K.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

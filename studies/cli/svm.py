@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from studies.cli.options import as_json, device, echo_json, given, of_frozen
+from studies.cli.options import as_json, device, echo_json, given, of_frozen, pooling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--baseline", "baselines", multiple=True, default=("svm",), show_default=True, metavar="NAME",
     help="See 'wdiv list baselines'; may be repeated.",
 )  # fmt: skip
-@click.option("--pooling", default="avg", show_default=True, metavar="P", help="Of maps: avg, max or grid=K.")
+@pooling
 @click.option(
     "--folds", type=click.IntRange(min=2), default=5, show_default=True, metavar="N",
     help="Of the cross-validation on the training images that chooses the cost.",
@@ -50,13 +50,12 @@ def svm(
     The images for a size and a seed, and the test images, are those that 'wdiv run' takes. Its cost is chosen by
     cross-validation on the training images alone; the test images decide nothing.
     """
-    from studies.figures import ENDINGS
+    from studies.figures import check_file
     from studies.frozen import draw, run
     from studies.study import Study, override
-    from wdiv.errors import BadInput
 
-    if figure is not None and figure.suffix not in ENDINGS:
-        raise BadInput(f"{figure}: the file's name must end in {', '.join(ENDINGS)}")
+    if figure is not None:
+        check_file(figure)
     study = override(Study("svm"), {"data": data, **given(options)})
     found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out)
     beside, files = _beside(found, out)

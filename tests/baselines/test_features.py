@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ import xarray as xr
 
 import wdiv
 from baselines.features import bottleneck, features, places_of
-from tests.tuning.tiny import tiny_run
+from tests.tuning.tiny import shown_to_stems, tiny_run
 from wdiv.errors import BadInput, BadWeights
-from wdiv.tuning import prefix
 from wdiv.tuning.features import FeatureStore
 from wdiv.tuning.images import Split
 from wdiv.tuning.models import ModelSpec, build
@@ -61,15 +59,7 @@ def test_a_run_that_trains_the_classifier_and_the_bottleneck_share_what_they_com
 ) -> None:
     store = FeatureStore()
     fine_tune(tiny_run(weights, "fc", epochs=1), digits, tmp_path, device="cpu", features=store)
-    shown: list[int] = []
-    real = prefix.Traced.stem
-
-    def stem(self: Any, boundary: Any) -> Any:
-        found = real(self, boundary)
-        found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
-        return found
-
-    monkeypatch.setattr(prefix.Traced, "stem", stem)
+    shown = shown_to_stems(monkeypatch)
     features(source, digits.test, device="cpu", store=store)
     assert [n for n in shown if n > 2] == [], "a trial of two images at most"
     features(source, digits.test, ["stage4"], device="cpu", store=store)

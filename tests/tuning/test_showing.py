@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tuning.tiny import net, planned, tiny_run
+from tests.tuning.tiny import net, planned, shown_to_stems, tiny_run
 from wdiv.store.reader import Run
-from wdiv.tuning import prefix, showing
+from wdiv.tuning import showing
 from wdiv.tuning.features import FeatureStore
 from wdiv.tuning.images import Split
 from wdiv.tuning.recipe import Recipe
@@ -69,15 +69,7 @@ def test_they_do_show_the_prefix_each_image_once(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of both sets, whatever the epochs; a second run with the same store shows it none."""
-    shown: list[int] = []
-    real = prefix.Traced.stem
-
-    def stem(self: Any, boundary: Any) -> Any:
-        found = real(self, boundary)
-        found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
-        return found
-
-    monkeypatch.setattr(prefix.Traced, "stem", stem)
+    shown = shown_to_stems(monkeypatch)
     store = FeatureStore()
     trained(weights, digits, tmp_path, "fc", features=store, epochs=5)
     pool, test = len(digits.pool), len(digits.test)

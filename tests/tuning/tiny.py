@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from wdiv.layers import LayerTable
 from wdiv.store.probe import probe
+from wdiv.tuning import prefix
 from wdiv.tuning.freeze import Plan, hold, make_plan
 from wdiv.tuning.inputs import InputSpec
 from wdiv.tuning.loop import Loop, OnDevice
@@ -20,6 +21,9 @@ from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.run import RunSpec
 from wdiv.tuning.sources import resolve
 from wdiv.tuning.spelling import parse
+
+if TYPE_CHECKING:
+    import pytest
 
 MOBILENET = "mobilenet_v2:width_mult=0.1"
 HARD: dict[str, dict[str, Any]] = {
@@ -104,6 +108,20 @@ def moved(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor])
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1).view(torch.uint8)
+
+
+def shown_to_stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call shows to a frozen prefix made from now on; the list grows."""
+    shown: list[int] = []
+    real = prefix.Traced.stem
+
+    def stem(self: Any, boundary: Any) -> Any:
+        found = real(self, boundary)
+        found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
+        return found
+
+    monkeypatch.setattr(prefix.Traced, "stem", stem)
+    return shown
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wdiv.errors import BadInput
 from wdiv.layers import Layer, LayerTable
 from wdiv.registry import did_you_mean
+from wdiv.store.stages import BESIDE
 from wdiv.tuning.prefix import Traced, ancestors, check_apart
 from wdiv.tuning.tracing import in_mode
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["BOTTLENECK", "Taps", "check_pooling", "places", "pool", "tap"]
 
 BOTTLENECK = "bottleneck"
-UNTAPPED = ("head", "aux", "beside")
+UNTAPPED = ("head", "aux", BESIDE)
 """Stages that are no part of the trunk."""
 
 
