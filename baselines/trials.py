@@ -63,6 +63,23 @@ class Trial:
         at = "" if self.layer == STAGES else f"@{self.layer}"
         return self.baseline + at + ("" if self.pooling == "avg" else f",{self.pooling}")
 
+    @classmethod
+    def named(cls, strategy: str, per_class: int | None = None, seed: int = 0) -> Trial:
+        """The trial that is called so beside fine-tuning strategies.
+
+        >>> Trial.named("svm@stage3"), Trial.named("ncm@bottleneck,max").pooling
+        (Trial(baseline='svm', layer='stage3', per_class=None, seed=0, folds=5, pooling='avg'), 'max')
+        """
+        what, comma, pooling = strategy.partition(",")
+        baseline, at, layer = what.partition("@")
+        if (comma and not pooling) or (at and not layer):
+            raise BadInput(f"baseline {strategy!r}: a name, then @ and a layer, then a comma and a pooling")
+        return cls(baseline, layer or STAGES, per_class, seed, pooling=pooling or "avg")
+
+    def id(self, source: Source, split: Split) -> str:
+        """Its name in a store."""
+        return run_id(label_of(source), split.name, self.per_class, self.strategy, "frozen", self.seed)
+
     def places(self, known: Sequence[str]) -> tuple[str, ...]:
         """The places that its features come from. known: the stages and the bottleneck of the network."""
         if self.layer == STAGES:
@@ -174,11 +191,10 @@ def _try(
         names[split.test.labels], names[estimator.predict(asked)], probabilities, classes=split.pool.classes,
         seed=trial.seed,
     )  # fmt: skip
-    label = label_of(source)
     fitted = getattr(estimator, "estimator_", estimator)
     return Outcome(
-        id=run_id(label, split.name, trial.per_class, trial.strategy, "frozen", trial.seed),
-        model=label,
+        id=trial.id(source, split),
+        model=label_of(source),
         source=source.name,
         dataset=split.name,
         data_digest=split.digest,

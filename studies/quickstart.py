@@ -8,7 +8,7 @@ STUDIES.add(
         title="what moves when a network that knows the digits 0 to 4 learns 5 to 9 from a few examples",
         source="wdiv",
         models=("resnet18",),
-        pretrain=Pretrain("resnet18", "digits-0-4", epochs=4),
+        pretrain=Pretrain("digits-0-4", epochs=4),
         data="digits-5-9",
         per_class=(5, 20),
         strategies=("scratch", "fc", "conv+fc", "bn+fc", "conv+bn+fc"),

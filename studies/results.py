@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import trials
+from studies.conditions import stores
 from wdiv import summary
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["as_dataset", "results", "write_results"]
+__all__ = ["as_dataset", "results", "write_all", "write_results"]
 
 
 def results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     import numpy as np
     import xarray as xr
 
-    words = ("run", *summary.CELL, "seed", "source")
+    words = [name for name in ("run", "condition", *summary.CELL, "seed", "source") if name in table]
     coords = {name: ("run", _plain(table[name])) for name in words}
     facts = {
         "test_accuracy": ("last", "test accuracy after the epoch that counts", "1"),
@@ -68,9 +69,20 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
 def write_results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> tuple[pd.DataFrame, list[Path]]:
     """Write :func:`results` beside the runs. Returns it, and the files."""
     table = results(out, found)
+    return table, _write(table, out)
+
+
+def write_all(out: Path) -> list[Path]:
+    """Write :func:`results` of every condition of a study as one table, which says the condition."""
+    import pandas as pd
+
+    return _write(pd.concat([results(store).assign(condition=name) for name, store in stores(out).items()]), out)
+
+
+def _write(table: pd.DataFrame, out: Path) -> list[Path]:
     dataset = as_dataset(table)
     csv = write_atomically(out / "results.csv", lambda temporary: table.to_csv(temporary, index=False))
-    return table, [csv, write_atomically(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
+    return [csv, write_atomically(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
 
 
 def _plain(column: pd.Series) -> object:

@@ -33,13 +33,13 @@ from wdiv.tuning.run import RunSpec, choose_device, fine_tune
 from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
-__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "sources_of"]
+__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "source_study", "sources_of"]
 
-FREE = ("metrics", "reference", "title", "source")
+FREE = ("metrics", "reference", "title", "source", "mini", "claims", "tables", "figures")
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
 """Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
-AXES = ("models", "per_class", "strategies", "bn_modes", "seeds")
+AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def plan(study: Study) -> Grid:
         raise BadInput(f"the weights want images of {sorted(size)} pixels; give one --image-size for all")
     split = open_data(study, size.pop())
     if study.pretrain is not None:
-        plan(_source_study(study))
+        plan(source_study(study))
     runs: list[Planned] = []
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
         runs += _plan_runs(list(group), split)
@@ -107,10 +107,11 @@ def _check_reference(study: Study, runs: Sequence[str]) -> None:
 def open_data(study: Study, size: int) -> Split:
     """The study's images at a size in pixels, split."""
     assert study.data is not None
-    return open_split(
+    found = open_split(
         study.data, size, test_count=study.test_count, test_fraction=study.test_fraction,
         split_seed=study.split_seed, skip_bad=study.skip_bad_images,
     )  # fmt: skip
+    return found if study.classes is None else found.first_classes(study.classes)
 
 
 def _specs(study: Study) -> Iterator[RunSpec]:
@@ -130,9 +131,11 @@ def sources_of(study: Study) -> list[sources.Source]:
     """
     models = [ModelSpec.parse(text) for text in study.models]
     if study.pretrain is not None:
-        own = replace(sources.resolve("random"), model=ModelSpec.parse(study.pretrain.model))
-        own = replace(own, name=_pretrained_name(study.pretrain))
-    elif sources.names_model(study.weights):
+        if not models:
+            raise BadInput(f"study {study.name!r} trains its own source networks; give --model")
+        none = sources.resolve("random")
+        return [replace(none, model=model, name=_pretrained_name(study.pretrain, model)) for model in models]
+    if sources.names_model(study.weights):
         own = sources.resolve(study.weights)
     elif models:
         return [replace(sources.resolve(study.weights, model), model=model) for model in models]
@@ -145,8 +148,8 @@ def sources_of(study: Study) -> list[sources.Source]:
     return [own]
 
 
-def _pretrained_name(how: Pretrain) -> str:
-    return f"{how.data} ({ModelSpec.parse(how.model).label})"
+def _pretrained_name(how: Pretrain, model: ModelSpec) -> str:
+    return f"{how.title} ({model.label})"
 
 
 def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
@@ -193,11 +196,15 @@ class _Look:
 
 
 def run(
-    study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1
-) -> tuple[Path, list[str]]:
+    study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1,
+    source_store: Path | None = None,
+) -> tuple[Path, list[str]]:  # fmt: skip
     """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
 
-    jobs  runs that train side by side, each in a process of its own
+    Its baselines follow, on the same images. Conditions are not looked at: :mod:`studies.whole` does.
+
+    jobs          runs that train side by side, each in a process of its own
+    source_store  where the study's own source networks are trained; by default ``source`` beneath ``out``
 
     Returns the folder and a line for each run whose loss diverged; the others go on regardless. SIGINT and SIGTERM
     finish the step, save it, and raise :class:`~wdiv.tuning.stopping.Stopped`.
@@ -210,15 +217,13 @@ def run(
     write_json(out / "study.json", _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
-    trained = None if study.pretrain is None else _pretrain(study, out, device, progress)
-    if trained is not None:
-        specs = [replace(planned.spec, source=trained) for planned in grid.runs]
-    else:
-        specs = [planned.spec for planned in grid.runs]
+    trained = {} if study.pretrain is None else _pretrain(study, source_store or out / "source", device, progress)
+    specs = [replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source)) for p in grid.runs]
     names = [planned.id for planned in grid.runs]
     with asked_by_signals() as stop, progress.grid(names):
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         diverged = train(specs, names, grid.split, out, device, progress, stop)
+        _baselines(study, specs, grid.split, out, device, progress, stop)
     if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
@@ -243,26 +248,49 @@ def _one_by_one(
     return diverged
 
 
-def _pretrain(study: Study, out: Path, device: str, progress: Progress) -> sources.Source:
-    """Train the study's source network, in a store of its own, and return it as a source."""
+def _baselines(
+    study: Study, specs: Sequence[RunSpec], split: Split, out: Path, device: str, progress: Progress, stop: Stop
+) -> None:
+    """The study's baselines on each source that is kept nowhere yet."""
+    from baselines import trials
+
+    wanted = [
+        trials.Trial.named(name, size, seed)
+        for size, name, seed in itertools.product(study.per_class, study.baselines, study.seeds)
+    ]
+    kept = {outcome.id for outcome in trials.load(out) if outcome.data_digest == split.digest} if wanted else set()
+    store = FeatureStore(out / "features")
+    for source in {spec.source.name: spec.source for spec in specs}.values():
+        missing = [trial for trial in wanted if trial.id(source, split) not in kept]
+        for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
+            trials.save(outcome, out)
+            progress.say(f"{outcome.id}: test {100 * outcome.accuracy:.1f} %, {outcome.seconds:.1f} s")
+            if stop.signum is not None:
+                raise Stopped(f"stopped after {outcome.id}", stop.signum)
+
+
+def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
+    """Train the study's source networks, in a store of their own, and return them as sources by name."""
     assert study.pretrain is not None
-    source, folder = _source_study(study), out / "source"
+    source = source_study(study)
     _, diverged = run(source, folder, device=device, progress=progress)
     if diverged:
         raise Diverged(f"the source network: {diverged[0]}")
-    (planned,) = plan(source).runs
-    found = sources.resolve(f"{folder / 'runs' / planned.id}@last")
-    return replace(found, name=_pretrained_name(study.pretrain))
+    found = {}
+    for planned in plan(source).runs:
+        name = _pretrained_name(study.pretrain, planned.spec.model)
+        found[name] = replace(sources.resolve(f"{folder / 'runs' / planned.id}@last"), name=name)
+    return found
 
 
-def _source_study(study: Study) -> Study:
-    """The study of one run that trains another study's source network."""
+def source_study(study: Study) -> Study:
+    """The study that trains another study's source networks, one run each."""
     assert study.pretrain is not None
     how = study.pretrain
     return Study(
-        f"{study.name}-source", models=(how.model,), weights="random", data=how.data, per_class=(None,),
-        strategies=(f"scratch={how.rate}",), epochs=how.epochs, batch_size=how.batch_size,
-        image_size=study.image_size, split_seed=study.split_seed,
+        f"{study.name}-source", models=study.models, weights="random", data=how.data, classes=how.classes,
+        per_class=(how.per_class,), strategies=(f"scratch={how.rate}",), epochs=how.epochs,
+        batch_size=how.batch_size, image_size=study.image_size, split_seed=study.split_seed,
     )  # fmt: skip
 
 
@@ -273,13 +301,15 @@ def _resolved(grid: Grid, out: Path) -> dict[str, Any]:
     planned = [planned.id for planned in grid.runs]
     if file.exists():
         old = read_json(file)
+        usual = Study("").to_json()  # what a field meant before there was one
+        before = {key: old["study"].get(key, usual[key]) for key in new}
         fixed = [k for k in new if k not in AXES and k not in FREE]
-        changed = [k for k in fixed if _told(k, old["study"].get(k)) != _told(k, new[k])]
+        changed = [k for k in fixed if _told(k, before[k]) != _told(k, new[k])]
         if changed:
-            what = ", ".join(f"{k} {old['study'].get(k)!r}, now {new[k]!r}" for k in changed)
+            what = ", ".join(f"{k} {before[k]!r}, now {new[k]!r}" for k in changed)
             raise BadInput(f"{out}: holds this study with {what}; give another --out")
         for axis in AXES:
-            new[axis] = list(dict.fromkeys([*old["study"][axis], *new[axis]]))
+            new[axis] = list(dict.fromkeys([*before[axis], *new[axis]]))
         planned = list(dict.fromkeys([*old["runs"], *planned]))
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     return {"study": new, "runs": planned, "notes": list(grid.notes), "host": host}

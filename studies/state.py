@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from studies.conditions import stores
 from wdiv.errors import BadStore
 from wdiv.store.files import read_json
 from wdiv.store.reader import Run
@@ -71,27 +72,37 @@ def states(store: Path) -> list[State]:
     BN mode, else of all.
     """
     runs = named_runs(store)
-    return _foreseen([State(name, "waiting") if run is None else state_of(run) for name, run in runs.items()])
+    return _foreseen([State(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()])
 
 
 def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
     """A store's runs, those planned first, in the study's order; None for one that has not begun.
 
+    Those of a study with conditions are called ``CONDITION/RUN``.
+
     known: runs that were opened before, and are not opened again. Raises :class:`~wdiv.errors.BadStore`.
     """
-    if not store.is_dir():
-        raise BadStore(f"{store}: no such folder")
+    found: dict[str, Run | None] = {}
+    for condition, folder in stores(store).items():
+        prefix = f"{condition}/" if condition else ""
+        mine = {name.removeprefix(prefix): run for name, run in (known or {}).items() if name.startswith(prefix)}
+        found |= {prefix + name: run for name, run in _runs_of(folder, mine, bool(condition)).items()}
+    return found
+
+
+def _runs_of(store: Path, known: Mapping[str, Run], may_wait: bool) -> dict[str, Run | None]:
+    """may_wait: the store of a condition whose turn has not come."""
     paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
-    there = {name: (known or {}).get(name) or Run(path) for name, path in paths.items()}
+    there = {name: known.get(name) or Run(path) for name, path in paths.items()}
     planned = read_json(store / "study.json")["runs"] if (store / "study.json").exists() else []
-    if not there and not planned:
+    if not there and not planned and not may_wait:
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
     return {name: there.get(name) for name in (*planned, *there)}
 
 
-def state_of(run: Run) -> State:
+def state_of(run: Run, called: str | None = None) -> State:
     """One run's state, from its own files; what is left by the median of its last epochs' time."""
-    rows, prefix = run.history(), run.record.prefix
+    rows, prefix, called = run.history(), run.record.prefix, called or run.path.name
     of = int(run.record.recipe["epochs"])
     name = (
         "finished" if run.finished
@@ -99,13 +110,13 @@ def state_of(run: Run) -> State:
         else "running" if is_being_written(run) else "stopped"
     )  # fmt: skip
     if not rows:
-        return State(run.path.name, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
+        return State(called, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
     accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
     final = rows[-1].get("final", rows[-1]["epoch"])  # not run.final, which may have seen an epoch more by now
     last = next(row for row in rows if row["epoch"] == final)
     return State(
-        run.path.name, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
+        called, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
         round(sum(seconds), 1) if seconds else None, 0.0 if name in OVER else _left(rows, of), prefix,
     )  # fmt: skip
 

@@ -1,12 +1,16 @@
-"""A study: the grid of runs, the recipe, and what to measure. Data; one file per study, or a user's TOML."""
+"""A study: the grid of runs, the recipe, what to measure, and what was claimed. Data; one file per study, or a user's
+TOML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from baselines.trials import Trial
+from studies.fields import fitting
 from wdiv.errors import BadInput
 from wdiv.metrics import metric_names
 from wdiv.registry import Registry, did_you_mean
@@ -17,18 +21,44 @@ from wdiv.tuning.sources import names_model
 from wdiv.tuning.spelling import parse
 from wdiv.tuning.strategies import BN_MODES
 
-__all__ = ["STUDIES", "Pretrain", "Study", "load", "override"]
+__all__ = ["STUDIES", "Condition", "Pretrain", "Study", "load", "override"]
 
 
 @dataclass(frozen=True)
 class Pretrain:
-    """A source network to train first, from scratch, on all training images of a data set."""
+    """Source networks to train first, one for each of the study's models, from scratch.
 
-    model: str
+    data       a data set's name or a folder;  classes: the first of its classes only;  per_class: images of each
+    """
+
     data: str
     epochs: int
     rate: float = 1e-3
     batch_size: int = 32
+    classes: int | None = None
+    per_class: int | None = None
+
+    @property
+    def title(self) -> str:
+        """How the source is called in tables.
+
+        >>> Pretrain("digits", 4).title, Pretrain("digits", 4, classes=2, per_class=20).title
+        ('digits', 'digits, 2 classes, 20 of each')
+        """
+        some = "" if self.classes is None else f", {self.classes} classes"
+        return self.data + some + ("" if self.per_class is None else f", {self.per_class} of each")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The whole grid once more with some fields of the study replaced, in a store of its own."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.+-]+", self.name) or self.name.startswith("."):
+            raise BadInput(f"condition {self.name!r}: letters, digits, '-', '+' and '.' only, for its folder")
 
 
 @dataclass(frozen=True)
@@ -41,8 +71,12 @@ class Study:
     head          in place of the networks' own classifier; None: that one stays
     per_class     training images of each class; None (in TOML ``"all"``) is all of them
     image_size    None: what the weights were trained on
+    classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
     reference     of the divergence that is measured when the grid is done
+    baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
+    conditions    what else varies: every condition is the whole grid with some fields replaced
+    mini          fields replaced by ``--scale mini``: minutes on two cores
     """
 
     name: str
@@ -56,6 +90,8 @@ class Study:
     strategies: tuple[str, ...] = ("fc", "conv+fc", "bn+fc", "conv+bn+fc")
     bn_modes: tuple[str, ...] = ("auto",)
     seeds: tuple[int, ...] = (0,)
+    baselines: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     optimizer: str = Recipe.optimizer
     epochs: int = Recipe.epochs
     batch_size: int = Recipe.batch_size
@@ -76,12 +112,14 @@ class Study:
     keep_prefix: bool = Recipe.keep_prefix
     head: str | None = None
     image_size: int | None = None
+    classes: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
     split_seed: int = 0
     skip_bad_images: bool = False
     metrics: tuple[str, ...] = ("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance")
     reference: str | int = "pretrained"
+    mini: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("models", "per_class", "strategies", "bn_modes", "seeds", "metrics"):
@@ -98,6 +136,29 @@ class Study:
         if self.head is not None:
             HEADS[self.head]
         object.__setattr__(self, "augment", self.recipe.augment)
+        baselines = tuple(dict.fromkeys(Trial.named(text).strategy for text in self.baselines))
+        object.__setattr__(self, "baselines", baselines)
+        self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        names = [condition.name for condition in self.conditions]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadInput(f"study {self.name!r}: two conditions are called {twice!r}")
+        alone = replace(self, conditions=(), mini={}) if self.conditions or self.mini else self
+        for condition in self.conditions:
+            taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
+            if taken:
+                raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
+            try:
+                override(alone, condition.values)
+            except BadInput as error:
+                raise BadInput(f"condition {condition.name!r}: {error}") from None
+        if self.mini:
+            try:
+                override(alone, self.mini)
+            except BadInput as error:
+                raise BadInput(f"study {self.name!r}, mini: {error}") from None
 
     @property
     def recipe(self) -> Recipe:
@@ -113,8 +174,24 @@ class Study:
 STUDIES: Registry[Study] = Registry("study")
 
 
-def load(name: str) -> Study:
-    """A registered study, or one from a TOML file. Raises :class:`~wdiv.errors.BadInput` and ``UnknownName``."""
+def load(name: str, scale: str = "paper") -> Study:
+    """A registered study, or one from a TOML file; at ``mini`` scale with the fields that say so replaced.
+
+    Raises :class:`~wdiv.errors.BadInput`, also where there is no mini, and ``UnknownName``.
+    """
+    study = _find(name)
+    if scale == "paper":
+        return study
+    if not study.mini:
+        raise BadInput(f"study {study.name!r} has no mini scale; those that have: {', '.join(_with_mini())}")
+    return override(replace(study, mini={}), study.mini)
+
+
+def _with_mini() -> list[str]:
+    return [study.name for study in STUDIES.values() if study.mini]
+
+
+def _find(name: str) -> Study:
     import studies.peng2020
     import studies.quickstart  # noqa: F401 - importing registers
 
@@ -137,25 +214,28 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
 
     Lists and single values both do for an axis, and ``all`` for a data size.
     """
-    types = {f.name: str(f.type) for f in fields(Study)}
+    known = {f.name for f in fields(Study)}
     changed: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in types:
-            raise BadInput(f"unknown key {key!r}; {did_you_mean(key, types)}")
-        if key == "pretrain" and isinstance(value, Mapping):
-            value = _pretrain(value)
-        elif types[key].startswith("tuple"):
-            value = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-            if key == "per_class":
-                value = tuple(_size(entry) for entry in value)
-            _check_entries(key, value, types[key])
-        elif not _fits(value, types[key]):
-            raise BadInput(f"{key}: {types[key].replace(' | None', '')}, not {value!r}")
-        changed[key] = value
-    return replace(study, **_reconciled(study, changed))
+        if key not in known:
+            raise BadInput(f"unknown key {key!r}; {did_you_mean(key, known)}")
+        if key == "per_class":
+            value = [_size(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))]
+        changed[key] = fitting(Study, key, value)
+    _check_free(study, changed)
+    return replace(study, **_reconciled(changed))
 
 
-def _reconciled(study: Study, changed: dict[str, Any]) -> dict[str, Any]:
+def _check_free(study: Study, changed: Mapping[str, Any]) -> None:
+    """What a study's conditions vary cannot be given besides: it would be given in vain."""
+    if "conditions" in changed:
+        return
+    for condition in study.conditions:
+        if taken := sorted(changed.keys() & condition.values.keys()):
+            raise BadInput(f"{taken[0]}: the conditions of study {study.name!r} vary it (as {condition.name!r} does)")
+
+
+def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
     """Weights that name their own network replace the axis of models, unless both are given; and a test count
     replaces a test fraction, or the other way round."""
     for one, other in (("test_count", "test_fraction"), ("test_fraction", "test_count")):
@@ -165,24 +245,7 @@ def _reconciled(study: Study, changed: dict[str, Any]) -> dict[str, Any]:
         changed.setdefault("pretrain", None)
         if "models" not in changed and names_model(changed["weights"]):
             changed["models"] = ()
-    elif "models" in changed and study.pretrain is not None and "pretrain" not in changed:
-        if len(changed["models"]) > 1:
-            raise BadInput(f"study {study.name!r} trains its own source network; give one model, or --weights")
-        changed["pretrain"] = replace(study.pretrain, model=changed["models"][0])
     return changed
-
-
-def _pretrain(value: Mapping[str, Any]) -> Pretrain:
-    known = {f.name: str(f.type) for f in fields(Pretrain)}
-    for key, entry in value.items():
-        if key not in known:
-            raise BadInput(f"unknown key {key!r} in [pretrain]; {did_you_mean(key, known)}")
-        if not _fits(entry, known[key]):
-            raise BadInput(f"[pretrain] {key}: {known[key]}, not {entry!r}")
-    missing = {"model", "data", "epochs"} - value.keys()
-    if missing:
-        raise BadInput(f"[pretrain] needs {', '.join(sorted(missing))}")
-    return Pretrain(**value)
 
 
 def _size(entry: Any) -> int | None:
@@ -191,18 +254,3 @@ def _size(entry: Any) -> int | None:
     if isinstance(entry, bool) or not isinstance(entry, int) or entry < 1:
         raise BadInput(f"per_class: whole numbers from 1, or 'all', not {entry!r}")
     return entry
-
-
-def _check_entries(key: str, values: tuple[Any, ...], annotation: str) -> None:
-    wanted = annotation.removeprefix("tuple[").removesuffix(", ...]")
-    for value in values:
-        if not _fits(value, wanted):
-            raise BadInput(f"{key}: a list of {wanted.replace(' | None', '')}, with {value!r} in it")
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    kinds = {"str": str, "int": int, "float": (int, float), "bool": bool, "None": type(None), "Pretrain": Pretrain}
-    return any(
-        isinstance(value, kinds[name]) and (not isinstance(value, bool) or name == "bool")  # type: ignore[arg-type]
-        for name in annotation.split(" | ")
-    )

@@ -123,7 +123,7 @@ class Watch:
             return self._done[name]
         if name not in self._runs:
             return State(name, "waiting")
-        state = state_of(self._runs[name])
+        state = state_of(self._runs[name], name)
         if state.over:
             self._done[name] = state
         return state

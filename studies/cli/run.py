@@ -16,6 +16,10 @@ from studies.cli.options import as_json, device, echo_json, given, of_a_study
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where runs are kept.  [default: runs/STUDY]"
 )
+@click.option(
+    "--scale", type=click.Choice(("paper", "mini")), default="paper", show_default=True,
+    help="mini: the same shape in minutes on two cores, with its own small source networks.",
+)  # fmt: skip
 @of_a_study(grid=True)
 @click.option("--epochs", type=int, metavar="N")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="Batches of an epoch.  [default: one pass]")
@@ -37,26 +41,26 @@ from studies.cli.options import as_json, device, echo_json, given, of_a_study
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and what it would take, and stop.")
 @as_json
-def run(study: str, out: Path | None, device: str, jobs: int, dry_run: bool, as_json: bool, **options: Any) -> None:
+def run(
+    study: str, out: Path | None, scale: str, device: str, jobs: int, dry_run: bool, as_json: bool, **options: Any
+) -> None:
     """Fine-tune a grid of runs, keep every epoch, measure it, and draw it.
 
     An option that is given replaces that of the study. Runs that are finished are left as they are, and runs that
     were stopped go on where they stopped. Ctrl-C finishes the step and saves it; a second one stops at once.
     """
-    from studies.finish import finish
+    from studies import whole
     from studies.progress import Progress
-    from studies.runner import describe, plan
-    from studies.runner import run as run_grid
     from studies.study import load, override
     from wdiv.errors import WdivError
 
-    chosen = override(load(study), given(options))
+    chosen = override(load(study, scale), given(options))
     out = out or Path("runs") / chosen.name
     if dry_run:
-        _show_plan(describe(plan(chosen), out, device), out, as_json)
+        _show_plan(whole.describe(chosen, out, device), out, as_json)
         return
-    _, diverged = run_grid(chosen, out, device=device, progress=Progress(quiet=as_json), jobs=jobs)
-    table, files = finish(out, chosen.metrics, chosen.reference)
+    diverged = whole.run(chosen, out, device=device, progress=Progress(quiet=as_json), jobs=jobs)
+    table, files = whole.conclude(chosen, out)
     if as_json:
         echo_json({"out": str(out), "outcomes": table.to_dict("records"), "files": [str(f) for f in files]})
     else:
@@ -71,10 +75,12 @@ def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         echo_json({**plan, "out": str(out)})
         return
-    click.echo(
-        f"{plan['study']} on {plan['data']}: {len(plan['classes'])} classes, {plan['train_images']} images to train "
-        f"on, {plan['test_images']} to test, {plan['image_size']} pixels, {plan['epochs']} epochs"
-    )
+    for part in plan["parts"]:
+        condition = f", {part['condition']}," if part["condition"] else ""
+        click.echo(
+            f"{part['study']}{condition} on {part['data']}: {len(part['classes'])} classes, {part['train_images']} "
+            f"images to train on, {part['test_images']} to test, {part['image_size']} pixels, {part['epochs']} epochs"
+        )
     if plan["runs"]:
         print_table(plan["runs"], {"run": str, "n_train": str, "bytes": size, "seconds": duration})
     for note in plan["notes"]:
@@ -102,11 +108,12 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
         return "0" if value == 0 else f"{value:.3g}"
 
     columns: dict[str, Callable[[Any], str]] = {
-        "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": percent, "spread": percent,
-        "best": percent, "over_fc": points, "conv": distance, "gamma": distance, "beta": distance, "farthest": str,
+        "condition": str, "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": percent,
+        "spread": percent, "best": percent, "over_fc": points, "conv": distance, "gamma": distance, "beta": distance,
+        "farthest": str,
     }  # fmt: skip
     click.echo()
-    print_table(table.to_dict("records"), columns)
+    print_table(table.to_dict("records"), {name: how for name, how in columns.items() if name in table})
     metric, start = table.attrs["metric"], in_words(reference)
     moved = (
         f"how far they moved from {start}, in lengths of what they were"

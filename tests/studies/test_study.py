@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from studies.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
+from studies.conditions import parts
+from studies.runner import source_study, sources_of
 from studies.study import STUDIES, Pretrain, Study, load, override
 from wdiv.errors import BadInput, UnknownName, WdivError
 from wdiv.metrics import METRICS
@@ -32,7 +34,7 @@ def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
     assert set(study.bn_modes) <= set(BN_MODES)
     assert study.data is None or study.data in DATASETS
     if study.pretrain is not None:
-        assert study.pretrain.model in study.models
+        assert study.models
         assert study.pretrain.data in DATASETS
     for model in study.models:
         spec = ModelSpec.parse(model)
@@ -80,7 +82,6 @@ def test_a_toml_file_is_a_study(tmp_path: Path) -> None:
         reference = 0
 
         [pretrain]
-        model = "resnet18"
         data = "digits"
         epochs = 2
         rate = 1e-2
@@ -90,7 +91,7 @@ def test_a_toml_file_is_a_study(tmp_path: Path) -> None:
     assert study == Study(
         "mine", models=("resnet18", "resnet50"), data="digits", per_class=(5, None), strategies=("bn+fc", "conv+fc"),
         bn_modes=("frozen",), seeds=(3,), optimizer="sgd", momentum=0.9, weight_decay=1, reference=0,
-        pretrain=Pretrain("resnet18", "digits", 2, 1e-2),
+        pretrain=Pretrain("digits", 2, 1e-2),
     )  # fmt: skip
     file.write_text('name = "yours"')
     assert load(str(file)) == Study("yours")
@@ -119,9 +120,9 @@ def test_a_toml_file_is_a_study(tmp_path: Path) -> None:
         ("optimizer = 'adamm'", "unknown optimizer 'adamm'; did you mean 'adam"),
         ("momentum = 0.9", "momentum: adam takes none"),
         ("pretrain = 'yes'", "pretrain: Pretrain, not 'yes'"),
-        ("[pretrain]\nmodel = 'resnet18'", "[pretrain] needs data, epochs"),
-        ("[pretrain]\nmodle = 'resnet18'", "unknown key 'modle' in [pretrain]; did you mean 'model'"),
-        ("[pretrain]\nmodel = 5", "[pretrain] model: str, not 5"),
+        ("[pretrain]\nrate = 0.1", "[pretrain] needs data, epochs"),
+        ("[pretrain]\ndta = 'digits'", "unknown key 'dta' in [pretrain]; did you mean 'data'"),
+        ("[pretrain]\ndata = 5", "[pretrain] data: str, not 5"),
         ("[pretrain]\nepochs = 'two'", "[pretrain] epochs: int, not 'two'"),
         ("epochs =", "not a TOML file"),
     ],
@@ -161,7 +162,7 @@ QUICK = load("quickstart")
         (PLAIN, {"test_fraction": 0.5}, {"test_count": None, "test_fraction": 0.5}),
         (PLAIN, {"test_fraction": 0.5, "test_count": 3}, {"test_count": 3, "test_fraction": 0.5}),
         (QUICK, {"weights": "random"}, {"pretrain": None, "weights": "random"}),
-        (QUICK, {"models": ["resnet34"]}, {"pretrain": Pretrain("resnet34", "digits-0-4", 4), "models": ("resnet34",)}),
+        (QUICK, {"models": ["resnet34"]}, {"pretrain": Pretrain("digits-0-4", 4), "models": ("resnet34",)}),
         (
             QUICK,
             {"models": ["vgg16"], "weights": "random"},
@@ -177,9 +178,48 @@ def test_what_is_given_replaces_what_it_names(study: Study, values: dict[str, An
         assert getattr(found, field.name) == expected.get(field.name, getattr(study, field.name)), field.name
 
 
-def test_a_study_with_a_source_of_its_own_takes_one_model() -> None:
-    with pytest.raises(BadInput, match="trains its own source network; give one model, or --weights"):
-        override(QUICK, {"models": ["resnet18", "resnet34"]})
+def test_a_study_trains_a_source_network_for_each_of_its_models() -> None:
+    study = override(QUICK, {"models": ["resnet18", "resnet34"]})
+    names = [source.name for source in sources_of(study)]
+    assert names == ["digits-0-4 (resnet18)", "digits-0-4 (resnet34)"]
+    assert source_study(study).models == study.models
+
+
+def test_what_conditions_vary_cannot_be_given_besides() -> None:
+    two = override(QUICK, {"conditions": [{"name": name, "values": {"epochs": n}} for name, n in (("a", 1), ("b", 2))]})
+    with pytest.raises(BadInput, match="epochs: the conditions of study 'quickstart' vary it"):
+        override(two, {"epochs": 3})
+    assert override(two, {"seeds": [4]}).seeds == (4,)
+    found = parts(two, Path("out"))
+    assert [(part.condition, part.study.epochs, part.out) for part in found] == [
+        ("a", 1, Path("out/a")), ("b", 2, Path("out/b")),
+    ]  # fmt: skip
+    assert {part.sources for part in found} == {Path("out/sources/digits-0-4")}, "trained once"
+    assert not any(part.study.conditions for part in found)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ([{"name": "a", "values": {"epoch": 1}}], "condition 'a': unknown key 'epoch'; did you mean 'epochs'"),
+        ([{"name": "a", "values": {}}, {"name": "a", "values": {}}], "two conditions are called 'a'"),
+        ([{"name": "../a", "values": {}}], "condition '../a': letters, digits"),
+        ([{"name": "a", "values": {"mini": {}}}], "condition 'a': cannot replace mini"),
+        ([{"name": "a"}], "[[conditions]] needs values"),
+        (["a"], "conditions: a list of Condition, with 'a' in it"),
+    ],
+)
+def test_conditions_that_cannot_be(conditions: list[Any], words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        override(QUICK, {"conditions": conditions})
+    assert words in str(caught.value)
+
+
+def test_a_mini_that_cannot_be_is_found_at_once_and_one_that_is_not_there_named() -> None:
+    with pytest.raises(BadInput, match="mini: unknown key 'epoch'"):
+        override(QUICK, {"mini": {"epoch": 1}})
+    with pytest.raises(BadInput, match="'quickstart' has no mini scale"):
+        load("quickstart", "mini")
 
 
 def test_a_run_is_weights_that_name_their_network(trained: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,11 @@ class ImageSet:
     def take(self, indices: np.ndarray) -> ImageSet:
         """Some of the images, in the order of ``indices``."""
         return ImageSet(self.pixels[indices], self.labels[indices], self.classes, tuple(self.names[i] for i in indices))
+
+    def first_classes(self, count: int) -> ImageSet:
+        """The images of the first ``count`` classes."""
+        some = self.take(np.flatnonzero(self.labels < count))
+        return replace(some, classes=self.classes[:count])
 
     @cached_property
     def digest(self) -> str:
@@ -56,6 +61,15 @@ class Split:
     @cached_property
     def digest(self) -> str:
         return hashlib.sha256((self.pool.digest + self.test.digest).encode()).hexdigest()
+
+    def first_classes(self, count: int) -> Split:
+        """The images of the first classes alone, under a name that says so."""
+        if not 2 <= count <= len(self.pool.classes):
+            raise BadData(f"{self.name}: classes: from 2 to {len(self.pool.classes)}, not {count}")
+        if count == len(self.pool.classes):
+            return self
+        pool, test = (part.first_classes(count) for part in (self.pool, self.test))
+        return Split(f"{self.name} ({count} classes)", pool, test, self.notes)
 
     def duplicates(self) -> int:
         """Test images that are, pixel for pixel, also in the training pool: they make the accuracy too good."""
