@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from wdiv.numerics import false_discovery, farther_than_apart
+from wdiv.numerics import farther_than_apart
 
 DIMENSIONS, LAYERS = 200, 400
 
@@ -122,29 +122,3 @@ def test_two_points_have_a_ratio_and_no_p() -> None:
 def test_what_did_not_move_or_is_unknown_has_no_p(m: float, d: float) -> None:
     found = farther_than_apart(np.full((3, 1), m), np.full((3, 3, 1), d))
     assert np.isnan(found.p).all()
-
-
-# -------------------------------------------------------------------------------------------------- false discovery
-
-
-def benjamini_hochberg(p: list[float]) -> list[float]:
-    known = sorted((value, i) for i, value in enumerate(p) if not math.isnan(value))
-    found, least = list(p), 1.0
-    for rank in range(len(known), 0, -1):
-        value, i = known[rank - 1]
-        least = min(least, value * len(known) / rank)
-        found[i] = least
-    return found
-
-
-@given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=30))
-def test_false_discovery_is_that_of_benjamini_and_hochberg(p: list[float]) -> None:
-    np.testing.assert_allclose(false_discovery(p), benjamini_hochberg(p), rtol=1e-12)
-
-
-def test_false_discovery_leaves_its_argument_alone() -> None:
-    p = np.array([0.01, np.nan, 0.5])
-    false_discovery(p)
-    np.testing.assert_array_equal(p, [0.01, np.nan, 0.5])
-    assert false_discovery([]).size == 0
-    assert np.isnan(false_discovery([np.nan, np.nan])).all()

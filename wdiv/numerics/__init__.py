@@ -3,9 +3,10 @@
 LAW: this room imports numpy, scipy and numba, and nothing of wdiv above it. It knows no layer, no run, no label.
 """
 
+from wdiv.numerics.discovery import false_discovery
 from wdiv.numerics.empirical import histograms, largest_gap, mean_quantile_distance
 from wdiv.numerics.gaussian import bhattacharyya, gaussian_kl, log_ratio, t_minus_log1p
-from wdiv.numerics.jackknife import NoiseTest, false_discovery, farther_than_apart
+from wdiv.numerics.jackknife import NoiseTest, farther_than_apart
 from wdiv.numerics.reduce import Moments, PairSums, moments, pair_sums
 from wdiv.numerics.spectral import Spectrum, spectrum
 

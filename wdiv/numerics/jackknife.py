@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["NoiseTest", "farther_than_apart", "false_discovery"]
+__all__ = ["NoiseTest", "farther_than_apart"]
 
 
 class NoiseTest(NamedTuple):
@@ -59,20 +59,3 @@ def _log_ratio(
         moved, apart = total / points, pairs / (points * (points - 1))
         theta = np.log(moved) - np.log(apart)
     return moved, apart, np.where((moved > 0) & (apart > 0), theta, np.nan)
-
-
-def false_discovery(p: ArrayLike) -> NDArray[np.float64]:
-    """p values adjusted for their number, so that those below q have a false discovery rate of q; NaN stays NaN.
-
-    Benjamini and Hochberg (1995).
-
-    >>> false_discovery([0.01, 0.04, float("nan")]).round(3).tolist()
-    [0.02, 0.04, nan]
-    """
-    from scipy.stats import false_discovery_control
-
-    p = np.array(p, dtype=np.float64)
-    known = ~np.isnan(p)
-    if known.any():
-        p[known] = false_discovery_control(p[known])
-    return p
