@@ -1,0 +1,162 @@
+"""What a document says, as data: a comparison of two sides of the results, and which way it should come out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from wdiv.errors import BadInput
+from wdiv.registry import did_you_mean
+
+__all__ = ["DIRECTIONS", "OBSERVATION", "SCALES", "SELECTABLE", "SIZES", "Claim", "Selectors"]
+
+SELECTABLE = (
+    "condition", "model", "source", "dataset", "per_class", "strategy", "bn_mode", "measure", "against", "layers",
+    "part",
+)  # fmt: skip
+OBSERVATION = (*SELECTABLE[:5], "n_train", *SELECTABLE[5:7], "seed", "run", *SELECTABLE[7:], "value")
+"""Columns of a table of observations, one row a value.
+
+condition  what tells a study's parts apart, empty where it has none
+per_class  training images of each class, in words: ``"20"``, ``"all"``;  n_train: all of them, a number
+measure    ``accuracy`` and ``train_accuracy``, shares of 1, or a metric's name
+against    of a divergence: ``start``, the weights it began from; or the ``per_class`` of the other run, where two
+           differ in their size alone
+layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``
+part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
+"""
+DIRECTIONS = ("more", "less", "same")
+SCALES = ("difference", "ratio")
+SIZES = ("smallest", "middle", "largest")
+"""Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs
+three or more; of two in the middle it is the smaller."""
+
+Selectors = Mapping[str, str | tuple[str, ...]]
+"""Column of the observations -> the value, or the values, that its rows shall have."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``left`` is more than ``right``, or less, or the same.
+
+    name       lower-case words joined by hyphens;  text: one sentence, as the document says it;  where: its place there
+    left, right, of   selectors of each side, and of both. A size may be one of :data:`SIZES`. Where none names a
+               measure, it is ``accuracy``. What neither side names is paired: rows that agree in it are compared
+    direction  of the left side against the right: ``more``, ``less`` or ``same``
+    margin     of ``same``, in the claim's scale: how far apart still is the same (0.01: a point; in ratios 1.2: a fifth
+               more, or as much less)
+    scale      ``difference``, or ``ratio``: values are compared by their logarithms
+    over       a strategy: each value counts as its gain above that strategy, all else equal
+    question   of the document, that the claim answers
+
+    >>> claim = Claim("bn-helps", "Tuning BN beats the classifier alone.", "table 3",
+    ...               {"strategy": "bn+fc"}, {"strategy": "fc"}, "more", of={"per_class": "smallest"})
+    >>> claim.side("left")
+    {'measure': ('accuracy',), 'per_class': ('smallest',), 'strategy': ('bn+fc',)}
+    >>> Claim.from_mapping(claim.to_json()) == claim
+    True
+
+    Raises :class:`~wdiv.errors.BadInput` for whatever could not be judged.
+    """
+
+    name: str
+    text: str
+    where: str
+    left: Selectors = field(hash=False)
+    right: Selectors = field(hash=False)
+    direction: str
+    of: Selectors = field(default_factory=dict, hash=False)
+    margin: float | None = None
+    scale: str = "difference"
+    over: str = ""
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("name", "text", "where", "over", "question"):
+            if not isinstance(getattr(self, key), str):
+                raise self._bad(f"{key} is text, not {getattr(self, key)!r}")
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise self._bad("the name is lower-case words joined by hyphens, such as 'bn-helps'")
+        if not self.text.strip():
+            raise self._bad("the text is empty; give the sentence that is claimed")
+        for key in ("left", "right", "of"):
+            object.__setattr__(self, key, self._selectors(key))
+        for key, allowed in (("direction", DIRECTIONS), ("scale", SCALES)):
+            if getattr(self, key) not in allowed:
+                raise self._bad(f"{key} is one of {', '.join(allowed)}, not {getattr(self, key)!r}")
+        self._check_sides()
+        self._check_margin()
+
+    def _bad(self, what: str) -> BadInput:
+        return BadInput(f"claim {self.name!r}: {what}")
+
+    def _selectors(self, key: str) -> dict[str, str | tuple[str, ...]]:
+        given = getattr(self, key)
+        if not isinstance(given, Mapping):
+            raise self._bad(f"{key} is a table of columns and values, not {given!r}")
+        found: dict[str, str | tuple[str, ...]] = {}
+        for column, value in given.items():
+            if column not in SELECTABLE:
+                raise self._bad(f"unknown column {column!r} in {key}; {did_you_mean(str(column), SELECTABLE)}")
+            values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+            if not values or any(isinstance(one, bool) or not isinstance(one, (str, int)) for one in values):
+                raise self._bad(f"{key}.{column} is a value or a list of at least one, not {value!r}")
+            words = tuple(dict.fromkeys(map(str, values)))
+            found[column] = words[0] if len(words) == 1 else words
+        return found
+
+    def _check_sides(self) -> None:
+        for key in ("left", "right"):
+            twice = sorted(set(self.of) & set(getattr(self, key)))
+            if twice:
+                raise self._bad(f"{twice[0]!r} stands in 'of', which is for both sides, and in {key!r}")
+        left, right = self.side("left"), self.side("right")
+        if not any(set(left[column]).isdisjoint(right[column]) for column in left.keys() & right.keys()):
+            raise self._bad("left and right overlap; name a column in both, with other values in each")
+
+    def _check_margin(self) -> None:
+        if (self.margin is not None) != (self.direction == "same"):
+            raise self._bad("'same' needs a margin" if self.margin is None else "only 'same' has a margin")
+        if self.margin is None:
+            return
+        least = 1 if self.scale == "ratio" else 0
+        number = isinstance(self.margin, (int, float)) and not isinstance(self.margin, bool)
+        if not (number and least < self.margin < math.inf):
+            raise self._bad(f"margin is a number above {least} for a {self.scale}, not {self.margin!r}")
+
+    def side(self, side: str) -> dict[str, tuple[str, ...]]:
+        """All selectors of ``left`` or ``right``, those of both and the measure among them."""
+        given = {"measure": "accuracy", **self.of, **getattr(self, side)}
+        return {column: (value,) if isinstance(value, str) else value for column, value in given.items()}
+
+    @property
+    def compared(self) -> frozenset[str]:
+        """The columns that ``left`` or ``right`` names: in all others, what is compared agrees."""
+        return frozenset({*self.left, *self.right})
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Claim:
+        """A claim from a table of TOML or JSON; unknown and missing keys are errors. ``where`` may be left out."""
+        known = [one.name for one in fields(cls)]
+        called = f"claim {data['name']!r}" if "name" in data else "a claim"
+        for key in data:
+            if key not in known:
+                raise BadInput(f"{called}: unknown key {key!r}; {did_you_mean(str(key), known)}")
+        missing = [key for key in ("name", "text", "left", "right", "direction") if key not in data]
+        if missing:
+            raise BadInput(f"{called} needs {', '.join(missing)}")
+        return cls(**{"where": "", **data})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain tables and lists; what is not given is left out."""
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Mapping):
+                value = {column: list(v) if isinstance(v, tuple) else v for column, v in value.items()}
+            if value not in (None, "", {}) or one.name in ("left", "right"):
+                found[one.name] = value
+        return found
