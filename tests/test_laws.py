@@ -52,6 +52,7 @@ LAWS = {
     "compare": Law(WORDS | {"layers", "measure", "store"}, frozenset({"numpy"}), frozenset({"xarray"})),
     "cache": Law(WORDS | {"formats", "metrics", "measure", "store"}, frozenset({"numpy", "xarray"})),
     "formats": Law(WORDS | {"store"}, frozenset({"xarray"})),
+    "pairs": Law(WORDS | {"cache", "formats", "metrics", "measure", "store"}, frozenset({"numpy", "xarray"})),
     "tuning": Law(WORDS | {"layers", "store"}, frozenset({"numpy"}), DEEP | {"PIL", "filelock", "sklearn"}),
     "similarity": Law(
         WORDS | {"layers", "numerics", "metrics", "store", "tuning"},

@@ -23,7 +23,7 @@ from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
 
-__all__ = ["measured", "place_of", "plain_name"]
+__all__ = ["VERSION", "chain", "measured", "place_of", "plain_name", "write"]
 
 VERSION = "1"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -57,7 +57,7 @@ def measured(
         kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
         root = fresh.to_dataset().assign(identity=identity).assign_attrs(wdiv_measures=VERSION)
         kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
-        _write(kept, file)
+        write(kept, file)
     return _asked(kept, names)
 
 
@@ -117,7 +117,7 @@ def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | 
 def _identities(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
     root = tree.to_dataset()
     runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
-    chains = {run: _chain(store, run) for run in runs}
+    chains = {run: chain(store, run) for run in runs}
 
     def against(run: str, epoch: int) -> str:
         if isinstance(reference, str) and reference in chains:
@@ -133,16 +133,16 @@ def _identities(store: CheckpointStore, tree: xr.DataTree, reference: str | int)
     return xr.DataArray(values, dims=("run", "epoch"), coords={"run": root["run"], "epoch": root["epoch"]}, attrs=attrs)
 
 
-def _chain(store: CheckpointStore, run_id: str) -> dict[int, str]:
+def chain(store: CheckpointStore, run_id: str) -> dict[int, str]:
     """Epoch -> digest of it and of all that went before."""
     run = store[run_id]
     foreign = run.imported
     start = run.record.base if foreign is None else foreign.base  # its files, and what was matched in them
-    digest, chain = hashlib.sha256(f"{VERSION} {start}".encode()), {}
+    digest, found = hashlib.sha256(f"{VERSION} {start}".encode()), {}
     for row in run.history():
         digest.update(f" {row['epoch']}:{row.get('sha256') or row.get('identity')}".encode())
-        chain[int(row["epoch"])] = digest.hexdigest()[:16]
-    return chain
+        found[int(row["epoch"])] = digest.hexdigest()[:16]
+    return found
 
 
 def _metrics_of(kept: xr.DataTree) -> list[str]:
@@ -194,10 +194,10 @@ def _raised(metric: Metric, flags: np.ndarray) -> np.ndarray:
     return flags & ~sum(map(int, others))
 
 
-def _write(kept: xr.DataTree, file: Path) -> None:
+def write(kept: xr.DataTree, file: Path) -> None:
+    """Keep a tree, unless the folder is somebody else's and cannot be written to."""
     try:
         write_atomically(file, lambda temporary: kept.to_netcdf(temporary))
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        # somebody else's store: measured all the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import xarray as xr
 
 from wdiv.measure.columns import Column, columns, coords_only, kinds_of, layout, lineage
@@ -23,11 +24,13 @@ def pairwise(
     epoch: int | str = "last",
     *,
     reduction: str = "layer",
+    only: np.ndarray | None = None,
 ) -> xr.DataTree:
     """How far runs lie from one another: metric(run, run_b) for every pair, after one epoch.
 
     epoch      a number, or ``last``: each run's own last saved one
     metrics, reduction   as in :func:`divergence`; metrics of a trajectory compare no two runs and are refused
+    only       (run, run_b), true where to measure; the rest is NaN and says that it is not saved
 
     Returns a tree with a node for each kind of layer, of dims (run, run_b, layer, role). Between seeds of one
     strategy this is the noise floor; between data sizes, the paper's panels "140-280". Values are in memory, whether
@@ -35,6 +38,7 @@ def pairwise(
     """
     names = metric_names(metrics, reduction, follows_epochs=False)
     places = epoch_of_each(tree, epoch)
+    wanted = np.ones((len(places), len(places)), dtype=bool) if only is None else np.asarray(only, dtype=bool)
     root = coords_only(tree.to_dataset().drop_dims("epoch"))
     root = root.assign_coords(run_b=("run_b", root["run"].values))
     root.attrs = {
@@ -50,27 +54,28 @@ def pairwise(
         shape = (len(places), len(places), where.size, tree.children[kind].sizes["role"])
         grid = Grid.empty(names, shape)
         found = columns(tree, kind, reduction)
-        each(lambda column, grid=grid: _fill(grid, column, places, names), found)  # type: ignore[misc]
+        each(lambda column, grid=grid: _fill(grid, column, places, wanted, names), found)  # type: ignore[misc]
         nodes[f"/{kind}"] = as_dataset(grid.values, grid.flags, ("run", "run_b", where.dim, "role"), where.coords)
     return xr.DataTree.from_dict({"/": root, **nodes})
 
 
-def _fill(grid: Grid, column: Column, places: Sequence[int | None], names: Sequence[str]) -> None:
+def _fill(grid: Grid, column: Column, places: Sequence[int | None], wanted: np.ndarray, names: Sequence[str]) -> None:
     flags = grid.flags[:, :, column.units, column.role]
     if not column.cells:
         flags[...] = Flag.ABSENT
         return
     missing = [run for run, place in enumerate(places) if place is None]
-    flags[missing] = flags[:, missing] = Flag.NOT_SAVED
+    flags[missing] = flags[:, missing] = flags[~wanted] = Flag.NOT_SAVED
+    asked = np.logical_or(wanted.any(0), wanted.any(1))
     tensors = {
         run: Tensors(
             column.rows.join([cell.values.isel(run=run, epoch=[place]).values for cell in column.cells]), column.outputs
         )
         for run, place in enumerate(places)
-        if place is not None
+        if place is not None and asked[run]
     }
     for run, a in tensors.items():
-        for other, b in tensors.items():
+        for other, b in ((other, b) for other, b in tensors.items() if wanted[run, other]):
             found = compare(a, b, names)
             for name in names:
                 grid.values[name][run, other, column.units, column.role] = found.values[name][0]

@@ -36,7 +36,7 @@ from wdiv.tuning.stretches import Stretch, stretches
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune", "run_id"]
+__all__ = ["RunSpec", "Watcher", "choose_device", "fine_tune", "run_id", "size_of"]
 
 COMMIT_EVERY = 1.0
 """Seconds from one commit of epochs to the next, at least."""
@@ -139,8 +139,24 @@ def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mo
     'mobilenet_v2-width_mult=0.1-my-photos-n20-bn+fc-auto-s0'
     """
     size = "all" if per_class is None else f"n{per_class}"
-    parts = (label, dataset, size, strategy, bn_mode, f"s{seed}")
-    return "-".join(re.sub(r"[^\w.+@=,]+", "-", part).strip("-") for part in parts)
+    return "-".join(map(_plain, (label, dataset, size, strategy, bn_mode, f"s{seed}")))
+
+
+def size_of(run: str, label: str, dataset: str, strategy: str, bn_mode: str, seed: int) -> str:
+    """Images of each class, from a name that :func:`run_id` has made; ``all`` where it tells of none.
+
+    >>> size_of("lenet-my-photos-n20-bn+fc-auto-s0", "lenet", "my photos", "bn+fc", "auto", 0)
+    '20'
+    >>> size_of("somebody's run", "lenet", "my photos", "bn+fc", "auto", 0)
+    'all'
+    """
+    before, after = ("-".join(map(_plain, parts)) for parts in ((label, dataset), (strategy, bn_mode, f"s{seed}")))
+    found = re.fullmatch(re.escape(before) + r"-n(\d+)-" + re.escape(after), run)
+    return found[1] if found else "all"
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"[^\w.+@=,]+", "-", part).strip("-")
 
 
 def _told(phase: strategies.Phase) -> dict[str, Any]:
