@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Observations", "Pairs", "of_claim", "prepare"]
 
-KEYS = (*SELECTABLE, "seed")
-"""What two rows must agree in to be compared, where the claim does not name it."""
+KEYS = (*(name for name in SELECTABLE if name != "source"), "seed")
+"""What two rows must agree in to be compared, where the claim does not name it. Not the source: a condition has one for
+a network, and training from scratch none."""
 ROUNDING = 1e-12
 """The share of two values by which they differ at most, if they differ by rounding alone."""
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from baselines.trials import Trial
+from studies.claims import Claim
 from studies.fields import fitting
+from studies.pictures import Figure
+from studies.tables import Table
 from wdiv.errors import BadInput
 from wdiv.metrics import metric_names
 from wdiv.registry import Registry, did_you_mean
@@ -76,6 +79,7 @@ class Study:
     reference     of the divergence that is measured when the grid is done
     baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
     conditions    what else varies: every condition is the whole grid with some fields replaced
+    claims, tables, figures   what the report says, see there
     mini          fields replaced by ``--scale mini``: minutes on two cores
     """
 
@@ -119,6 +123,9 @@ class Study:
     skip_bad_images: bool = False
     metrics: tuple[str, ...] = ("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance")
     reference: str | int = "pretrained"
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
     mini: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

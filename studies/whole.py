@@ -10,6 +10,7 @@ from studies import runner
 from studies.conditions import Part, parts
 from studies.finish import finish
 from studies.progress import Progress
+from studies.report import write as write_report
 from studies.results import write_all
 from studies.runner import source_study
 from studies.study import Study
@@ -55,7 +56,11 @@ def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
         files += written
     whole = pd.concat(tables, ignore_index=True)
     whole.attrs |= tables[0].attrs
-    return whole, files if not study.conditions else [*files, *write_all(out)]
+    if study.conditions:
+        files += write_all(out)
+    if study.claims or study.tables or study.figures:
+        files += write_report(out)[1][:2]
+    return whole, files
 
 
 def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:

@@ -18,11 +18,13 @@ from studies.cli.diff import diff
 from studies.cli.export import export
 from studies.cli.features import features
 from studies.cli.import_ import import_
+from studies.cli.init import init
 from studies.cli.listing import list_
 from studies.cli.lr_find import lr_find
 from studies.cli.measure import measure
 from studies.cli.noise import noise
 from studies.cli.plot import plot
+from studies.cli.report import report
 from studies.cli.run import run
 from studies.cli.show import show
 from studies.cli.status import status
@@ -69,7 +71,7 @@ def cli() -> None:
 
 
 for _command in (
-    run, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_,
+    run, init, report, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_,
     features,
 ):  # fmt: skip
     cli.add_command(_command)

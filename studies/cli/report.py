@@ -1,0 +1,48 @@
+"""``wdiv report``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from studies.cli.options import as_json, echo_json
+
+
+@click.command()
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where it is written.  [default: DIR/report]"
+)
+@as_json
+def report(store: Path, out: Path | None, as_json: bool) -> None:
+    """Judge the claims of a study by its runs, and fill its tables and figures.
+
+    The paper's numbers stand beside ours. 'wdiv run' writes it when all is trained; runs that are still missing are
+    left out, and the report says so.
+    """
+    from studies.console import print_table
+    from studies.pages import summary
+    from studies.report import write
+
+    found, files = write(store, out)
+    if as_json:
+        echo_json({
+            "study": found.study.name, "claims": [verdict.to_json() for verdict in found.verdicts],
+            "unfinished": found.unfinished[0], "figures_missing": found.missing, "files": [str(f) for f in files],
+        })  # fmt: skip
+        return
+    if found.verdicts:
+        rows = [verdict.to_json() for verdict in found.verdicts]
+        print_table(rows, {"claim": str, "verdict": str, "in_words": str, "seeds": str, "q": _p, "reason": str})
+        click.echo(summary(found.verdicts))
+    left, of = found.unfinished
+    if left:
+        click.echo(f"note: {left} of {of} runs are not finished; what they would say is missing")
+    for name, why in found.missing.items():
+        click.echo(f"note: {name} could not be drawn: {why}")
+    click.echo(f"wrote {files[0]}, {files[1].name} and {len(files) - 2} files beside them")
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,145 @@
+"""A study's report: a verdict on every claim, the paper's tables beside ours, its figures, and the numbers behind them.
+
+Read from the store alone, so that it can be made again, and while runs are still missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studies.conditions import stores
+from studies.observations import change_and_gain, layer_distances, observe, write_observations
+from studies.papers import PAPERS, published
+from studies.state import states
+from studies.stored import read_study
+from studies.study import Study
+from studies.tables import Filled, fill
+from studies.transfer import negative_transfer
+from studies.verdicts import Verdict, judge
+from wdiv.cache import plain_name
+from wdiv.errors import BadInput, BadStore
+from wdiv.store.files import read_json, write_atomically, write_json
+from wdiv.store.reader import CheckpointStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FOLDER", "Report", "gather", "write"]
+
+FOLDER = "report"
+"""Beneath a study's folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What there is to say of a study.
+
+    transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
+    figures     name -> its files;  missing: name -> why it could not be drawn
+    unfinished  how many of the study's runs are not over, and how many there are
+    """
+
+    study: Study
+    observations: pd.DataFrame
+    distances: pd.DataFrame
+    verdicts: Sequence[Verdict]
+    tables: Sequence[Filled]
+    transfer: pd.DataFrame
+    change: pd.DataFrame
+    figures: dict[str, list[Path]]
+    missing: dict[str, str]
+    unfinished: tuple[int, int]
+    notes: Sequence[str]
+
+
+def gather(out: Path, figures: Path) -> Report:
+    """Everything a report says, its figures drawn into a folder.
+
+    Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
+    """
+    study = read_study(out)
+    found = {name: path for name, path in stores(out).items() if _holds_any(path)}
+    if not found:
+        raise BadStore(f"{out}: no run has begun; there is nothing to report")
+    distances = layer_distances(found, study.metrics)
+    observations = observe(found, study.metrics, distances=distances)
+    paper = published(study.name) if study.name in PAPERS else None
+    drawn, missing = _draw(study, observations, distances, paper, figures)
+    whole = states(out)
+    tests, notes = _told(found)
+    return Report(
+        study, observations, distances, judge(study.claims, observations),
+        [fill(table, observations, paper) for table in study.tables],
+        negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
+        (sum(not state.over for state in whole), len(whole)), notes,
+    )  # fmt: skip
+
+
+def write(out: Path, to: Path | None = None) -> tuple[Report, list[Path]]:
+    """Write the report of the study in ``out`` into a folder (default ``report`` beneath it). Returns it and the files.
+
+    ``report.md`` and ``report.html`` (one file, its figures inside), ``claims.json``, the tables, the observations,
+    and the figures.
+    """
+    from studies.pages import as_html, as_markdown
+
+    to = to or out / FOLDER
+    report = gather(out, to / "figures")
+    page = as_markdown(report, to)
+    files = [
+        _write_text(to / "report.md", page),
+        _write_text(to / "report.html", as_html(page, to)),
+        write_json(to / "claims.json", [
+            {**verdict.to_json(), "text": verdict.claim.text, "where": verdict.claim.where}
+            for verdict in report.verdicts
+        ]),
+        write_observations(report.observations, to / "observations.csv"),
+        write_observations(report.distances, to / "distances.csv"),
+        *(_write_csv(table.cells, to / "tables" / f"{plain_name(table.table.name)}.csv") for table in report.tables),
+        _write_csv(report.change, to / "change_and_gain.csv"),
+        _write_csv(report.transfer, to / "negative_transfer.csv"),
+        *(file for drawn in report.figures.values() for file in drawn),
+    ]  # fmt: skip
+    return report, files
+
+
+def _holds_any(path: Path) -> bool:
+    return any(path.glob("runs/*/run.json")) or any(path.glob("baselines/*.json"))
+
+
+def _draw(
+    study: Study, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None, to: Path
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    from studies.pictures import draw
+
+    drawn, missing = {}, {}
+    for figure in study.figures:
+        try:
+            drawn[figure.name] = draw(figure, observations, distances, paper, to)
+        except BadInput as error:
+            missing[figure.name] = str(error)
+    return drawn, missing
+
+
+def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
+    """Dataset -> its test images, and what the stores say of their data."""
+    tests: dict[str, int] = {}
+    notes: dict[str, None] = {}
+    for path in found.values():
+        if (path / "study.json").exists():
+            notes |= dict.fromkeys(read_json(path / "study.json").get("notes", []))
+        if (path / "runs").is_dir():
+            for run in CheckpointStore.open(path):
+                tests[run.record.dataset] = run.record.n_test
+    return tests, list(notes)
+
+
+def _write_text(path: Path, text: str) -> Path:
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> Path:
+    return write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
