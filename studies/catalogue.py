@@ -201,7 +201,8 @@ CATALOGUE: Mapping[str, Shelf] = {
     ),
     "datasets": Shelf(
         DATASETS, ("name", "classes", "images", "long_name", "source"),
-        _plain("name", "long_name", "classes", "images", "source"), "and any folder of images, one folder a class",
+        _plain("name", "long_name", "classes", "images", "split", "source"),
+        "and any folder of images, one folder a class",
     ),
     "baselines": Shelf(
         BASELINES, ("name", "long_name", "source"), _plain("name", "long_name", "source"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from wdiv.errors import BadData
 
-__all__ = ["ImageSet", "Split", "nested_subset", "split"]
+__all__ = ["ImageSet", "Split", "nested_subset", "resized", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,21 @@ class Split:
         """Test images that are, pixel for pixel, also in the training pool: they make the accuracy too good."""
         pool = Counter(image.tobytes() for image in self.pool.pixels)
         return sum(image.tobytes() in pool for image in self.test.pixels)
+
+
+def resized(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture of uint8, grey (height, width) or (3, height, width), as (3, size, size): bilinear, antialiased.
+
+    >>> resized(np.full((8, 8), 7, np.uint8), 2)[2].tolist()
+    [[7, 7], [7, 7]]
+    """
+    from PIL import Image
+
+    image = Image.fromarray(picture if picture.ndim == 2 else picture.transpose(1, 2, 0)).resize(
+        (size, size), Image.Resampling.BILINEAR
+    )
+    planes = np.asarray(image) if picture.ndim == 3 else np.repeat(np.asarray(image)[..., None], 3, axis=-1)
+    return np.ascontiguousarray(planes.transpose(2, 0, 1))
 
 
 def split(
