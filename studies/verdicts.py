@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILS", "HOLDS", "LEVEL", "NOT_DECIDED", "Verdict", "bootstrap", "judge", "p_value"]
 
-HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
+HOLDS = "holds"
+FAILS = "fails"
+NOT_DECIDED = "not decided"
 LEVEL = 0.05
 """The false discovery rate among the claims of a report that are decided."""
 DRAWS = 10_000
@@ -105,6 +107,8 @@ def p_value(numbers: ArrayLike, margin: float = 0.0) -> float:
 
     Numbers that are all equal show no noise to test against, as happens when few test images are told apart. Then each
     test is that of signs, exact for noise of either sign alike: 2⁻ⁿ a side. Six seeds are needed to decide by that.
+    (Were p 0 there, a third of reports on 5 claims in which nothing differs would decide something, of 2 seeds and 100
+    test images of which 95 % are told right.)
 
     >>> p_value([0.01, 0.02, 0.03]) < 0.1, round(p_value([0.01, 0.01, 0.01]), 3), p_value([0.01])
     (True, 0.25, nan)
