@@ -74,7 +74,10 @@ def fitting(cls: type, key: str, value: Any, where: str = "") -> Any:
 def _nested(kind: Any, value: Any, where: str) -> Any:
     """A table becomes a record, where the field is one."""
     inner = next((one for one in _options(kind) if is_dataclass(one)), None)
-    return record(inner, value, where) if inner is not None and isinstance(value, Mapping) else value  # type: ignore[arg-type]
+    if inner is None or not isinstance(value, Mapping):
+        return value
+    own = getattr(inner, "from_mapping", None)  # of a record that has more to say of its keys
+    return record(inner, value, where) if own is None else own(value)  # type: ignore[arg-type]
 
 
 def check(name: str, value: Any, kind: Any, words: str) -> None:
@@ -95,7 +98,8 @@ def _fits(value: Any, kind: Any) -> bool:
             return True
         if isinstance(value, bool) and plain is not bool:
             continue
-        if isinstance(value, (int, float) if plain is float else plain):
+        wider = {float: (int, float), tuple: (list, tuple)}  # TOML has no tuples, and 1 for 1.0
+        if isinstance(value, wider.get(plain, plain)):
             return True
     return False
 

@@ -6,7 +6,7 @@ of the weights are our choice, and the statistics are run both ways. Its images 
 classes and sizes, simulated, and ``--data`` takes any folder instead.
 """
 
-from studies.claims import Claim
+from studies.claims import Claim, Selectors
 from studies.pictures import Figure
 from studies.study import STUDIES, Study
 from studies.tables import Table
@@ -21,7 +21,7 @@ def _beats(name: str, text: str, where: str, better: str, worse: str, question: 
     return Claim(name, text, where, {"strategy": better}, {"strategy": worse}, "more", of=of, question=question)
 
 
-def _moves(name: str, text: str, where: str, left: dict[str, str], right: dict[str, str], **of: str) -> Claim:
+def _moves(name: str, text: str, where: str, left: Selectors, right: Selectors, **of: str) -> Claim:
     """That weights have moved farther from the start, by the paper's Gaussian divergence."""
     start = {} if "against" in left else {"against": "start"}
     return Claim(
@@ -94,8 +94,8 @@ WHY = (
 )  # fmt: skip
 
 TABLES = (
-    *(Table(name, "from scratch, and the FC layers alone", where={"per_class": SIZES[name], "strategy": ("scratch", FC)},
-            note=NOTE) for name in ("table1", "table2", "table3")),
+    *(Table(name, "from scratch, and the FC layers alone",
+            where={"per_class": SIZES[name], "strategy": ("scratch", FC)}, note=NOTE) for name in ("table1", "table2", "table3")),
     *(Table(name, "CNN layers or BN layers", where={"per_class": SIZES[name], "strategy": (FC, CONV, BN, BOTH)},
             note=NOTE) for name in ("table4", "table5", "table6")),
     Table("table7", "one rate, and a rate for each kind of layer", rows=("model", "per_class"),
@@ -129,12 +129,13 @@ STUDIES.add(
         batch_size=32,
         metrics=("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance"),
         reference=0,
+        paper="peng2020",
         claims=(*EFFECTIVE, *WHICH, *WHY),
         tables=TABLES,
         figures=FIGURES,
         mini={
-            "models": ("resnet18", "densenet121"), "pretrain": {"data": "digits", "epochs": 2}, "image_size": 32,
-            "per_class": (2, 4, 8), "seeds": 0, "epochs": 2, "batch_size": 16,
+            "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits", "epochs": 2}, "image_size": 32,
+            "per_class": [2, 4, 8], "seeds": [0], "epochs": 2, "batch_size": 16,
         },
     )
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from studies.conditions import stores
 from studies.observations import change_and_gain, layer_distances, observe, write_observations
-from studies.papers import PAPERS, published
+from studies.papers import published
 from studies.state import states
 from studies.stored import read_study
 from studies.study import Study
@@ -66,7 +66,7 @@ def gather(out: Path, figures: Path) -> Report:
         raise BadStore(f"{out}: no run has begun; there is nothing to report")
     distances = layer_distances(found, study.metrics)
     observations = observe(found, study.metrics, distances=distances)
-    paper = published(study.name) if study.name in PAPERS else None
+    paper = None if study.paper is None else published(study.paper)
     drawn, missing = _draw(study, observations, distances, paper, figures)
     whole = states(out)
     tests, notes = _told(found)

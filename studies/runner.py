@@ -30,12 +30,13 @@ from wdiv.tuning.images import Split
 from wdiv.tuning.loop import Diverged, check_batches
 from wdiv.tuning.models import ModelSpec, build_skeleton, head_layers, layer_table
 from wdiv.tuning.run import RunSpec, choose_device, fine_tune
+from wdiv.tuning.spelling import parse
 from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
 __all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "source_study", "sources_of"]
 
-FREE = ("metrics", "reference", "title", "source", "mini", "claims", "tables", "figures")
+FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
 """Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
@@ -120,6 +121,8 @@ def _specs(study: Study) -> Iterator[RunSpec]:
         found, study.per_class, study.strategies, study.bn_modes, study.seeds
     ):
         assert source.model is not None
+        if mode == "frozen" and parse(strategy).random and len(study.bn_modes) > 1:
+            continue  # statistics of no network at all, never updated: the other modes say what scratch can do
         model = source.model if study.head is None else source.model.but(head=study.head)
         yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size)
 

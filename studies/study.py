@@ -79,6 +79,7 @@ class Study:
     reference     of the divergence that is measured when the grid is done
     baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
     conditions    what else varies: every condition is the whole grid with some fields replaced
+    paper         whose published numbers stand beside ours: a name of :data:`~studies.papers.PAPERS`
     claims, tables, figures   what the report says, see there
     mini          fields replaced by ``--scale mini``: minutes on two cores
     """
@@ -123,6 +124,7 @@ class Study:
     skip_bad_images: bool = False
     metrics: tuple[str, ...] = ("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance")
     reference: str | int = "pretrained"
+    paper: str | None = None
     claims: tuple[Claim, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()

@@ -15,8 +15,7 @@ WORDS: Mapping[str, str] = {
     "source": "Whose study it is.",
     "models": "Networks: 'wdiv list models'. Leave out where the weights say which network they are for.",
     "weights": "A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'.",
-    "pretrain": "Or source networks trained first: { data = \"digits-0-4\", epochs = 4 }; also rate, batch_size, classes,"
-                " per_class.",
+    "pretrain": "Or source networks trained first; also: rate, batch_size, classes, per_class.",
     "data": "A name of 'wdiv list datasets', or a folder with one folder of images a class.",
     "per_class": "Training images of each class; \"all\" is all there are.",
     "strategies": "What trains: 'wdiv list strategies', or in free spelling: bn@stage4+fc, conv=1e-4,fc=1e-3.",
@@ -51,6 +50,7 @@ WORDS: Mapping[str, str] = {
     "skip_bad_images": "Leave out files that cannot be read.",
     "metrics": "What is measured: 'wdiv list metrics'.",
     "reference": "Measured from: \"pretrained\", \"previous\", an epoch, or a run.",
+    "paper": "Whose published numbers stand beside yours: peng2020 or gupta2020.",
     "claims": "What should come out, and is judged in the report.",
     "tables": "Of the report: which accuracies, in which rows and columns.",
     "figures": "Of the report.",
@@ -67,7 +67,7 @@ EXAMPLES = {
     }],
     "tables": [{"name": "accuracy", "title": "by size", "rows": ["per_class"], "columns": ["strategy"]}],
     "figures": [{"name": "sizes", "title": "accuracy by size", "kind": "accuracy"}],
-    "mini": {"epochs": 2, "seeds": [0]}, "baselines": ["svm"], "augment": ["flip"],
+    "paper": "peng2020", "mini": {"epochs": 2, "seeds": [0]}, "baselines": ["svm"], "augment": ["flip"],
 }  # fmt: skip
 """For fields that are empty as a rule."""
 
@@ -117,7 +117,7 @@ def _entry(key: str, value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
         for one in value:
             yield f"[[{key}]]"
-            yield from (f"{_key(name)} = {_value(inner)}" for name, inner in one.items() if inner not in (None, {}, ""))
+            yield from (f"{_key(name)} = {_value(inner)}" for name, inner in one.items() if inner not in (None, ""))
     else:
         yield f"{key} = {_value(value)}"
 

@@ -71,8 +71,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, init, report, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify, export, import_,
-    features,
+    run, init, report, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify,
+    export, import_, features,
 ):  # fmt: skip
     cli.add_command(_command)
 

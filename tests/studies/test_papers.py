@@ -164,7 +164,9 @@ def test_published_numbers_are_a_tidy_table() -> None:
     assert table["per_class"].iloc[0] == "20"
 
 
-@pytest.mark.parametrize(("name", "near"), [("peng2002", "did you mean 'peng2020'"), ("../x", "known: gupta2020, peng")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("peng2002", "did you mean 'peng2020'"), ("../x", "known: gupta2020, peng")]
+)
 def test_a_paper_without_numbers_is_said_to_be_unknown(name: str, near: str) -> None:
     with pytest.raises(UnknownName, match=near):
         published(name)

@@ -49,7 +49,7 @@ class Particle:
 
 
 Look = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of every pixel: signed distance to the outline (µm, negative inside), share of the colour shown, gloss added (white)."""
+"""Of every pixel: distance to the outline (µm, negative inside), share of the colour shown, white gloss added."""
 
 
 @dataclass(frozen=True)
