@@ -242,14 +242,11 @@ def _of_pairs(tree: xr.DataTree, metric: str) -> pd.DataFrame:
     """As :func:`wdiv.summary.layers`, one row a (pair, layer, role)."""
     import pandas as pd
 
-    frames = [
-        node.to_dataset()[[metric, "flag"]]
-        .to_dataframe()
-        .reset_index()
-        .rename(columns={metric: "value"})
-        .assign(kind=kind)
-        for kind, node in tree.children.items()
-    ]
+    sides = tree.to_dataset().coords  # no index, so the nodes do not have them
+    frames = []
+    for kind, node in tree.children.items():
+        data = node.to_dataset()[[metric, "flag"]].assign_coords(run=sides["run"], run_b=sides["run_b"])
+        frames.append(data.to_dataframe().reset_index().rename(columns={metric: "value"}).assign(kind=kind))
     return _told(pd.concat(frames, ignore_index=True))
 
 

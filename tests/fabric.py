@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,20 @@ def source_state() -> dict[str, np.ndarray]:
 
 
 def run_record(
-    strategy: str, seed: int, planned: int, base: str, start: dict[str, np.ndarray], label: str = "toynet"
+    strategy: str,
+    seed: int,
+    planned: int,
+    base: str,
+    start: dict[str, np.ndarray],
+    label: str = "toynet",
+    size: int = 2,
 ) -> RunRecord:
     """The record of a run that starts as ``start``."""
     scratch, changing = strategy == "scratch", CHANGES[strategy]
     return RunRecord(
-        id=f"{label}-toy-n2-{strategy}-auto-s{seed}", label=label, model="toynet", model_args={}, bn_eps=None,
+        id=f"{label}-toy-n{size}-{strategy}-auto-s{seed}", label=label, model="toynet", model_args={}, bn_eps=None,
         classes=3, class_names=("a", "b", "c"), source="random" if scratch else "toy weights", dataset="toy",
-        data_digest="0" * 64, n_train=6, n_test=9, strategy=strategy, bn_mode="auto", seed=seed,
+        data_digest="0" * 64, n_train=3 * size, n_test=9, strategy=strategy, bn_mode="auto", seed=seed,
         recipe={"epochs": planned, "optimizer": "adam"}, input={"size": 8}, base=base, keys=KEYS,
         changing=changing, new=() if scratch else HEAD, table=TABLE,
         frozen={k: tensor_digest(start[k]) for k in KEYS if k not in changing},
@@ -102,25 +109,36 @@ def make_store(
     *,
     label: str = "toynet",
     planned: int | None = None,
+    sizes: tuple[int, ...] = (2,),
 ) -> Path:
-    """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished."""
+    """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished.
+
+    sizes  images of each class; a run of another size than 2 drifts as that of seed :func:`drift_seed` does
+    """
     pretrained = source_state()
     for strategy in strategies:
-        for seed in seeds:
+        for seed, size in product(seeds, sizes):
             scratch = strategy == "scratch"
-            content = save(base_state(seed + 50) if scratch else pretrained)
+            content = save(base_state(drift_seed(seed, size) + 50) if scratch else pretrained)
             digest = hashlib.sha256(content).hexdigest()
             (out / "bases").mkdir(parents=True, exist_ok=True)
             (out / "bases" / f"{digest}.safetensors").write_bytes(content)
-            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest)
+            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size)
     runs = sorted(path.name for path in (out / "runs").iterdir())
     (out / "study.json").write_text(json.dumps({"study": {"name": "toy"}, "runs": runs, "notes": []}))
     return out
 
 
-def _write_run(out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str) -> None:
-    states = run_states(strategy, seed, epochs)
-    record = run_record(strategy, seed, planned, base, states[0], label)
+def drift_seed(seed: int, size: int) -> int:
+    """The seed of what a run's epochs add, so that sizes differ; from scratch, also of its starting weights."""
+    return seed + 100 * (size - 2)
+
+
+def _write_run(
+    out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int
+) -> None:
+    states = run_states(strategy, drift_seed(seed, size), epochs)
+    record = run_record(strategy, seed, planned, base, states[0], label, size)
     folder = out / "runs" / record.id
     (folder / "epochs").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record.to_json()))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-__all__ = ["Shade", "accuracy_by", "heatmap", "log_norm", "loss_by_rate", "profile", "shade"]
+__all__ = ["Shade", "accuracy_by", "heatmap", "log_norm", "loss_by_rate", "mark_stages", "profile", "shade"]
 
 UNCOMPARABLE = "0.82"
 UNMOVED = "white"
@@ -84,7 +84,7 @@ def heatmap(grid: pd.DataFrame, ax: Axes, *, shade: Shade, title: str = "", labe
     if len(grid) <= MOST_LINES:
         ax.hlines(np.arange(1, len(grid)), *ax.get_xlim(), color="0.85", linewidth=0.6)
     ax.spines[:].set(visible=True, color="0.4", linewidth=0.6)
-    _mark_stages(list(grid.columns.get_level_values("stage")), ax, offset=0.0)
+    mark_stages(list(grid.columns.get_level_values("stage")), ax, offset=0.0)
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="y", rotation=0)
@@ -121,7 +121,7 @@ def profile(
         ax.set_yticks([])
         ax.text(0.5, 0.5, "nothing moved, or nothing to compare with", transform=ax.transAxes, ha="center", color="0.4")
     places = table[["depth", "stage"]].drop_duplicates().sort_values("depth")
-    _mark_stages(list(places["stage"]), ax, offset=-0.5, at=list(places["depth"]))
+    mark_stages(list(places["stage"]), ax, offset=-0.5, at=list(places["depth"]))
     if len(places):
         first, last = places["depth"].iloc[[0, -1]]
         edge = 1 + (last - first) / 25
@@ -195,13 +195,19 @@ def accuracy_by(
     return ax
 
 
-def _mark_stages(stages: list[str], ax: Axes, *, offset: float, at: list[Any] | None = None) -> None:
-    """A line before each stage's first layer, and its name under its middle."""
+def mark_stages(
+    stages: list[str], ax: Axes, *, offset: float, at: list[Any] | None = None, narrow: float = 0.0
+) -> None:
+    """A line before each stage's first layer, and its name under its middle, unless it has less than this share."""
     places = np.arange(len(stages)) if at is None else np.asarray(at)
     starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
     ends = [*starts[1:], len(stages)][: len(starts)]
     for i in starts[1:]:
         ax.axvline(places[i] + offset, color="0.4", linewidth=0.6)
     middles = [(places[a] + places[b - 1] + (1 if at is None else 0)) / 2 for a, b in zip(starts, ends, strict=True)]
-    named = [(place, stages[i]) for place, i in zip(middles, starts, strict=True) if stages[i]]
+    named = [
+        (place, stages[i])
+        for place, i, end in zip(middles, starts, ends, strict=True)
+        if stages[i] and end - i >= narrow * len(stages)
+    ]
     ax.set_xticks([place for place, _ in named], [name for _, name in named], rotation=0, fontsize=8)

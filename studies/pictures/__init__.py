@@ -1,0 +1,172 @@
+"""Figures of a study, drawn from the long tables of :mod:`studies.observations`: what they are, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.figures import check_file
+from studies.observations import ACCURACIES, COLUMNS, DISTANCES, LAYERS
+from studies.pictures import bought, moved
+from studies.pictures.common import STYLE, Where, chosen, listed
+from wdiv.cache import plain_name
+from wdiv.errors import BadInput
+from wdiv.metrics import METRICS
+from wdiv.registry import Registry, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["KINDS", "Asked", "Figure", "Kind", "draw"]
+
+COLUMN_NAMES = tuple(dict.fromkeys((*COLUMNS, *DISTANCES)))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure.
+
+    make    called with what was :class:`Asked`, returns a matplotlib figure
+    one     columns that ``where`` must give one value;  two: … two values;  order: … a list, in the order to be shown
+    per_model  one file a model;  by_layer: drawn from the table by layer
+    accuracy   it shows accuracies, so ``measure`` is known
+    """
+
+    name: str
+    make: Callable[[Asked], Any]
+    one: tuple[str, ...] = ()
+    two: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    per_model: bool = False
+    by_layer: bool = False
+    accuracy: bool = True
+
+    @property
+    def about(self) -> str:
+        return (self.make.__doc__ or "").strip().splitlines()[0]
+
+
+KINDS: Registry[Kind] = Registry("kind of figure")
+KINDS.add(
+    Kind("panels", moved.panels, one=("measure", "layers", "strategy"), per_model=True, by_layer=True, accuracy=False)
+)
+KINDS.add(Kind("profile", moved.profile, one=("measure",), per_model=True, accuracy=False))
+KINDS.add(Kind("accuracy", bought.accuracy))
+KINDS.add(Kind("bars", bought.bars))
+KINDS.add(Kind("lines", bought.lines, order=("strategy",)))
+KINDS.add(Kind("corners", bought.corners, two=("condition", "per_class"), per_model=True))
+KINDS.add(Kind("layers", bought.layers, per_model=True))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a study, as data.
+
+    name   of its file;  title: above it;  kind: a name of :data:`KINDS`
+    where  column -> the value, or the values in the order to be shown, of the rows that it is drawn from
+
+    >>> Figure("figure1", "conv kernels", "panels", {"measure": "l2", "layers": "conv:weight", "strategy": "fc"}).kind
+    'panels'
+    >>> Figure("figure2", "", "bars", {"stratgy": "fc"})
+    Traceback (most recent call last):
+    wdiv.errors.BadInput: figure 'figure2': no column 'stratgy' to choose by; did you mean 'strategy'?
+    """
+
+    name: str
+    title: str
+    kind: str
+    where: Where = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kind, where = KINDS[self.kind], dict[str, Any](self.where)
+        if not self.name or self.name != plain_name(self.name):
+            raise BadInput(f"figure {self.name!r}: its name is a file's; letters, digits, '.', '-', '_' and '=' only")
+        for column, values in where.items():
+            if column not in COLUMN_NAMES or column == "value":
+                known = [name for name in COLUMN_NAMES if name != "value"]
+                raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, known)}")
+            if isinstance(values, list):
+                where[column] = tuple(values)
+            if not listed(values) or not all(isinstance(value, str) for value in listed(values)):
+                raise BadInput(f"{self._here}: {column} is a name or a list of names, not {values!r}")
+        object.__setattr__(self, "where", where)
+        self._check_counts(kind, where)
+        for column, known in (("layers", LAYERS), ("measure", ACCURACIES if kind.accuracy else tuple(METRICS))):
+            for value in listed(where.get(column, ())):
+                if value not in known:
+                    raise BadInput(f"{self._here}: {column} {value!r}; {did_you_mean(value, known)}")
+
+    def _check_counts(self, kind: Kind, where: Mapping[str, Any]) -> None:
+        wants = [(kind.one, 1, "one value"), (kind.two, 2, "two values"), (kind.order, 0, "values in their order")]
+        for columns, count, words in wants:
+            for column in columns:
+                values = listed(where.get(column, ()))
+                if not values or (count and len(values) != count) or (not count and len(values) < 2):
+                    came = f"{', '.join(values)}" if values else "none"
+                    raise BadInput(
+                        f"{self._here}: a figure of kind {kind.name!r} wants {words} of {column}, not {came}"
+                    )
+
+    @property
+    def _here(self) -> str:
+        return f"figure {self.name!r}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one file is drawn from: rows of both tables that were asked for, and ``everything`` of the model's runs."""
+
+    figure: Figure
+    model: str
+    observations: pd.DataFrame
+    distances: pd.DataFrame
+    everything: pd.DataFrame
+    paper: pd.DataFrame | None
+
+    @property
+    def title(self) -> str:
+        return self.figure.title or self.figure.name
+
+
+def draw(
+    figure: Figure,
+    observations: pd.DataFrame,
+    distances: pd.DataFrame,
+    paper: pd.DataFrame | None,
+    out: Path,
+    ending: str = ".png",
+) -> list[Path]:
+    """Draw a figure into a folder, as ``NAME.png``, or ``NAME-MODEL.png`` where the kind is of one model each.
+
+    observations, distances  of :func:`~studies.observations.observe` and :func:`~studies.observations.layer_distances`
+    paper   the paper's values, to be shown beside: ``value`` (a share of 1) and ``strategy``, and of the columns of
+            ``observations`` those that tell them apart
+
+    Raises :class:`~wdiv.errors.BadInput`, saying what is missing, where there are no data for it.
+    """
+    import matplotlib as mpl
+
+    kind = KINDS[figure.kind]
+    check_file(Path(f"{figure.name}{ending}"))
+    table = distances if kind.by_layer else observations
+    where = {column: values for column, values in figure.where.items() if column in table}
+    lost = [column for column in figure.where if column not in table]
+    if lost:
+        raise BadInput(f"figure {figure.name!r}: {lost[0]} is no column of what a figure of kind {kind.name!r} shows")
+    mine = chosen(table, where, figure.name)
+    models: Sequence[str] = list(dict.fromkeys(mine["model"])) if kind.per_model else [""]
+    files = []
+    for model in models:
+        rows = mine[mine["model"].eq(model)] if model else mine
+        every = observations[observations["model"].eq(model)] if model else observations
+        parts = (every, rows) if kind.by_layer else (rows, distances)
+        asked = Asked(figure, model, *parts, everything=every, paper=paper)
+        with mpl.rc_context(STYLE):
+            made = kind.make(asked)
+            file = out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.savefig(file)
+        files.append(file)
+    return files
