@@ -40,12 +40,13 @@ def as_printed(study: str) -> list[dict[str, str]]:
 
 def tables_of(text: str) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
     """(number, section, rows by heading) of each caption that is followed by a table."""
-    section, number, caption, heads, rows = "", "", "", [], []
+    section, number, of, caption, heads = "", "", "", "", list[str]()
+    rows: list[dict[str, str]] = []
     for line in [*text.splitlines(), "Table 0 the end"]:
         if (found := re.match(r"Table (\d+)\.? ", line)) and "\t" not in line:
             if rows:
-                yield number, section_of_table, [{"caption": caption} | row for row in rows]
-            number, caption, heads, rows, section_of_table = found[1], line, [], [], section
+                yield number, of, [{"caption": caption} | row for row in rows]
+            number, of, caption, heads, rows = found[1], section, line, [], []
         elif heading := re.match(r"#+ (\d\.\d)", line):
             section = heading[1]
         elif "\t" in line:

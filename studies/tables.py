@@ -1,0 +1,305 @@
+"""A table as a paper prints it, filled with our numbers and with the paper's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wdiv.errors import BadData, BadInput
+from wdiv.metrics import METRICS
+from wdiv.registry import did_you_mean
+from wdiv.tuning.spelling import parse
+from wdiv.tuning.strategies import BN_MODES, STRATEGIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CONDITIONS", "SHARES", "Filled", "Table", "as_rows", "fill", "in_words"]
+
+CONDITIONS = (
+    "condition", "model", "dataset", "bn_mode", "source", "per_class", "strategy", "measure", "against", "layers",
+    "part", "n_train",
+)  # fmt: skip
+"""What observations may differ in besides the seed; what follows from others comes after them."""
+SHARES = ("accuracy", "train_accuracy")
+"""Measures that observations hold as shares of 1, and tables show in percent."""
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which observations make a table, and how it is printed.
+
+    rows, columns  some of :data:`CONDITIONS`; each combination of their values is a cell
+    where          of other conditions, only these values; of a row or column, these values in this order
+    measure        what the cells hold: ``accuracy``, ``train_accuracy`` or a metric, or several of them
+    of             the paper's table; empty: that of the same name, where there is one
+    reading        where the paper's words can be read in more than one way: column of its numbers -> value -> strategy
+    labels         value -> how it is printed
+    note           where our data, images or networks are not the paper's, so that its numbers are there for their shape
+    """
+
+    name: str
+    title: str = ""
+    rows: tuple[str, ...] = ("model",)
+    columns: tuple[str, ...] = ("strategy",)
+    where: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    measure: tuple[str, ...] | str = "accuracy"
+    of: str = ""
+    reading: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "measure"):
+            object.__setattr__(self, name, self._texts(name, getattr(self, name)))
+        self._known("rows", self.rows, CONDITIONS)
+        self._known("columns", self.columns, CONDITIONS)
+        self._known("where", self.where, [name for name in CONDITIONS if name != "measure"])
+        self._known("measure", self.measure, [*SHARES, *METRICS])
+        keys = [*self.rows, *self.columns]
+        twice = [name for name in keys if keys.count(name) > 1]
+        if twice:
+            raise BadInput(f"table {self.name!r}: {twice[0]!r} is twice among its rows and columns")
+        where = {name: self._texts(f"where {name}", values) for name, values in self.where.items()}
+        where = {name: tuple(self._spelled(name, value) for value in values) for name, values in where.items()}
+        object.__setattr__(self, "where", where)
+        reading = {key: {k: _strategy(v) for k, v in values.items()} for key, values in self.reading.items()}
+        object.__setattr__(self, "reading", reading)
+        labels = {_strategy(key) if key in STRATEGIES else key: label for key, label in self.labels.items()}
+        object.__setattr__(self, "labels", labels)
+
+    def _texts(self, what: str, values: Any) -> tuple[str, ...]:
+        found = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+        if not found or any(isinstance(value, bool) or not isinstance(value, (str, int)) for value in found):
+            raise BadInput(f"table {self.name!r}: {what} is a list of at least one name, not {values!r}")
+        return tuple(map(str, found))
+
+    def _known(self, what: str, names: Iterable[str], known: Sequence[str]) -> None:
+        for name in names:
+            if name not in known:
+                raise BadInput(f"table {self.name!r}: unknown name {name!r} in {what}; {did_you_mean(name, known)}")
+
+    def _spelled(self, name: str, value: str) -> str:
+        """A value of ``where`` as observations spell it."""
+        if name == "strategy":
+            return _strategy(value)
+        if name == "bn_mode":
+            return BN_MODES[value].name
+        if name == "per_class" and value != "all" and not (value.isdecimal() and int(value)):
+            raise BadInput(f"table {self.name!r}: where per_class: whole numbers from 1, or 'all', not {value!r}")
+        return value
+
+    @property
+    def in_percent(self) -> bool:
+        return set(self.measure) <= set(SHARES)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table with its numbers.
+
+    rows   keys of its rows: the table's own, and whatever else is not the same in all observations of one cell
+    cells  one row a cell, in the table's order: its keys as text (empty: no run), ``ours`` (mean over the seeds, in
+           percent where it is a share), ``spread`` (standard deviation over the seeds, ddof 1; NaN of one), ``seeds``,
+           ``theirs`` (the paper's) and ``difference`` (ours less theirs); NaN where there is none
+    """
+
+    table: Table
+    rows: tuple[str, ...]
+    cells: pd.DataFrame
+
+
+def fill(
+    table: Table, observations: pd.DataFrame, paper: pd.DataFrame | None = None, *, all_of_paper: bool = False
+) -> Filled:
+    """The table's cells: those that were observed, and those of the paper.
+
+    observations  one row a value: :data:`CONDITIONS`, ``seed`` and ``value``
+    paper         :func:`studies.papers.published`
+    all_of_paper  the paper's networks of which nothing was observed, too
+
+    Seeds are pooled and nothing else. What differs within a cell and is neither row nor column becomes a key of the
+    rows; so a number of the paper stands only beside observations that agree with it in all that it tells.
+    Raises :class:`~wdiv.errors.BadData` if a cell has two values of one seed.
+    """
+    import pandas as pd
+
+    ours = _ours(table, observations)
+    theirs = _theirs(table, paper, None if all_of_paper else set(observations["model"]))
+    rows = (*table.rows, *_differing((*table.rows, *table.columns), ours, theirs))
+    keys = [*rows, *table.columns]
+    cells = _over_seeds(table, ours, keys)
+    cells = cells.merge(_beside(theirs, cells, rows, keys), on=keys, how="outer")
+    cells = cells.fillna(dict.fromkeys(keys, "")).astype({"theirs": float})
+    cells["seeds"] = cells["seeds"].fillna(0).astype(int)
+    cells["difference"] = cells["ours"] - cells["theirs"]
+    ranks = {key: _ranks(key, cells[key], table, theirs) for key in keys}
+    cells = cells.sort_values(keys, key=lambda column: column.map(ranks[column.name]), ignore_index=True)
+    return Filled(table, rows, pd.DataFrame(cells[[*keys, "ours", "spread", "seeds", "theirs", "difference"]]))
+
+
+def in_words(filled: Filled) -> str:
+    """The table in Markdown, each cell as ``ours ± spread (paper's)``, under its title and over its note."""
+    table, rows, keys = filled.table, as_rows(filled), len(filled.rows)
+    parts = [f"**{table.name}**" + (f": {table.title}" if table.title else "")]
+    if rows:
+        heads = [head.replace("_", " ") if i < keys else head for i, head in enumerate(rows[0])]
+        rule = "|" + " --- |" * keys + " ---: |" * (len(heads) - keys)
+        parts += ["\n".join([_piped(heads), rule, *(_piped(row.values()) for row in rows)]), _legend(filled)]
+    else:
+        parts.append("No run and no published number belongs here.")
+    return "\n\n".join([*parts, *([table.note] if table.note else [])]) + "\n"
+
+
+def as_rows(filled: Filled) -> list[dict[str, str]]:
+    """The table's rows as text: the keys of the row, then a cell under the heading of each column.
+
+    >>> import pandas as pd
+    >>> row = dict.fromkeys(CONDITIONS, "") | {"measure": "accuracy", "model": "resnet18", "strategy": "fc"}
+    >>> observed = pd.DataFrame([row | {"seed": seed, "value": 0.5 + seed / 100} for seed in (0, 1, 2)])
+    >>> as_rows(fill(Table("mine", labels={"fc": "FC"}), observed))
+    [{'model': 'resnet18', 'FC': '51.0 ± 1.0'}]
+    """
+    table, cells = filled.table, filled.cells
+    published = bool(cells["theirs"].notna().any())
+    spell = "{:.1f}" if table.in_percent else "{:.3g}"
+
+    def label(value: str) -> str:
+        return table.labels.get(value, value)
+
+    headings = {key: ", ".join(map(label, filter(None, key))) or MISSING for key in _distinct(cells, table.columns)}
+    if len({*filled.rows, *headings.values()}) < len(filled.rows) + len(headings):
+        raise BadInput(f"table {table.name!r}: two columns are printed alike: {', '.join(headings.values())}")
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for cell in cells.to_dict("records"):
+        row, column = (tuple(cell[name] for name in names) for names in (filled.rows, table.columns))
+        start = {name: label(cell[name]) or MISSING for name in filled.rows}
+        texts = found.setdefault(row, start | dict.fromkeys(headings.values(), MISSING))
+        texts[headings[column]] = _spelled_out(cell, spell, published)
+    return list(found.values())
+
+
+def _spelled_out(cell: Mapping[str, Any], spell: str, published: bool) -> str:
+    ours, spread, theirs = (
+        None if cell[name] != cell[name] else spell.format(cell[name]) for name in ("ours", "spread", "theirs")
+    )
+    text = MISSING if ours is None else ours if spread is None else f"{ours} ± {spread}"
+    if not published or (ours is None and theirs is None):
+        return text
+    return f"{text} ({theirs or MISSING})"
+
+
+def _legend(filled: Filled) -> str:
+    cells = filled.cells
+    seeds = cells.loc[cells["seeds"] > 0, "seeds"]
+    least, most = (int(seeds.min()), int(seeds.max())) if len(seeds) else (0, 0)
+    ours = {0: "None run", 1: "One seed"}.get(
+        most, f"Mean ± standard deviation over {most if least == most else f'{least} to {most}'} seeds"
+    )
+    unit = ", in percent" if filled.table.in_percent else ""
+    return ours + unit + ("; in brackets the paper's." if cells["theirs"].notna().any() else ".")
+
+
+def _piped(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(frame[list(names)].itertuples(index=False, name=None)))
+
+
+def _ours(table: Table, observations: pd.DataFrame) -> pd.DataFrame:
+    found = observations[[*CONDITIONS, "seed", "value"]].astype(dict.fromkeys(CONDITIONS, str))
+    found = _selected(table, found).astype({"value": float})
+    return found.assign(value=found["value"].where(~found["measure"].isin(SHARES), 100 * found["value"]))
+
+
+def _theirs(table: Table, paper: pd.DataFrame | None, models: set[str] | None) -> pd.DataFrame:
+    """The paper's numbers in this table, with those of :data:`CONDITIONS` that it tells. models: None is all."""
+    import pandas as pd
+
+    if paper is None:
+        return pd.DataFrame({"theirs": []})
+    if table.of and table.of not in set(paper["table"]):
+        raise BadInput(f"table {table.name!r}: the paper has no {table.of!r}; {did_you_mean(table.of, paper['table'])}")
+    found = paper[paper["table"] == (table.of or table.name)]
+    for name, strategies in table.reading.items():
+        if name not in found:
+            raise BadInput(f"table {table.name!r}: the paper tells no {name!r}; {did_you_mean(name, found.columns)}")
+        found = found[found[name].isin(strategies)]
+        found = found.assign(strategy=found[name].map(strategies))
+    found = _selected(table, found)
+    if models is not None and "model" in found:
+        found = found[found["model"].isin(models)]
+    told = [name for name in CONDITIONS if name in found]
+    if found.duplicated(told).any():
+        raise BadData(f"table {table.name!r}: two published numbers for one cell")
+    return found[[*told, "value"]].rename(columns={"value": "theirs"})
+
+
+def _selected(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
+    """What ``where`` and ``measure`` let through; a condition that the frame does not tell lets everything."""
+    for name, values in {**table.where, "measure": table.measure}.items():
+        if name in frame:
+            frame = frame[frame[name].isin(values)]
+    return frame
+
+
+def _differing(keys: Sequence[str], ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[str, ...]:
+    """Further keys without which observations, or the paper's numbers, of different conditions would meet in a cell."""
+    import pandas as pd
+
+    extra: list[str] = []
+    told = [name for name in CONDITIONS if name in theirs] if len(theirs) else []
+    both = pd.concat([ours[told], theirs[told]])
+    for name in (name for name in CONDITIONS if name not in keys):
+        by = [key for key in (*keys, *extra) if key in told or name not in told]
+        frame = both if name in told else ours
+        if len(frame.drop_duplicates([*by, name])) > (len(frame.drop_duplicates(by)) if by else 1):
+            extra.append(name)
+    return tuple(extra)
+
+
+def _over_seeds(table: Table, ours: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    twice = ours[ours.duplicated([*keys, "seed"])]
+    if len(twice):
+        cell = ", ".join(f"{key} {value}" for key, value in twice.iloc[0][[*keys, "seed"]].items())
+        raise BadData(f"table {table.name!r}: two values of one seed in one cell: {cell}")
+    in_order = ours.sort_values("seed", kind="stable")  # so that sums do not depend on the order that came
+    groups = in_order.groupby(keys, sort=False)["value"]
+    return groups.agg(ours="mean", spread="std", seeds="count").reset_index()
+
+
+def _beside(theirs: pd.DataFrame, cells: pd.DataFrame, rows: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:
+    """The paper's numbers, each in every row of ours that it belongs to (every BN mode, say), or in one of its own."""
+    places = cells[[key for key in keys if key in rows or key not in theirs]].drop_duplicates()
+    meet = [key for key in rows if key in theirs]
+    found = theirs.assign(_all=0).merge(places.assign(_all=0), on=[*meet, "_all"], how="left")
+    return found[[*keys, "theirs"]]
+
+
+def _ranks(key: str, values: pd.Series, table: Table, theirs: pd.DataFrame) -> dict[str, int]:
+    """First as ``where`` lists them, then as the paper does, then numbers by size, and strategies as elsewhere."""
+    import pandas as pd
+
+    from wdiv.summary.order import order
+
+    rest = sorted(set(values), key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0, text))
+    if key == "strategy":
+        rest = pd.Series(rest, name=key, dtype=object).sort_values(key=order).tolist()
+    listed = table.measure if key == "measure" else table.where.get(key, ())
+    return {value: i for i, value in enumerate(dict.fromkeys([*listed, *theirs.get(key, ()), *rest]))}
+
+
+def _strategy(name: str) -> str:
+    """A strategy as runs spell it, or a baseline on the features of some layer."""
+    try:
+        return parse(name).name
+    except BadInput:
+        from baselines.estimators.record import BASELINES  # only now: it brings scikit-learn along
+
+        if name.partition("@")[0] in BASELINES:
+            return name
+        raise
