@@ -100,14 +100,16 @@ class Table:
 class Filled:
     """A table with its numbers.
 
-    rows   keys of its rows: the table's own, and whatever else is not the same in all observations of one cell
-    cells  one row a cell, in the table's order: its keys as text (empty: no run), ``ours`` (mean over the seeds, in
-           percent where it is a share), ``spread`` (standard deviation over the seeds, ddof 1; NaN of one), ``seeds``,
-           ``theirs`` (the paper's) and ``difference`` (ours less theirs); NaN where there is none
+    rows     keys of its rows: the table's own, and whatever else is not the same in all observations of one cell
+    columns  the values of the column keys, in the table's order
+    cells    one row a cell, in the table's order: its keys as text (empty: no run), ``ours`` (mean over the seeds, in
+             percent where it is a share), ``spread`` (standard deviation over the seeds, ddof 1; NaN of one),
+             ``seeds``, ``theirs`` (the paper's) and ``difference`` (ours less theirs); NaN where there is none
     """
 
     table: Table
     rows: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
     cells: pd.DataFrame
 
 
@@ -136,8 +138,12 @@ def fill(
     cells["seeds"] = cells["seeds"].fillna(0).astype(int)
     cells["difference"] = cells["ours"] - cells["theirs"]
     ranks = {key: _ranks(key, cells[key], table, theirs) for key in keys}
-    cells = cells.sort_values(keys, key=lambda column: column.map(ranks[column.name]), ignore_index=True)
-    return Filled(table, rows, pd.DataFrame(cells[[*keys, "ours", "spread", "seeds", "theirs", "difference"]]))
+    cells = cells[[*keys, "ours", "spread", "seeds", "theirs", "difference"]]
+    for_columns, for_cells = (
+        cells.sort_values(names, key=lambda column: column.map(ranks[column.name]), ignore_index=True)
+        for names in (list(table.columns), keys)
+    )
+    return Filled(table, rows, tuple(_distinct(for_columns, table.columns)), for_cells)
 
 
 def in_words(filled: Filled) -> str:
@@ -169,7 +175,7 @@ def as_rows(filled: Filled) -> list[dict[str, str]]:
     def label(value: str) -> str:
         return table.labels.get(value, value)
 
-    headings = {key: ", ".join(map(label, filter(None, key))) or MISSING for key in _distinct(cells, table.columns)}
+    headings = {key: ", ".join(map(label, filter(None, key))) or MISSING for key in filled.columns}
     if len({*filled.rows, *headings.values()}) < len(filled.rows) + len(headings):
         raise BadInput(f"table {table.name!r}: two columns are printed alike: {', '.join(headings.values())}")
     found: dict[tuple[str, ...], dict[str, str]] = {}
