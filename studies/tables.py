@@ -126,7 +126,6 @@ def fill(
     rows; so a number of the paper stands only beside observations that agree with it in all that it tells.
     Raises :class:`~wdiv.errors.BadData` if a cell has two values of one seed.
     """
-    import pandas as pd
 
     ours = _ours(table, observations)
     theirs = _theirs(table, paper, None if all_of_paper else set(observations["model"]))
