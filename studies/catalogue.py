@@ -161,7 +161,10 @@ def _score(record: Any) -> Facts:
 
 
 def _study(record: Any) -> Facts:
-    return {key: value for key, value in record.to_json().items() if value is not None}
+    known = {key: value for key, value in record.to_json().items() if value not in (None, [], {})}
+    columns = {"claims": ("name", "where", "text"), "tables": ("name", "title"), "figures": ("name", "kind", "title")}
+    told = {what: [{name: row[name] for name in columns[what]} for row in known.get(what, ())] for what in columns}
+    return known | {what: rows for what, rows in told.items() if rows}
 
 
 def _plain(*names: str) -> Callable[[Any], Facts]:

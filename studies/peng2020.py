@@ -11,8 +11,9 @@ from studies.pictures import Figure
 from studies.study import STUDIES, Study
 from studies.tables import Table
 
-SIZES = {"table1": "20", "table2": "40", "table3": "all", "table4": "20", "table5": "40", "table6": "all"}
 FC, BN, CONV, BOTH, KINDS = "fc", "bn+fc", "conv+fc", "conv+bn+fc", "by-kind"
+KIND_BY_KIND = (("conv", "CNN layers", CONV), ("bn", "BN layers", BN), ("both", "CNN and BN layers", BOTH))
+ROLES = (("gamma", "weight"), ("beta", "bias"))
 DEEPER = ("bn@stage4+fc", "bn@stage3-4+fc", "bn@stage2-4+fc", BN)
 NOTE = "The paper's numbers are of other images: they stand there for which is more, not for how much."
 
@@ -30,9 +31,9 @@ def _moves(name: str, text: str, where: str, left: Selectors, right: Selectors, 
     )  # fmt: skip
 
 
-def _alike(role: str) -> Claim:
+def _alike(role: str, words: str) -> Claim:
     return Claim(
-        f"{role}-alike-at-all-depths", "Parameter divergence in different BN layers seems to be the same.",
+        f"{role}-alike-at-all-depths", f"The {words} of BN layers diverges alike at all depths.",
         "section 3.4", {"part": "deep"}, {"part": "shallow"}, "same", margin=2.0, scale="ratio", question="5",
         of={"measure": "gaussian_kl", "against": "start", "strategy": BN, "layers": f"bn:{role}"},
     )  # fmt: skip
@@ -43,9 +44,9 @@ EFFECTIVE = (
            "section 3.1", FC, "scratch", "1", per_class="smallest"),
     _beats("scratch-beats-fc-on-more", "With more images, training from scratch is better: negative transfer.",
            "section 3.1", "scratch", FC, "1", per_class="largest"),
-    *(_beats(f"{words}-beats-scratch", f"Fine-tuning the {text} is better than learning from scratch.", "section 3.4",
+    *(_beats(f"{words}-beats-scratch", f"Fine-tuning {text} is better than learning from scratch.", "section 3.4",
              strategy, "scratch", "1")
-      for words, text, strategy in (("conv", "CNN layers", CONV), ("bn", "BN layers", BN), ("both", "both", BOTH))),
+      for words, text, strategy in KIND_BY_KIND),
     Claim("fewer-images-gain-more", "The fewer images, the greater the improvement of fine-tuning.", "conclusion 1",
           {"per_class": "smallest"}, {"per_class": "largest"}, "more", of={"strategy": (CONV, BN, BOTH)},
           over="scratch", question="1"),
@@ -54,9 +55,9 @@ EFFECTIVE = (
           of={"strategy": (CONV, BN, BOTH)}, over=FC, question="1"),
 )  # fmt: skip
 WHICH = (
-    *(_beats(f"{words}-beats-fc", f"Fine-tuning the {text} is better than the FC layers alone.", "section 3.2",
+    *(_beats(f"{words}-beats-fc", f"Fine-tuning {text} is better than the FC layers alone.", "section 3.2",
              strategy, FC, "2")
-      for words, text, strategy in (("conv", "CNN layers", CONV), ("bn", "BN layers", BN), ("both", "both", BOTH))),
+      for words, text, strategy in KIND_BY_KIND),
     _beats("bn-beats-conv", "Fine-tuning BN layers is better than fine-tuning CNN layers.", "section 3.2", BN, CONV,
            "3"),
     _beats("bn-beats-both", "Fine-tuning BN layers is better than fine-tuning both.", "section 3.2", BN, BOTH, "3"),
@@ -66,10 +67,10 @@ WHICH = (
            BOTH, "3"),
     _beats("rates-by-kind-beat-bn", "A rate for each kind of layer is better than fine-tuning BN layers.", "table 7",
            KINDS, BN, "3"),
-    *(_beats(f"bn-of-{more}-beats-{fewer}", "The more BN layers are updated, the better.", "table 8", better, worse,
-             "4")
-      for more, fewer, better, worse in zip(("stages-3-4", "stages-2-4", "all-stages"),
-                                            ("stage-4", "stages-3-4", "stages-2-4"), DEEPER[1:], DEEPER, strict=False)),
+    *(_beats(f"bn-of-{more}-beats-{fewer}".replace(" ", "-"),
+             f"The more BN layers are updated, the better: {more}, and {fewer}.", "table 8", better, worse, "4")
+      for more, fewer, better, worse in zip(("stages 3-4", "stages 2-4", "all stages"),
+                                            ("stage 4", "stages 3-4", "stages 2-4"), DEEPER[1:], DEEPER, strict=False)),
 )  # fmt: skip
 WHY = (
     _moves("deep-convs-move-more", "CNN weights of shallow layers diverge little, of deep layers much.",
@@ -80,24 +81,26 @@ WHY = (
     _moves("sizes-farther-apart-differ-more", "The difference grows with the difference in the number of images.",
            "figures 1 and 2", {"against": "largest"}, {"against": "middle"}, strategy=CONV, layers="conv:weight",
            part="all", per_class="smallest"),
-    *(_moves(f"{role}-moves-more-than-convs", "BN layers diverge much more than CNN layers.", "section 3.4",
-             {"strategy": BN, "layers": f"bn:{role}"}, {"strategy": CONV, "layers": "conv:weight"}, part="all")
-      for role in ("gamma", "beta")),
+    *(_moves(f"{role}-moves-more-than-convs", f"The {words} of BN layers diverges much more than CNN layers.",
+             "section 3.4", {"strategy": BN, "layers": f"bn:{role}"}, {"strategy": CONV, "layers": "conv:weight"},
+             part="all")
+      for role, words in ROLES),
     *(_moves(f"{role}-far-from-start-alike-on-all-sizes",
-             "BN parameters differ greatly from the pretrained ones, and little between data sets.", "figures 3 to 6",
-             {"against": "start"}, {"against": ("middle", "largest")}, strategy=BN, layers=f"bn:{role}", part="all",
-             per_class="smallest")
-      for role in ("gamma", "beta")),
-    _alike("gamma"), _alike("beta"),
+             f"The {words} of BN layers differs greatly from the pretrained one, and little between data sets.",
+             figures, {"against": "start"}, {"against": ("middle", "largest")}, strategy=BN, layers=f"bn:{role}",
+             part="all", per_class="smallest")
+      for (role, words), figures in zip(ROLES, ("figures 3 and 4", "figures 5 and 6"), strict=True)),
+    *(_alike(role, words) for role, words in ROLES),
     _moves("last-beta-moves-most", "The bias of the last BN layer differs much in most cases.", "figures 5 and 6",
            {"part": "last"}, {"part": "all"}, strategy=BN, layers="bn:beta"),
 )  # fmt: skip
 
 TABLES = (
-    *(Table(name, "from scratch, and the FC layers alone",
-            where={"per_class": SIZES[name], "strategy": ("scratch", FC)}, note=NOTE) for name in ("table1", "table2", "table3")),
-    *(Table(name, "CNN layers or BN layers", where={"per_class": SIZES[name], "strategy": (FC, CONV, BN, BOTH)},
-            note=NOTE) for name in ("table4", "table5", "table6")),
+    *(Table(name, "from scratch, and the FC layers alone", where={"per_class": size, "strategy": ("scratch", FC)},
+            note=NOTE)
+      for name, size in (("table1", "20"), ("table2", "40"), ("table3", "all"))),
+    *(Table(name, "CNN layers or BN layers", where={"per_class": size, "strategy": (FC, CONV, BN, BOTH)}, note=NOTE)
+      for name, size in (("table4", "20"), ("table5", "40"), ("table6", "all"))),
     Table("table7", "one rate, and a rate for each kind of layer", rows=("model", "per_class"),
           where={"strategy": (BOTH, BN, KINDS)}, note=NOTE),
     Table("table8", "BN layers of the last stages", rows=("model", "per_class"), where={"strategy": DEEPER}, note=NOTE),

@@ -16,7 +16,7 @@ from studies.papers import published
 from studies.state import states
 from studies.stored import read_study
 from studies.study import Study
-from studies.tables import Filled, fill
+from studies.tables import Filled, at_sizes_of, fill
 from studies.transfer import negative_transfer
 from studies.verdicts import Verdict, judge
 from wdiv.cache import plain_name
@@ -67,14 +67,15 @@ def gather(out: Path, figures: Path) -> Report:
     distances = layer_distances(found, study.metrics)
     observations = observe(found, study.metrics, distances=distances)
     paper = None if study.paper is None else published(study.paper)
+    told, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = _draw(study, observations, distances, paper, figures)
     whole = states(out)
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
-        [fill(table, observations, paper) for table in study.tables],
+        [fill(table, told, paper) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
-        (sum(not state.over for state in whole), len(whole)), notes,
+        (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
     )  # fmt: skip
 
 
@@ -115,10 +116,11 @@ def _draw(
 ) -> tuple[dict[str, list[Path]], dict[str, str]]:
     from studies.pictures import draw
 
+    shares = None if paper is None or "strategy" not in paper else paper.assign(value=paper["value"] / 100)
     drawn, missing = {}, {}
     for figure in study.figures:
         try:
-            drawn[figure.name] = draw(figure, observations, distances, paper, to)
+            drawn[figure.name] = draw(figure, observations, distances, shares, to)
         except BadInput as error:
             missing[figure.name] = str(error)
     return drawn, missing

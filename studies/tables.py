@@ -15,7 +15,7 @@ from wdiv.tuning.strategies import BN_MODES, STRATEGIES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONDITIONS", "SHARES", "Filled", "Table", "as_rows", "fill", "in_words"]
+__all__ = ["CONDITIONS", "SHARES", "Filled", "Table", "as_rows", "at_sizes_of", "fill", "in_words"]
 
 CONDITIONS = (
     "condition", "model", "dataset", "bn_mode", "source", "per_class", "strategy", "measure", "against", "layers",
@@ -143,6 +143,24 @@ def fill(
         for names in (list(table.columns), keys)
     )
     return Filled(table, rows, tuple(_distinct(for_columns, table.columns)), for_cells)
+
+
+def at_sizes_of(paper: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The observations under the paper's sizes, in order, where there are as many of them, and a line that says so.
+
+    >>> import pandas as pd
+    >>> ours = pd.DataFrame({"per_class": ["5", "2"], "n_train": [35, 14]})
+    >>> found, line = at_sizes_of(pd.DataFrame({"per_class": ["20", "all"]}), ours)
+    >>> found["per_class"].tolist(), line
+    (['all', '20'], "in the tables, the paper's 20, all images a class stand for our 2, 5")
+    """
+    theirs = sorted(set(paper["per_class"]), key=lambda text: (text == "all", len(text), text))
+    ours = observations.groupby("per_class")["n_train"].mean().sort_values(kind="stable").index.tolist()
+    if set(ours) <= set(theirs) or len(ours) != len(theirs):
+        return observations, ""
+    found = observations.assign(per_class=observations["per_class"].map(dict(zip(ours, theirs, strict=True))))
+    line = f"in the tables, the paper's {', '.join(theirs)} images a class stand for our {', '.join(ours)}"
+    return found, line
 
 
 def in_words(filled: Filled) -> str:

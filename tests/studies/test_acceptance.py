@@ -28,7 +28,7 @@ def steel(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     said = run_wdiv(
         "run", "peng2020", "--data", shared / "data" / "neu", "--weights", weights, "--out", out, "--json",
         "--per-class", 20, "--test-count", 40, "--strategy", "fc", "--strategy", "conv+fc", "--image-size", 64,
-        "--epochs", 8,
+        "--epochs", 8, "--bn-mode", "auto", "--seed", 0,
     )  # fmt: skip
     return out, json.loads(said)
 

@@ -171,7 +171,7 @@ RUN_ERRORS = [
     ("{root}/gone.toml", "gone.toml: no such study file"),
     ("{root}/unknown.toml", "unknown key 'epoch'; did you mean 'epochs'?"),
     ("{root}/momentum.toml", "momentum: a number from 0 to 1, not 2"),
-    ("peng2020", "brings no images; give --data FOLDER"),
+    ("gupta2020", "brings no images; give --data FOLDER"),
     ("{toml} --data {root}/gone", "gone: no such folder of images"),
     ("{toml} --data digitz", "no data set and no folder 'digitz'; did you mean 'digits'"),
     ("{toml} --data {root}/file", "file: not a folder"),

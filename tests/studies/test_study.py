@@ -23,7 +23,7 @@ from wdiv.tuning.strategies import BN_MODES
 load("quickstart")  # registers them all
 
 
-@pytest.mark.parametrize("name", ["quickstart", "peng2020"])
+@pytest.mark.parametrize("name", ["quickstart", "peng2020", "gupta2020", "chadha2020", "neychev2017", "li2020"])
 def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
     study = load(name)
     assert study is STUDIES[name]
@@ -44,7 +44,9 @@ def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
 
 
 def test_no_study_is_forgotten() -> None:
-    assert set(STUDIES) == {"quickstart", "peng2020"}, "a new study needs a test above"
+    assert set(STUDIES) == {"quickstart", "peng2020", "gupta2020", "chadha2020", "neychev2017", "li2020"}, (
+        "a new study needs a test above"
+    )
     here = Path(__file__).parent.parent.parent / "studies"
     assert all((here / f"{name}.py").is_file() for name in STUDIES), "one file per study"
 
