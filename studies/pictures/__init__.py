@@ -71,7 +71,7 @@ class Figure:
     'panels'
     >>> Figure("figure2", "", "bars", {"stratgy": "fc"})
     Traceback (most recent call last):
-    wdiv.errors.BadInput: figure 'figure2': no column 'stratgy' to choose by; did you mean 'strategy'?
+    wdiv.errors.BadInput: figure 'figure2': no column 'stratgy' to choose by; did you mean 'strategy' or 'stage'?
     """
 
     name: str
@@ -87,10 +87,10 @@ class Figure:
             if column not in COLUMN_NAMES or column == "value":
                 known = [name for name in COLUMN_NAMES if name != "value"]
                 raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, known)}")
-            if isinstance(values, list):
-                where[column] = tuple(values)
-            if not listed(values) or not all(isinstance(value, str) for value in listed(values)):
+            names: Any = (values,) if isinstance(values, str) else values
+            if not isinstance(names, (tuple, list)) or not names or not all(isinstance(one, str) for one in names):
                 raise BadInput(f"{self._here}: {column} is a name or a list of names, not {values!r}")
+            where[column] = values if isinstance(values, str) else tuple(values)
         object.__setattr__(self, "where", where)
         self._check_counts(kind, where)
         for column, known in (("layers", LAYERS), ("measure", ACCURACIES if kind.accuracy else tuple(METRICS))):
@@ -99,7 +99,7 @@ class Figure:
                     raise BadInput(f"{self._here}: {column} {value!r}; {did_you_mean(value, known)}")
 
     def _check_counts(self, kind: Kind, where: Mapping[str, Any]) -> None:
-        wants = [(kind.one, 1, "one value"), (kind.two, 2, "two values"), (kind.order, 0, "values in their order")]
+        wants = ((kind.one, 1, "one value"), (kind.two, 2, "two values"), (kind.order, 0, "values in their order"))
         for columns, count, words in wants:
             for column in columns:
                 values = listed(where.get(column, ()))
@@ -156,6 +156,8 @@ def draw(
     if lost:
         raise BadInput(f"figure {figure.name!r}: {lost[0]} is no column of what a figure of kind {kind.name!r} shows")
     mine = chosen(table, where, figure.name)
+    if mine.empty:
+        raise BadInput(f"figure {figure.name!r}: no data at all")
     models: Sequence[str] = list(dict.fromkeys(mine["model"])) if kind.per_model else [""]
     files = []
     for model in models:

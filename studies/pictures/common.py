@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "GREY", "STYLE", "VARIANTS", "Where", "chosen", "colours", "in_percent", "listed", "named", "new", "of_paper", "plain",
-    "seeds", "strategies",
+    "GREY", "STYLE", "VARIANTS", "Where", "chosen", "colours", "in_percent", "listed", "named", "new", "of_paper",
+    "plain", "seeds", "strategies",
 ]  # fmt: skip
 
 Where = Mapping[str, "str | tuple[str, ...]"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["panels", "profile"]
 
-DECADES = 1.3
+DECADES = 1.5
 """Powers of ten between the largest and the least positive value from which an axis is logarithmic."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,19 @@ def far(a: np.ndarray, b: np.ndarray, measure: str) -> float:
     return float(moved / (np.sqrt((a.astype(float) ** 2).sum()) if measure == "relative_l2" else 1.0))
 
 
+@cache
+def states(strategy: str, seed: int, size: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    first, *_, last = run_states(strategy, drift_seed(seed, int(size)), EPOCHS)
+    return first, last
+
+
 def wanted(row: Mapping[str, Any], stage: str) -> float:
     """By the drift that the store was made with."""
-    ours = run_states(row["strategy"], drift_seed(row["seed"], int(row["per_class"])), EPOCHS)
+    first, last = states(row["strategy"], row["seed"], row["per_class"])
     key = KEYS[row["layers"]][stage]
     if row["against"] == "start":
-        return far(ours[0][key], ours[-1][key], row["measure"])
-    other = run_states(row["strategy"], drift_seed(row["seed"], int(row["against"])), EPOCHS)
-    return far(ours[-1][key], other[-1][key], row["measure"])
+        return far(first[key], last[key], row["measure"])
+    return far(last[key], states(row["strategy"], row["seed"], row["against"])[1][key], row["measure"])
 
 
 def test_every_divergence_is_what_the_files_say(table: pd.DataFrame) -> None:
