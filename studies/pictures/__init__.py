@@ -85,15 +85,17 @@ class Figure:
             raise BadInput(f"figure {self.name!r}: its name is a file's; letters, digits, '.', '-', '_' and '=' only")
         for column, values in where.items():
             if column not in COLUMN_NAMES or column == "value":
-                known = [name for name in COLUMN_NAMES if name != "value"]
-                raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, known)}")
+                others = [name for name in COLUMN_NAMES if name != "value"]
+                raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, others)}")
             names: Any = (values,) if isinstance(values, str) else values
             if not isinstance(names, (tuple, list)) or not names or not all(isinstance(one, str) for one in names):
                 raise BadInput(f"{self._here}: {column} is a name or a list of names, not {values!r}")
             where[column] = values if isinstance(values, str) else tuple(values)
         object.__setattr__(self, "where", where)
         self._check_counts(kind, where)
-        for column, known in (("layers", LAYERS), ("measure", ACCURACIES if kind.accuracy else tuple(METRICS))):
+        measures = ACCURACIES if kind.accuracy else tuple(METRICS)
+        allowed: dict[str, tuple[str, ...]] = {"layers": LAYERS, "measure": measures}
+        for column, known in allowed.items():
             for value in listed(where.get(column, ())):
                 if value not in known:
                     raise BadInput(f"{self._here}: {column} {value!r}; {did_you_mean(value, known)}")

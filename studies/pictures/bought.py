@@ -56,7 +56,7 @@ def accuracy(asked: Asked) -> Any:
     handles, names = [[line for ax in axes.flat for line in ax.get_legend_handles_labels()[i]] for i in (0, 1)]
     unique = dict(zip(names, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), loc="outside right center", frameon=False)
-    return _titled(figure, asked, "dashed: the paper's" if asked.paper is not None else "")
+    return _titled(figure, asked, "dashed, white squares: the paper's" if asked.paper is not None else "")
 
 
 def bars(asked: Asked) -> Any:
@@ -113,7 +113,7 @@ def lines(asked: Asked) -> Any:
         ax.set_title(panel, loc="left", fontweight="bold")
     axes[0, 0].set_ylabel(LABEL)
     _below(figure, axes[0, 0])
-    return _titled(figure, asked, "dashed: the paper's" if asked.paper is not None else "")
+    return _titled(figure, asked, "dashed, white squares: the paper's" if asked.paper is not None else "")
 
 
 def corners(asked: Asked) -> Any:
