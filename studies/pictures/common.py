@@ -25,6 +25,7 @@ VARIANTS = ("condition", "dataset", "per_class", "bn_mode")
 
 
 def listed(values: str | Sequence[str]) -> tuple[str, ...]:
+    """One value, or several, as several."""
     return (values,) if isinstance(values, str) else tuple(values)
 
 
@@ -94,6 +95,7 @@ def seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares of 1 as percent."""
     return table.assign(value=100 * table["value"])
 
 
