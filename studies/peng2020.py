@@ -107,7 +107,7 @@ TABLES = (
 )  # fmt: skip
 FIGURES = tuple(
     Figure(name, f"{title}: how far from the start, and between sizes", "panels",
-           where={"layers": layers, "strategy": strategy, "measure": "gaussian_kl_peng2020"})
+           where={"layers": layers, "strategy": strategy, "measure": "gaussian_kl"})
     for name, title, layers, strategy in (
         ("figures1-2", "CNN weights", "conv:weight", CONV),
         ("figures3-4", "BN weights", "bn:gamma", BN),
