@@ -55,8 +55,9 @@ def panels(asked: Asked) -> Any:
             ax.set_title(name, loc="left", fontweight="bold")
         _same_scale(row[: len(found)], log=log)
         row[0].set_ylabel("against the start" if not i else "between sizes" if i == 1 else "")
+    for ax in axes[-1]:  # not the figure's label, on which its legend would lie
+        ax.set_xlabel("layer by depth")
     _legend(figure, palette)
-    figure.supxlabel("layer by depth, stages marked", fontsize=9)
     figure.suptitle(f"{asked.title}\n{_words(asked)}", x=0.01, ha="left", fontsize=10)
     return figure
 
