@@ -19,9 +19,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
 from baselines.estimators.coordinates import Coordinates
+from baselines.estimators.folds import mean_accuracy
 from baselines.estimators.linear import winners
 from baselines.estimators.newton import Dual, Form, Point, Primal, minimise
 from baselines.estimators.scaling import Scaling, combined, gram, identity, inner, scaled, standard
+from baselines.estimators.temperature import cross_entropy, fit_temperature
 from wdiv.errors import BadInput
 
 __all__ = ["LIMIT", "Problem", "Search", "Solution", "cross_validate", "solve"]
@@ -33,6 +35,8 @@ ITERATIONS = 1000
 """Of LinearSVC at most, its default. At costs far above the one that is chosen it may stop there."""
 JOINT_ITERATIONS = 100_000
 """Of Crammer and Singer's: liblinear's own bound, whatever it is told."""
+EQUAL = 1e-6
+"""Relative difference up to which cross entropies are equal: costs so high that nothing changes differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,28 @@ class Search:
     right: np.ndarray
     sizes: np.ndarray
     decisions: np.ndarray
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(costs,) mean over folds of the accuracy; NaN where there are no folds."""
+        return mean_accuracy(self.right, self.sizes)
+
+    def best(self, labels: np.ndarray) -> int:
+        """The cost's index: of the most accurate ones that whose held-out decision values, as probabilities at the
+        temperature that suits them best, have the least cross entropy; of equal ones, the first.
+
+        labels  (n,) index of each image's class
+
+        With few images many costs are equally accurate, and what is sure and wrong tells them apart.
+        """
+        scores = self.scores
+        if not len(self.sizes):
+            return 0
+        among = np.flatnonzero(scores == scores.max())
+        if len(among) == 1:
+            return int(among[0])
+        found = np.array([cross_entropy(d, labels, fit_temperature(d, labels)) for d in self.decisions[among]])
+        return int(among[np.flatnonzero(found <= found.min() * (1 + EQUAL))[0]])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.estimators.folds import Folds, make_folds, mean_accuracy
+from baselines.estimators.folds import Folds, make_folds
 from baselines.estimators.linear import Linear, checked
 from baselines.estimators.scaling import unit_rows
 from baselines.estimators.search import LIMIT, Problem, cross_validate, solve
@@ -37,7 +37,8 @@ class LinearSVM(Linear):
     :data:`~baselines.estimators.search.LIMIT`, and for ``crammer_singer``, ``LinearSVC`` itself does it.
 
     cost          "auto" to search among ``costs``, or a number
-    costs         those tried; of equally good ones the smallest is taken
+    costs         those tried; of equally accurate ones that is taken whose decision values for held-out images, as
+                  probabilities, have the least cross entropy (:meth:`~baselines.estimators.search.Search.best`)
     folds         stratified, shuffled by ``random_state``; no more than the smallest class has images. If that is 1,
                   there is no search, and the cost is :data:`UNSEARCHED`
     normalise     "standard": each feature to mean 0 and standard deviation 1, by the images that a fold trains on (a
@@ -110,9 +111,8 @@ class LinearSVM(Linear):
             notes.append(f"cost {UNSEARCHED:g}")
             costs = [UNSEARCHED]
         found = cross_validate(problem, costs, parts)
-        scores = mean_accuracy(found.right, found.sizes)
-        best = int(np.argmax(scores))  # the first of the largest
-        self.costs_, self.cost_, self.cv_score_ = np.array(costs), costs[best], float(scores[best])
+        best = found.best(labels)
+        self.costs_, self.cost_, self.cv_score_ = np.array(costs), costs[best], float(found.scores[best])
         self.cv_scores_ = found.right / found.sizes
         self.temperature_ = fit_temperature(found.decisions[best], labels) if parts else 1.0
         solution = solve(problem, self.cost_)

@@ -134,11 +134,57 @@ def test_the_choice_is_grid_search_s_with_class_weights(shape: tuple[int, int], 
     assert ours.cost_ == theirs.best_params_["linearsvc__C"]
 
 
-def test_of_equally_good_costs_the_smallest_is_taken() -> None:
-    x, y = named(apart=30.0)
-    machine = LinearSVM(costs=[10.0, 1.0, 0.1]).fit(x, y)
-    assert (machine.cv_scores_ == 1).all()
+def least_cross_entropy(decisions: np.ndarray, labels: np.ndarray) -> float:
+    """Of softmax(decisions / T) and Platt's targets, over ten thousand temperatures."""
+    if decisions.ndim == 1:
+        decisions = np.column_stack([np.zeros(len(labels)), decisions])
+    n, k = decisions.shape
+    targets = (np.eye(k)[labels] * n + 1) / (n + k)
+    found = []
+    for temperature in np.geomspace(1e-3, 1e3, 10_000):
+        z = decisions / temperature
+        z = z - z.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        found.append(-(targets * log_p).sum(axis=1).mean())
+    return float(min(found))
+
+
+@pytest.mark.parametrize(("k", "apart", "seed"), [(2, 1.5, 0), (3, 2.0, 1), (3, 1.5, 3)])
+def test_of_equally_accurate_costs_the_least_cross_entropy_is_taken(k: int, apart: float, seed: int) -> None:
+    """A plain loop over folds and costs, with scikit-learn's machine."""
+    x, labels = blobs(8 * k, 40, k, apart=apart, seed=seed)
+    costs = 10.0 ** np.arange(-4, 2)
+    right, held_out = np.zeros(len(costs)), [[None] * len(labels) for _ in costs]
+    for train, held in StratifiedKFold(4, shuffle=True, random_state=0).split(x, labels):
+        scaler = StandardScaler().fit(x[train])
+        for i, cost in enumerate(costs):
+            machine = liblinear(cost, x.shape).fit(scaler.transform(x[train]), labels[train])
+            right[i] += (machine.predict(scaler.transform(x[held])) == labels[held]).sum()
+            for row, value in zip(held, machine.decision_function(scaler.transform(x[held])), strict=True):
+                held_out[i][row] = value
+    entropy = [least_cross_entropy(np.array(values), labels) for values in held_out]
+    tied = [i for i in range(len(costs)) if right[i] == right.max()]
+    assert len(tied) > 1, "there is something to choose"
+    wanted = min(tied, key=lambda i: entropy[i])
+    assert LinearSVM(costs=costs, folds=4).fit(x, labels).cost_ == costs[wanted]
+    if k == 3:
+        assert wanted != tied[0], "and it is not the smallest"
+
+
+def test_of_costs_that_are_equal_in_all_the_smallest_is_taken() -> None:
+    y = np.repeat([0, 1, 2], 6)
+    machine = LinearSVM(costs=[10.0, 1.0, 0.1]).fit(np.ones((18, 4)), y)
     assert machine.cost_ == 0.1
+
+
+def test_accuracy_comes_first() -> None:
+    """A lower cross entropy does not make up for one image."""
+    labels = np.array([0, 0, 1, 1])
+    all_right, but_one = [-0.1, -0.01, 9.0, 0.1], [-9.0, -9.0, 9.0, -0.01]
+    decisions, right = np.array([all_right, but_one])[..., None], np.array([[2, 2], [2, 1]])
+    assert least_cross_entropy(decisions[1, :, 0], labels) < least_cross_entropy(decisions[0, :, 0], labels)
+    assert search.Search(right, np.array([2, 2]), decisions).best(labels) == 0
+    assert search.Search(right[::-1], np.array([2, 2]), decisions[::-1]).best(labels) == 1
 
 
 def test_the_costs_by_default_are_eleven_tenfold_steps() -> None:

@@ -7,15 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.estimators.temperature import HOTTEST, fit_temperature, probabilities
+from baselines.estimators.temperature import HOTTEST, cross_entropy, fit_temperature, probabilities
 
 
-def cross_entropy(decisions: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+def plain(decisions: np.ndarray, labels: np.ndarray, temperature: float) -> float:
     p = probabilities(decisions, temperature)
     n, k = p.shape
     targets = np.full((n, k), 1 / (n + k))
     targets[np.arange(n), labels] = (n + 1) / (n + k)
-    return float(-(targets * np.log(p)).sum())
+    return float(-(targets * np.log(p)).sum(axis=1).mean())
+
+
+@given(st.integers(1, 30), st.sampled_from([1, 3, 6]), st.integers(0, 10**6), st.floats(0.1, 10.0))
+def test_the_cross_entropy_is_that_of_the_probabilities_and_the_smoothed_labels(
+    n: int, k: int, seed: int, temperature: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels, decisions = rng.integers(0, max(k, 2), n), rng.normal(size=(n, k))
+    found = cross_entropy(decisions, labels, temperature)
+    assert found == pytest.approx(plain(decisions, labels, temperature), rel=1e-12)
+    assert cross_entropy(1e6 * decisions, labels, temperature) < np.inf
 
 
 @settings(max_examples=40)
@@ -26,10 +37,10 @@ def test_no_temperature_nearby_is_better(n: int, k: int, seed: int, size: float)
     decisions = rng.normal(size=(n, k)) * size
     found = fit_temperature(decisions, labels)
     assert 0 < found <= HOTTEST
-    least = cross_entropy(decisions, labels, found)
+    least = plain(decisions, labels, found)
     for factor in (0.5, 0.99, 1.01, 2.0):
         if found * factor <= HOTTEST:
-            assert cross_entropy(decisions, labels, found * factor) >= least - 1e-12 * abs(least)
+            assert plain(decisions, labels, found * factor) >= least - 1e-12 * abs(least)
 
 
 def test_values_of_a_calibrated_model_have_temperature_one() -> None:
