@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib as mpl
 import pytest
@@ -16,7 +18,8 @@ from tests.fabric import make_store
 mpl.use("Agg")
 settings.register_profile("wdiv", deadline=None, derandomize=True, database=None)  # repeatable, and never timed
 settings.register_profile("few", settings.get_profile("wdiv"), max_examples=10)
-settings.load_profile(os.environ.get("WDIV_EXAMPLES", "wdiv"))
+EXAMPLES = os.environ.get("WDIV_EXAMPLES", "wdiv")
+settings.load_profile(EXAMPLES)
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -25,6 +28,13 @@ NEEDS_TORCH = (
     "tests/baselines", "tests/tuning", "tests/studies", "tests/test_similarity.py", "wdiv/tuning", "studies",
     "baselines", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
+
+Case = TypeVar("Case")
+
+
+def some(cases: Iterable[Case]) -> list[Case]:
+    """All cases; the first alone where ``WDIV_EXAMPLES`` is ``few``, as in a second version of Python."""
+    return list(cases)[: 1 if EXAMPLES == "few" else None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
