@@ -396,7 +396,7 @@ def test_two_processes_at_once_leave_a_whole_file(full: Path) -> None:
         for metric in ("relative_l2", "gaussian_kl")
     ]
     for process in both:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert (process.returncode, errors) == (0, b"")
     assert [path.name for path in full.iterdir() if "measures" in path.name] == ["measures.nc"]
     holds(full, ["relative_l2", "gaussian_kl"])

@@ -17,7 +17,7 @@ from wdiv.store import files
 from wdiv.store.files import read_json, sha256, write_atomically, write_json
 
 HALF_WAY = """
-import sys, time
+import sys
 from pathlib import Path
 from wdiv.store.files import write_atomically
 
@@ -26,7 +26,7 @@ def write(temporary):
         file.write(b"new" * 1000)
         file.flush()
         print("half", flush=True)
-        time.sleep(60)
+        sys.stdin.read()
 
 write_atomically(Path(sys.argv[1]), write)
 """
@@ -43,7 +43,9 @@ for n in itertools.count(1):
 
 def killed(program: str, path: Path, *, lines: int, after: float = 0.0) -> None:
     """Run a program on a path and ``kill -9`` it some seconds after it has printed so many lines."""
-    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         for _ in range(lines):
             assert process.stdout.readline(), "the program ended by itself"

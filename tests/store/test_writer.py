@@ -96,14 +96,14 @@ def test_equal_tensors_make_equal_files_however_they_lie_in_memory(tmp_path: Pat
 
 
 HOLD = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from wdiv.store.record import RunRecord
 from wdiv.store.writer import RunWriter
 root, file = map(Path, sys.argv[1:])
 with RunWriter(root, RunRecord.from_json(json.loads(file.read_text()), file)):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -112,7 +112,7 @@ def another_process_writing(writer: RunWriter) -> Iterator[None]:
     """Another process that writes the run until it is killed with -9."""
     file = writer.run.path / "run.json"
     command = [sys.executable, "-c", HOLD, str(writer.run.root), str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         yield

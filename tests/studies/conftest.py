@@ -29,6 +29,9 @@ test_count = 5
 metrics = ["relative_l2", "gaussian_kl"]
 """
 
+PATIENCE = 600.0
+"""Seconds after which what should have come never will, on whatever machine."""
+
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

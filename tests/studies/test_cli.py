@@ -25,6 +25,7 @@ from torchvision.models import mobilenet_v2
 from studies.catalogue import CATALOGUE
 from studies.cli import cli
 from tests.conftest import ROOT
+from tests.studies.conftest import PATIENCE
 from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.metrics import FAMILIES, METRICS
 from wdiv.tuning.heads import HEADS
@@ -35,6 +36,7 @@ from wdiv.tuning.strategies import BN_MODES
 from wdiv.tuning.targets import LOSSES
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
+HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
 COMMANDS = {
     "run", "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
     "verify", "export", "import", "features",
@@ -500,7 +502,7 @@ def test_a_run_that_diverges_is_told_at_the_end(toml: Path, tmp_path: Path) -> N
 def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_path: Path) -> None:
     arguments = ["run", str(toml), "--epochs", "80", "--strategy", "bn+fc", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [*MAIN, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*HELD, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -508,13 +510,13 @@ def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_p
         files = list(tmp_path.glob("out/runs/*/history.jsonl"))
         return files[0].read_text().splitlines() if files else []
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while len(rows()) < 3:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert re.fullmatch(
         r"Stopped: .* stopped (in epoch \d+, after step \d+|after epoch \d+)\. All of it .*", errors.strip()

@@ -22,11 +22,12 @@ from studies.runner import run
 from studies.state import states
 from studies.study import Study, load, override
 from tests.conftest import ROOT
-from tests.studies.conftest import TOML
+from tests.studies.conftest import PATIENCE, TOML
+from tests.studies.held import WAITS, work
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadStore, WdivError
 
-WDIV = [sys.executable, "-c", "from studies.cli import main; main()"]
+HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
 
 
 @pytest.fixture
@@ -110,15 +111,17 @@ class Hook(Progress):
 
 
 def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
-    small: Study, tmp_path: Path, whole: dict[str, bytes], one_thread: None
+    small: Study, tmp_path: Path, whole: dict[str, bytes], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, out = override(small, GRID), tmp_path / "store"
+    monkeypatch.setattr("studies.jobs._work", work)
 
     def kill() -> None:
         multiprocessing.active_children()[0].kill()
 
     with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
         run(grid, out, device="cpu", progress=Hook(kill), jobs=2)
+    monkeypatch.undo()
     assert multiprocessing.active_children() == []
     assert epochs(out).items() <= whole.items()
     run(grid, out, device="cpu", jobs=2)
@@ -130,7 +133,9 @@ def test_a_program_without_a_file_is_told_so_and_does_not_hang(toml: Path, tmp_p
         "from pathlib import Path\nfrom studies.runner import run\nfrom studies.study import load\n"
         f"run(load({str(toml)!r}), Path({str(tmp_path / 'store')!r}), device='cpu', jobs=2)\n"
     )
-    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-"], input=program, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE
+    )
     assert "--jobs: the program <stdin> cannot be imported by other processes" in done.stderr.splitlines()[-1]
 
 
@@ -148,15 +153,15 @@ def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Pat
     out = tmp_path / "store"
     process, _ = begun(toml, out, jobs=2)
     process.kill()
-    process.communicate(timeout=60)
-    end = time.monotonic() + 60
+    process.communicate(timeout=PATIENCE)
+    end = time.monotonic() + PATIENCE
     while any(state.state == "running" for state in states(out)):
         assert time.monotonic() < end, "a process goes on"
         time.sleep(0.1)
     assert epochs(out).items() <= whole.items()
 
 
-GRID = {"strategies": ["conv+bn+fc", "fc for 20 then bn+fc"], "epochs": 40}
+GRID = {"strategies": ["conv+bn+fc", "fc for 20 then bn+fc"], "epochs": WAITS + 10}
 
 
 @pytest.fixture(scope="session")
@@ -173,14 +178,15 @@ def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 def begun(toml: Path, store: Path, jobs: int) -> tuple[subprocess.Popen[str], list[str]]:
     """The grid's process, once an epoch after the first is saved, and the words that it was called with."""
-    words = ["run", str(toml), "--out", str(store), "--epochs", "40", "--device", "cpu", "--jobs", str(jobs)]
+    epochs = str(GRID["epochs"])
+    words = ["run", str(toml), "--out", str(store), "--epochs", epochs, "--device", "cpu", "--jobs", str(jobs)]
     for strategy in GRID["strategies"]:
         words += ["--strategy", strategy]
     process = subprocess.Popen(
-        [*WDIV, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        [*HELD, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while not any(store.glob("runs/*/epochs/0001.safetensors")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -196,7 +202,7 @@ def test_a_signal_saves_says_how_to_go_on_and_changes_nothing(
     out = tmp_path / "stopped"
     process, words = begun(toml, out, jobs)
     process.send_signal(signum)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signum, told
     assert "Traceback" not in told
     head, _, again = told.strip().splitlines()[-1].partition("to go on: ")

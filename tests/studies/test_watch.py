@@ -25,6 +25,7 @@ from studies.watching import Watch
 from tests.conftest import ROOT
 from tests.fabric import base_state, make_store, run_states, shorten
 from tests.store.test_live import live_of, with_live
+from tests.studies.conftest import PATIENCE
 from tests.studies.test_cli import MAIN, strictly
 from tests.studies.test_cli import wdiv as command
 from tests.tuning.tiny import tiny_run
@@ -364,7 +365,7 @@ def test_on_a_pipe_each_epoch_is_a_line_until_all_is_finished(begun: tuple[Path,
             time.sleep(0.2)
     lock.release()
     goes_on(store, 6)
-    rest, errors = process.communicate(timeout=120)
+    rest, errors = process.communicate(timeout=PATIENCE)
     lines += rest.splitlines(keepends=True)
     assert (process.returncode, errors) == (0, "")
     assert [line.split(", ")[0] for line in lines] == [f"{BN}: epoch {n}/6" for n in range(1, 7)]
@@ -380,7 +381,7 @@ def test_ctrl_c_ends_it_quietly(begun: tuple[Path, FileLock]) -> None:
     assert process.stdout is not None
     assert "epoch 1/6" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=PATIENCE) == ("", "")
     assert process.returncode == 0
 
 
@@ -403,7 +404,7 @@ def test_on_a_terminal_the_view_is_kept_in_place(begun: tuple[Path, FileLock]) -
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     text = shown.decode()
     assert "\x1b[1A" in text, "the cursor goes up again"
     last = text[text.rindex("runs finished") :]

@@ -141,7 +141,11 @@ def test_weights_that_are_not_here_need_not_be(digits: Split) -> None:
     assert probe(replace(spec, source=gone), digits, CPU).seconds(10, 10) > 0
 
 
-def test_the_estimate_is_of_the_order_of_what_it_takes(digits: Split, weights: Path, tmp_path: Path) -> None:
+def test_the_estimate_is_of_the_order_of_what_it_takes(
+    digits: Split, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In seconds of this process alone, whatever else the machine does."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
     specs = [tiny_run(weights, strategy, per_class=40, epochs=4) for strategy in ("fc", "conv+fc")]
     features, took = FeatureStore(), 0.0
     for spec in specs:
@@ -149,4 +153,4 @@ def test_the_estimate_is_of_the_order_of_what_it_takes(digits: Split, weights: P
         fine_tune(spec, digits, tmp_path, device="cpu", features=features)
         took += time.perf_counter() - start
     expected = sum(estimate(specs, digits, "cpu"))
-    assert took / 5 < expected < took * 5 or took < 1, "whatever else the machine does"
+    assert took / 5 < expected < took * 5

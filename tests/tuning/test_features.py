@@ -204,7 +204,7 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     workers = [context.Process(target=_work, args=(tmp_path, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=120) for _ in workers]
+    found = [results.get(timeout=600) for _ in workers]
     for worker in workers:
         worker.join()
     assert sorted(blocks for blocks, _ in found) == [[], ALL]
