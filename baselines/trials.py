@@ -238,7 +238,7 @@ def _read(file: Path) -> Outcome:
     try:
         return Outcome(**data)
     except TypeError as error:
-        raise BadStore(f"{file}: not the outcome of a baseline ({error})") from None
+        raise BadStore(f"{file}: not the outcome of a baseline ({error}); delete it to fit it again") from None
 
 
 def of_length_1(features: np.ndarray) -> np.ndarray:
