@@ -100,7 +100,7 @@ def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
         panels.append(("layer", "line", by_layer, "features of"))
     first = outcomes[0]
     with mpl.rc_context({"savefig.dpi": 130, "font.size": 9}):
-        figure = Figure(figsize=(6.0 * len(panels), 4.2), layout="constrained")
+        figure = Figure(figsize=(6.8 * len(panels), 4.2), layout="constrained")
         for axes, (x, lines, rows, label) in zip(
             figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
         ):

@@ -189,7 +189,7 @@ def accuracy_by(
     ax.set_xticks(list(places.values()), [str(value) for value in places])
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel=label, ylabel="test accuracy, %")
-    ax.legend(fontsize=8, frameon=False, loc="best")
+    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside: it hides no line
     ax.grid(axis="y", color="0.9", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
