@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from baselines import trials
 from studies.conditions import stores
 from wdiv import summary
+from wdiv.errors import BadStore
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
@@ -32,6 +33,8 @@ def results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFr
         found = [summary.results(open_store(out, label)) for label in labels]
     frozen = pd.DataFrame([outcome.row() for outcome in trials.load(out)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
+    if not parts:
+        raise BadStore(f"{out}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
     return pd.concat(parts, ignore_index=True)
 
 
