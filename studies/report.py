@@ -116,14 +116,25 @@ def _draw(
 ) -> tuple[dict[str, list[Path]], dict[str, str]]:
     from studies.pictures import draw
 
-    shares = None if paper is None or "strategy" not in paper else paper.assign(value=paper["value"] / 100)
+    shares = _shares(study, paper)
     drawn, missing = {}, {}
     for figure in study.figures:
         try:
-            drawn[figure.name] = draw(figure, observations, distances, shares, to)
+            drawn[figure.name] = draw(figure, observations, distances, shares, to, study=study)
         except BadInput as error:
             missing[figure.name] = str(error)
     return drawn, missing
+
+
+def _shares(study: Study, paper: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The paper's numbers as shares of 1, by strategy: as the paper says, or as the study's tables read it."""
+    import pandas as pd
+
+    if paper is not None and "strategy" not in paper:
+        readings = [reading for table in study.tables for reading in table.reading.items()]
+        read = [paper.assign(strategy=paper[name].map(strategies)) for name, strategies in readings]
+        paper = pd.concat(read).dropna(subset="strategy").drop_duplicates() if read else None
+    return None if paper is None else paper.assign(value=paper["value"] / 100)
 
 
 def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studies import augmented
 from studies.figures import check_file
 from studies.observations import ACCURACIES, COLUMNS, DISTANCES, LAYERS
 from studies.pictures import bought, moved
@@ -18,6 +19,8 @@ from wdiv.registry import Registry, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from studies.study import Study
 
 __all__ = ["KINDS", "Asked", "Figure", "Kind", "draw"]
 
@@ -32,6 +35,7 @@ class Kind:
     one     columns that ``where`` must give one value;  two: … two values;  order: … a list, in the order to be shown
     per_model  one file a model;  by_layer: drawn from the table by layer
     accuracy   it shows accuracies, so ``measure`` is known
+    of_study   drawn from the study and its images, and from no run
     """
 
     name: str
@@ -42,6 +46,7 @@ class Kind:
     per_model: bool = False
     by_layer: bool = False
     accuracy: bool = True
+    of_study: bool = False
 
     @property
     def about(self) -> str:
@@ -58,6 +63,7 @@ KINDS.add(Kind("bars", bought.bars))
 KINDS.add(Kind("lines", bought.lines, order=("strategy",)))
 KINDS.add(Kind("corners", bought.corners, two=("condition", "per_class"), per_model=True))
 KINDS.add(Kind("layers", bought.layers, per_model=True))
+KINDS.add(Kind("augmented", augmented.augmented, accuracy=False, of_study=True))
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class Asked:
     distances: pd.DataFrame
     everything: pd.DataFrame
     paper: pd.DataFrame | None
+    study: Study | None = None
 
     @property
     def title(self) -> str:
@@ -139,12 +146,14 @@ def draw(
     paper: pd.DataFrame | None,
     out: Path,
     ending: str = ".png",
+    study: Study | None = None,
 ) -> list[Path]:
     """Draw a figure into a folder, as ``NAME.png``, or ``NAME-MODEL.png`` where the kind is of one model each.
 
     observations, distances  of :func:`~studies.observations.observe` and :func:`~studies.observations.layer_distances`
     paper   the paper's values, to be shown beside: ``value`` (a share of 1) and ``strategy``, and of the columns of
             ``observations`` those that tell them apart
+    study   whose images are shown, by a figure that shows some
 
     Raises :class:`~wdiv.errors.BadInput`, saying what is missing, where there are no data for it.
     """
@@ -152,6 +161,25 @@ def draw(
 
     kind = KINDS[figure.kind]
     check_file(Path(f"{figure.name}{ending}"))
+    files = []
+    for asked in _asked(figure, kind, observations, distances, paper, study):
+        with mpl.rc_context(STYLE):
+            made = kind.make(asked)
+            file = out / f"{figure.name}{f'-{plain_name(asked.model)}' if asked.model else ''}{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.savefig(file)
+        files.append(file)
+    return files
+
+
+def _asked(
+    figure: Figure, kind: Kind, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None,
+    study: Study | None,
+) -> Iterator[Asked]:  # fmt: skip
+    """What each of its files is drawn from."""
+    if kind.of_study:
+        yield Asked(figure, "", observations, distances, observations, paper, study)
+        return
     table = distances if kind.by_layer else observations
     where = {column: values for column, values in figure.where.items() if column in table}
     lost = [column for column in figure.where if column not in table]
@@ -161,16 +189,8 @@ def draw(
     if mine.empty:
         raise BadInput(f"figure {figure.name!r}: no data at all")
     models: Sequence[str] = list(dict.fromkeys(mine["model"])) if kind.per_model else [""]
-    files = []
     for model in models:
         rows = mine[mine["model"].eq(model)] if model else mine
         every = observations[observations["model"].eq(model)] if model else observations
         parts = (every, rows) if kind.by_layer else (rows, distances)
-        asked = Asked(figure, model, *parts, everything=every, paper=paper)
-        with mpl.rc_context(STYLE):
-            made = kind.make(asked)
-            file = out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            made.savefig(file)
-        files.append(file)
-    return files
+        yield Asked(figure, model, *parts, everything=every, paper=paper, study=study)
