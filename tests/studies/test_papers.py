@@ -16,7 +16,7 @@ import pytest
 from studies.papers import PAPERS, published
 from studies.tables import CONDITIONS, SHARES
 from wdiv.errors import UnknownName
-from wdiv.tuning.models import MODELS
+from wdiv.tuning.models import MODELS, ModelSpec
 from wdiv.tuning.spelling import parse
 
 Cell = tuple[str, ...]
@@ -120,7 +120,7 @@ def test_a_papers_numbers_are_spelled_as_runs_are(study: str) -> None:
     assert not table.drop(columns="value").eq("").any(axis=None)
     assert table["value"].between(0, 100, inclusive="neither").all()
     assert {"model", "per_class", "measure"} <= set(told)
-    assert set(table["model"]) <= set(MODELS)
+    assert {ModelSpec.parse(model).name for model in table["model"]} <= set(MODELS)
     assert set(table["per_class"]) <= {"20", "40", "all"}
     assert set(table["measure"]) <= set(SHARES)
     assert all(parse(name).name == name for name in table.get("strategy", ()))

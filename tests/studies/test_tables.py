@@ -226,7 +226,7 @@ def test_without_where_the_order_is_the_papers_then_numbers_by_size() -> None:
 )
 def test_a_number_that_can_be_read_in_two_ways_is_read_as_told(reading: dict[str, str], theirs: list[float]) -> None:
     table = Table("reading", of="table1", reading={"block": reading})
-    ours = observed({"model": "vgg16", "per_class": "all", "strategy": "fc", "value": 0.7})
+    ours = observed({"model": "vgg16:head=mlp512", "per_class": "all", "strategy": "fc", "value": 0.7})
     filled = fill(table, ours, published("gupta2020"))
     assert dict(zip(filled.cells["strategy"], filled.cells["theirs"], strict=True)) == dict(
         zip(reading.values(), theirs, strict=True)
