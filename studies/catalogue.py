@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import studies.peng2020
-import studies.quickstart  # noqa: F401 - importing registers
+import studies.every  # noqa: F401 - importing registers
 from baselines.advice import RULES
 from baselines.estimators import BASELINES
 from baselines.transferability import SCORES

@@ -201,8 +201,7 @@ def _with_mini() -> list[str]:
 
 
 def _find(name: str) -> Study:
-    import studies.peng2020
-    import studies.quickstart  # noqa: F401 - importing registers
+    import studies.every  # noqa: F401 - importing registers
 
     path = Path(name)
     if path.suffix == ".toml":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import studies.every
 from studies.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
 from studies.conditions import parts
 from studies.runner import source_study, sources_of
@@ -23,7 +24,13 @@ from wdiv.tuning.strategies import BN_MODES
 load("quickstart")  # registers them all
 
 
-@pytest.mark.parametrize("name", ["quickstart", "peng2020", "gupta2020", "chadha2020", "neychev2017", "li2020"])
+NAMES = (
+    "quickstart", "peng2020", "gupta2020", "gupta2020-subsets", "gupta2020-networks", "chadha2020", "neychev2017",
+    "li2020",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
     study = load(name)
     assert study is STUDIES[name]
@@ -44,11 +51,11 @@ def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
 
 
 def test_no_study_is_forgotten() -> None:
-    assert set(STUDIES) == {"quickstart", "peng2020", "gupta2020", "chadha2020", "neychev2017", "li2020"}, (
-        "a new study needs a test above"
-    )
+    assert set(STUDIES) == set(NAMES), "a new study needs a name above"
     here = Path(__file__).parent.parent.parent / "studies"
-    assert all((here / f"{name}.py").is_file() for name in STUDIES), "one file per study"
+    files = [name.replace("-", "_") for name in STUDIES]
+    assert all((here / f"{file}.py").is_file() for file in files), "one file per study"
+    assert set(files) == set(studies.every.__all__)
 
 
 PAPERS = (
