@@ -1,0 +1,88 @@
+"""Peng and Wang (2020) as a study: the paper's grid, and everything of the paper filled from a toy of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from studies import report, whole
+from studies.papers import published
+from studies.study import load, override
+from studies.tables import fill
+from studies.verdicts import NOT_DECIDED
+from tests.tuning.tiny import MOBILENET
+from wdiv.tuning.datasets import DATASETS
+from wdiv.tuning.spelling import parse
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All strategies and three sizes on a tiny network: 27 runs of one step, and their source's."""
+    study = override(
+        load("peng2020", "mini"),
+        {
+            "models": MOBILENET, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1, "bn_modes": "batch",
+            "pretrain": {"data": "digits-0-4", "epochs": 1, "per_class": 5},
+        },
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("peng2020") / "store"
+    assert whole.run(study, out, device="cpu") == []
+    whole.conclude(study, out)
+    return out
+
+
+def test_the_grid_is_the_papers() -> None:
+    study, paper = load("peng2020"), published("peng2020")
+    assert set(study.models) == set(paper["model"])
+    assert {"all" if size is None else str(size) for size in study.per_class} == set(paper["per_class"])
+    assert set(study.strategies) == set(paper["strategy"])
+    assert study.bn_modes == ("batch", "frozen"), "the paper does not say; both are run"
+    assert DATASETS[str(study.data)].classes == 7
+    assert study.optimizer == "adam"
+    assert study.paper == "peng2020"
+
+
+def test_rates_are_those_of_the_text(shared: Path) -> None:
+    (text,) = (file.read_text() for file in (shared / "seeds").glob("peng2020*"))
+    said = re.search(r"learning rate ([\d.]+), ([\d.]+) and ([\d.]+) in BN layers, FC layers and CNN layers", text)
+    assert said is not None
+    rates = {term.kind: term.rate for phase in parse("by-kind").phases for term in phase.terms}
+    assert (rates["bn"], rates["fc"], rates["conv"]) == tuple(map(float, said.groups()))
+
+
+def test_every_question_and_table_is_there() -> None:
+    study = load("peng2020")
+    assert {claim.question for claim in study.claims} == {"1", "2", "3", "4", "5"}
+    assert [table.name for table in study.tables] == sorted(set(published("peng2020")["table"]))
+    assert len({claim.text for claim in study.claims}) == len(study.claims)
+    numbers = [int(n) for figure in study.figures for n in re.findall(r"\d", figure.name)]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> None:
+    found = pd.read_csv(toy / "report" / "observations.csv", dtype={"per_class": str}, keep_default_na=False)
+    found["value"] = pd.to_numeric(found["value"])
+    paper = published("peng2020")
+    found["per_class"] = found["per_class"].map({"1": "20", "2": "40", "3": "all"})
+    cells = 0
+    for table in load("peng2020").tables:
+        filled = fill(table, found, paper).cells
+        assert filled["ours"].notna().all()
+        cells += len(filled)
+    assert cells == len(paper.drop_duplicates(["table", "per_class", "strategy"])), "of one network"
+
+
+def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: Path) -> None:
+    found, _ = report.write(toy, toy.parent / "again")
+    assert len(found.verdicts) == len(load("peng2020").claims)
+    for verdict in found.verdicts:
+        assert verdict.pairs, verdict.claim.name
+        assert (verdict.seeds, verdict.verdict) == (1, NOT_DECIDED)
+    assert found.missing == {}
+    assert {name: len(files) for name, files in found.figures.items()} == {
+        "figures1-2": 1, "figures3-4": 1, "figures5-6": 1,
+    }  # fmt: skip
+    assert found.unfinished == (0, 27)
