@@ -24,7 +24,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = override(
         load("peng2020", "mini"),
         {
-            "models": MOBILENET, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1, "bn_modes": "batch",
+            "models": MOBILENET, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
+            "bn_modes": "batch",
             "pretrain": {"data": "digits-0-4", "epochs": 1, "per_class": 5},
         },
     )  # fmt: skip
