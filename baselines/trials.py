@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from baselines.estimators import BASELINES, BestLayer, evaluate
-from baselines.features import features, label_of, places_of
+from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.store.files import read_json, write_json
 from wdiv.tuning.features import FeatureStore
 from wdiv.tuning.images import Split, nested_subset
+from wdiv.tuning.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.run import run_id
 from wdiv.tuning.sources import Source
-from wdiv.tuning.taps import BOTTLENECK
+from wdiv.tuning.taps import BOTTLENECK, tap
 
-__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "load", "of_length_1", "run", "save"]
+__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "check", "load", "of_length_1", "run", "save"]
 
 STAGES = "stages"
 """In place of a layer: all stages of the trunk, side by side."""
@@ -134,6 +135,21 @@ class Outcome:
             "last": self.accuracy, "best": float("nan"), "best_epoch": None, "train_loss": float("nan"),
             "seconds": self.seconds,
         }  # fmt: skip
+
+
+def check(source: Source, trials: Sequence[Trial], size: int) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` for a layer or a pooling that there is not; computes no feature.
+
+    size: of the images. :class:`~wdiv.tuning.prefix.NoPrefix` for a network that torch.fx cannot trace.
+    """
+    if not trials:
+        return
+    known = places_of(source, size)
+    spec = bare(source)
+    table, head = layer_table(spec, 2, size), head_layers(spec)
+    for pooling in dict.fromkeys(trial.pooling for trial in trials):
+        wanted = dict.fromkeys(place for t in trials if t.pooling == pooling for place in t.places(known))
+        tap(build_skeleton(spec, 2), table, head, list(wanted), size, pooling)
 
 
 def run(

@@ -8,31 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from studies.columns import SELECTABLE, SIZES, selector
+from studies.fields import record
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
-__all__ = ["DIRECTIONS", "OBSERVATION", "SCALES", "SELECTABLE", "SIZES", "Claim", "Selectors"]
+__all__ = ["DIRECTIONS", "SCALES", "Claim", "Selectors"]
 
-SELECTABLE = (
-    "condition", "model", "source", "dataset", "per_class", "strategy", "bn_mode", "measure", "against", "layers",
-    "part",
-)  # fmt: skip
-OBSERVATION = (*SELECTABLE[:5], "n_train", *SELECTABLE[5:7], "seed", "run", *SELECTABLE[7:], "value")
-"""Columns of a table of observations, one row a value.
-
-condition  what tells a study's parts apart, empty where it has none
-per_class  training images of each class, in words: ``"20"``, ``"all"``;  n_train: all of them, a number
-measure    ``accuracy`` and ``train_accuracy``, shares of 1, or a metric's name
-against    of a divergence: ``start``, the weights it began from; or the ``per_class`` of the other run, where two
-           differ in their size alone
-layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``
-part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
-"""
 DIRECTIONS = ("more", "less", "same")
 SCALES = ("difference", "ratio")
-SIZES = ("smallest", "middle", "largest")
-"""Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs
-three or more; of two in the middle it is the smaller."""
 
 Selectors = Mapping[str, str | tuple[str, ...]]
 """Column of the observations -> the value, or the values, that its rows shall have."""
@@ -87,6 +71,9 @@ class Claim:
         for key, allowed in (("direction", DIRECTIONS), ("scale", SCALES)):
             if getattr(self, key) not in allowed:
                 raise self._bad(f"{key} is one of {', '.join(allowed)}, not {getattr(self, key)!r}")
+        if self.over:
+            (over,) = selector("strategy", self.over, f"claim {self.name!r}: over")
+            object.__setattr__(self, "over", over)
         self._check_sides()
         self._check_margin()
 
@@ -101,11 +88,8 @@ class Claim:
         for column, value in given.items():
             if column not in SELECTABLE:
                 raise self._bad(f"unknown column {column!r} in {key}; {did_you_mean(str(column), SELECTABLE)}")
-            values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-            if not values or any(isinstance(one, bool) or not isinstance(one, (str, int)) for one in values):
-                raise self._bad(f"{key}.{column} is a value or a list of at least one, not {value!r}")
-            words = tuple(dict.fromkeys(map(str, values)))
-            found[column] = words[0] if len(words) == 1 else words
+            values = selector(column, value, f"claim {self.name!r}: {key}.{column}", SIZES)
+            found[column] = values[0] if len(values) == 1 else values
         return found
 
     def _check_sides(self) -> None:
@@ -133,6 +117,11 @@ class Claim:
         return {column: (value,) if isinstance(value, str) else value for column, value in given.items()}
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """What is compared."""
+        return tuple(dict.fromkeys((*self.side("left")["measure"], *self.side("right")["measure"])))
+
+    @property
     def compared(self) -> frozenset[str]:
         """The columns that ``left`` or ``right`` names: in all others, what is compared agrees."""
         return frozenset({*self.left, *self.right})
@@ -140,15 +129,8 @@ class Claim:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Claim:
         """A claim from a table of TOML or JSON; unknown and missing keys are errors. ``where`` may be left out."""
-        known = [one.name for one in fields(cls)]
         called = f"claim {data['name']!r}" if "name" in data else "a claim"
-        for key in data:
-            if key not in known:
-                raise BadInput(f"{called}: unknown key {key!r}; {did_you_mean(str(key), known)}")
-        missing = [key for key in ("name", "text", "left", "right", "direction") if key not in data]
-        if missing:
-            raise BadInput(f"{called} needs {', '.join(missing)}")
-        return cls(**{"where": "", **data})
+        return record(cls, {"where": "", **data}, called)
 
     def to_json(self) -> dict[str, Any]:
         """Plain tables and lists; what is not given is left out."""

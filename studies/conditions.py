@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from studies.stored import STUDY, told
 from studies.study import Study, override
 from wdiv.cache import plain_name
 from wdiv.errors import BadInput, BadStore
-from wdiv.store.files import read_json
 
-__all__ = ["Part", "parts", "stores"]
+__all__ = ["Part", "begun", "parts", "stores"]
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,23 @@ class Part:
 
 def parts(study: Study, out: Path) -> tuple[Part, ...]:
     """What a study consists of. Conditions that start from the same source networks share them.
+    The folders of those that differ have the condition's name, from the second on.
 
     Raises :class:`~wdiv.errors.BadInput` where ``out`` holds the same study without conditions, or the other way round.
     """
-    if (out / "study.json").exists() and ("" in stores(out)) != (not study.conditions):
+    if (out / STUDY).exists() and ("" in stores(out)) != (not study.conditions):
         held = "without" if study.conditions else "with"
         raise BadInput(f"{out}: holds a study {held} conditions; give another --out")
     if not study.conditions:
         return (Part("", study, out, out / "source"),)
-    found = []
+    found: list[Part] = []
+    owners: dict[str, tuple[Any, ...]] = {}  # folder of source networks -> what they depend on besides their model
     for condition in study.conditions:
         alone = override(bare(study), condition.values)
         start = "" if alone.pretrain is None else plain_name(alone.pretrain.title)
+        how = (alone.pretrain, alone.image_size, alone.split_seed)
+        if start and owners.setdefault(start, how) != how:
+            start = f"{start}-{condition.name}"
         found.append(Part(condition.name, alone, out / condition.name, out / "sources" / start))
     return tuple(found)
 
@@ -53,6 +59,12 @@ def stores(out: Path) -> dict[str, Path]:
     """
     if not out.is_dir():
         raise BadStore(f"{out}: no such folder")
-    file = out / "study.json"
-    names = read_json(file).get("conditions", []) if file.exists() else []
-    return {str(name): out / str(name) for name in names} or {"": out}
+    return {name: out / name for name in told(out)["conditions"]} or {"": out}
+
+
+def begun(out: Path) -> dict[str, Path]:
+    """Those of :func:`stores` that hold a run or a baseline."""
+    return {
+        name: path for name, path in stores(out).items()
+        if any(path.glob("runs/*/run.json")) or any(path.glob("baselines/*.json"))
+    }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
-__all__ = ["check", "fitting", "is_axis", "record"]
+__all__ = ["check", "entry_kind", "fitting", "is_axis", "needed", "record"]
 
 R = TypeVar("R")
 
@@ -45,10 +45,19 @@ def record(cls: type[R], values: Any, where: str) -> R:
         if key not in known:
             raise BadInput(f"unknown key {key!r} in {where}; {did_you_mean(str(key), known)}")
     given = {key: fitting(cls, key, value, where) for key, value in values.items()}
-    needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
-    if missing := needed - values.keys():
+    if missing := needed(cls) - values.keys():
         raise BadInput(f"{where} needs {', '.join(sorted(missing))}")
     return cls(**given)
+
+
+def needed(cls: type) -> set[str]:
+    """The fields of a record that have no usual value."""
+    return {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+
+
+def entry_kind(cls: type, key: str) -> Any:
+    """What a field that is a tuple of any length holds."""
+    return typing.get_args(_kinds(cls)[key])[0]
 
 
 def is_axis(cls: type, key: str) -> bool:
@@ -60,11 +69,11 @@ def fitting(cls: type, key: str, value: Any, where: str = "") -> Any:
     """The value as the field of the record wants it: lists as tuples. Raises :class:`~wdiv.errors.BadInput`."""
     kind, name = _kinds(cls)[key], f"{where} {key}".strip()
     if is_axis(cls, key):
-        entry_kind = typing.get_args(kind)[0]
+        one = entry_kind(cls, key)
         entries = value if isinstance(value, (list, tuple)) else (value,)
-        entries = tuple(_nested(entry_kind, entry, f"[[{key}]]") for entry in entries)
+        entries = tuple(_nested(one, entry, f"[[{key}]]{_called(entry)}") for entry in entries)
         for entry in entries:
-            check(name, entry, entry_kind, f"a list of {{}}, with {entry!r} in it")
+            check(name, entry, one, f"a list of {{}}, with {entry!r} in it")
         return entries
     value = _nested(kind, value, f"[{key}]")
     check(name, value, kind, f"{{}}, not {value!r}")
@@ -78,6 +87,10 @@ def _nested(kind: Any, value: Any, where: str) -> Any:
         return value
     own = getattr(inner, "from_mapping", None)  # of a record that has more to say of its keys
     return record(inner, value, where) if own is None else own(value)  # type: ignore[arg-type]
+
+
+def _called(entry: Any) -> str:
+    return f" {entry['name']!r}" if isinstance(entry, Mapping) and "name" in entry else ""
 
 
 def check(name: str, value: Any, kind: Any, words: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines import trials
+from studies.columns import ACCURACIES, COLUMNS, LAYERS, RUN
 from wdiv import summary
 from wdiv.cache import measured
 from wdiv.errors import BadStore
@@ -29,21 +30,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "DISTANCES", "HALVES", "LAYERS", "OUTSIDE", "START", "change_and_gain", "layer_distances",
-    "observe", "read_observations", "write_observations",
+    "DISTANCES", "HALVES", "OUTSIDE", "START", "change_and_gain", "layer_distances", "observe", "read_observations",
+    "write_observations",
 ]  # fmt: skip
 
-RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
-COLUMNS = (*RUN, "measure", "against", "layers", "part", "value")
-"""Of the table. ``against``, ``layers`` and ``part`` are empty for accuracies."""
 DISTANCES = (*RUN, "measure", "against", "layers", "layer", "depth", "stage", "value")
 """Of the table by layer."""
 TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float64"}
 """Of columns that are no text."""
-ACCURACIES = ("accuracy", "train_accuracy")
-"""Measures that are no divergence: shares of 1, on the test images and on the training batches."""
-LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "fc:weight")
-"""``kind:role`` of the tensors that divergence is told of."""
 START = "start"
 """``against``: the run's own state before the first step. Otherwise ``per_class`` of the larger run of a pair."""
 OUTSIDE = ("head", "aux")
@@ -58,7 +52,8 @@ def observe(
     reference: str | int = 0,
     distances: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row a value of every run and every baseline of some stores, in the columns :data:`COLUMNS`.
+    """One row a value of every run and every baseline of some stores, in the columns
+    :data:`~studies.columns.COLUMNS`.
 
     stores     condition -> folder of a store;  distances: :func:`layer_distances` of the same, where they are at hand
     reference  that divergence is counted from: 0, called ``start``, or ``pretrained``

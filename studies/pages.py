@@ -72,7 +72,7 @@ def as_html(markdown: str, to: Path) -> str:
     """The Markdown as one HTML file; the figures beneath ``to`` that it names are put inside."""
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     title = html.escape(markdown.partition("\n")[0].removeprefix("# "))
 
     def inside(match: re.Match[str]) -> str:

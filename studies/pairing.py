@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studies.claims import OBSERVATION, SELECTABLE, SIZES, Claim
+from studies.claims import Claim
+from studies.columns import COLUMNS, SELECTABLE, SIZES
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
@@ -26,7 +27,7 @@ ROUNDING = 1e-12
 class Observations:
     """A checked table, and what words for sizes mean in it.
 
-    table  the columns of :data:`~studies.claims.OBSERVATION`, and ``lone``: the strategy exists in one BN mode only
+    table  the columns of :data:`~studies.columns.COLUMNS`, and ``lone``: the strategy exists in one BN mode only
     sizes  word -> (model, dataset) -> per_class
     """
 
@@ -50,10 +51,10 @@ class Pairs:
 
 def prepare(observations: pd.DataFrame) -> Observations:
     """Raises :class:`~wdiv.errors.BadInput` for a table that lacks a column."""
-    lacking = [name for name in OBSERVATION if name not in observations]
+    lacking = [name for name in COLUMNS if name not in observations]
     if lacking:
         raise BadInput(f"observations have no column {', '.join(lacking)}")
-    table = observations[list(OBSERVATION)].astype({"value": "float64", "n_train": "float64"})
+    table = observations[list(COLUMNS)].astype({"value": "float64", "n_train": "float64"})
     for name in SELECTABLE:
         table[name] = table[name].astype(str).mask(table[name].isna(), "")  # a file gives NaN for what is empty
     table = table.sort_values([*KEYS, "run"], kind="stable", ignore_index=True)  # the order of rows shall not matter

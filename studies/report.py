@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.conditions import stores
+from studies.conditions import begun
 from studies.observations import change_and_gain, layer_distances, observe, write_observations
 from studies.papers import published
 from studies.state import states
-from studies.stored import read_study
+from studies.stored import read_study, told
 from studies.study import Study
 from studies.tables import Filled, at_sizes_of, fill
 from studies.transfer import negative_transfer
 from studies.verdicts import Verdict, judge
 from wdiv.cache import plain_name
-from wdiv.errors import BadInput, BadStore
-from wdiv.store.files import read_json, write_atomically, write_json
+from wdiv.errors import BadStore, WdivError
+from wdiv.store.files import write_atomically, write_json
 from wdiv.store.reader import CheckpointStore
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def gather(out: Path, figures: Path) -> Report:
     Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
     """
     study = read_study(out)
-    found = {name: path for name, path in stores(out).items() if _holds_any(path)}
+    found = begun(out)
     if not found:
         raise BadStore(f"{out}: no run has begun; there is nothing to report")
     distances = layer_distances(found, study.metrics)
@@ -107,10 +107,6 @@ def write(out: Path, to: Path | None = None) -> tuple[Report, list[Path]]:
     return report, files
 
 
-def _holds_any(path: Path) -> bool:
-    return any(path.glob("runs/*/run.json")) or any(path.glob("baselines/*.json"))
-
-
 def _draw(
     study: Study, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None, to: Path
 ) -> tuple[dict[str, list[Path]], dict[str, str]]:
@@ -121,7 +117,7 @@ def _draw(
     for figure in study.figures:
         try:
             drawn[figure.name] = draw(figure, observations, distances, shares, to, study=study)
-        except BadInput as error:
+        except WdivError as error:
             missing[figure.name] = str(error)
     return drawn, missing
 
@@ -142,8 +138,7 @@ def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
     tests: dict[str, int] = {}
     notes: dict[str, None] = {}
     for path in found.values():
-        if (path / "study.json").exists():
-            notes |= dict.fromkeys(read_json(path / "study.json").get("notes", []))
+        notes |= dict.fromkeys(told(path)["notes"])
         if (path / "runs").is_dir():
             for run in CheckpointStore.open(path):
                 tests[run.record.dataset] = run.record.n_test

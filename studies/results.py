@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import trials
-from studies.conditions import stores
+from studies.conditions import begun
 from wdiv import summary
 from wdiv.errors import BadStore
 from wdiv.store.engine import open_store
@@ -76,10 +76,10 @@ def write_results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> tup
 
 
 def write_all(out: Path) -> list[Path]:
-    """Write :func:`results` of every condition of a study as one table, which says the condition."""
+    """Write :func:`results` of every condition of a study that has begun as one table, which says the condition."""
     import pandas as pd
 
-    return _write(pd.concat([results(store).assign(condition=name) for name, store in stores(out).items()]), out)
+    return _write(pd.concat([results(store).assign(condition=name) for name, store in begun(out).items()]), out)
 
 
 def _write(table: pd.DataFrame, out: Path) -> list[Path]:

@@ -12,13 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from baselines import trials
+from baselines.features import label_of
 from studies.jobs import side_by_side
 from studies.progress import Progress
+from studies.stored import STUDY, merged, told
 from studies.study import Pretrain, Study
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
 from wdiv.registry import did_you_mean
-from wdiv.store.files import read_json, write_json
+from wdiv.store.files import write_json
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 from wdiv.tuning import precision, sources
@@ -35,12 +38,6 @@ from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
 __all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "source_study", "sources_of"]
-
-FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
-"""Fields of a study that may change from one time to the next."""
-PATHS = ("data", "weights")
-"""Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
-AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines")
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,8 @@ def plan(study: Study) -> Grid:
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
         runs += _plan_runs(list(group), split)
     _check_reference(study, [planned.id for planned in runs])
+    for source in _networks(specs):
+        trials.check(source, _trials(study), split.pool.pixels.shape[-1])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
     return Grid(study, split, tuple(runs), (*split.notes, *notes))
@@ -217,7 +216,7 @@ def run(
     grid = plan(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
-    write_json(out / "study.json", _resolved(grid, out))
+    write_json(out / STUDY, _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if study.pretrain is None else _pretrain(study, source_store or out / "source", device, progress)
@@ -255,21 +254,28 @@ def _baselines(
     study: Study, specs: Sequence[RunSpec], split: Split, out: Path, device: str, progress: Progress, stop: Stop
 ) -> None:
     """The study's baselines on each source that is kept nowhere yet."""
-    from baselines import trials
-
-    wanted = [
-        trials.Trial.named(name, size, seed)
-        for size, name, seed in itertools.product(study.per_class, study.baselines, study.seeds)
-    ]
+    wanted = _trials(study)
     kept = {outcome.id for outcome in trials.load(out) if outcome.data_digest == split.digest} if wanted else set()
     store = FeatureStore(out / "features")
-    for source in {spec.source.name: spec.source for spec in specs}.values():
+    for source in _networks(specs):
         missing = [trial for trial in wanted if trial.id(source, split) not in kept]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)
             progress.say(f"{outcome.id}: test {100 * outcome.accuracy:.1f} %, {outcome.seconds:.1f} s")
             if stop.signum is not None:
                 raise Stopped(f"stopped after {outcome.id}", stop.signum)
+
+
+def _trials(study: Study) -> list[trials.Trial]:
+    return [
+        trials.Trial.named(name, size, seed)
+        for size, name, seed in itertools.product(study.per_class, study.baselines, study.seeds)
+    ]
+
+
+def _networks(specs: Sequence[RunSpec]) -> list[sources.Source]:
+    """The sources of some runs, each once: several networks may start from weights of one name, such as ``random``."""
+    return list({(spec.source.name, label_of(spec.source)): spec.source for spec in specs}.values())
 
 
 def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
@@ -299,27 +305,9 @@ def source_study(study: Study) -> Study:
 
 def _resolved(grid: Grid, out: Path) -> dict[str, Any]:
     """What ``study.json`` shall say. Axes grow when a study is run again; all else must stay."""
-    file = out / "study.json"
-    new = grid.study.to_json()
-    planned = [planned.id for planned in grid.runs]
-    if file.exists():
-        old = read_json(file)
-        usual = Study("").to_json()  # what a field meant before there was one
-        before = {key: old["study"].get(key, usual[key]) for key in new}
-        fixed = [k for k in new if k not in AXES and k not in FREE]
-        changed = [k for k in fixed if _told(k, before[k]) != _told(k, new[k])]
-        if changed:
-            what = ", ".join(f"{k} {before[k]!r}, now {new[k]!r}" for k in changed)
-            raise BadInput(f"{out}: holds this study with {what}; give another --out")
-        for axis in AXES:
-            new[axis] = list(dict.fromkeys([*before[axis], *new[axis]]))
-        planned = list(dict.fromkeys([*old["runs"], *planned]))
+    planned = list(dict.fromkeys([*told(out)["runs"], *(planned.id for planned in grid.runs)]))
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    return {"study": new, "runs": planned, "notes": list(grid.notes), "host": host}
-
-
-def _told(field: str, value: Any) -> Any:
-    return Path(value).name if field in PATHS and isinstance(value, str) else value
+    return {"study": merged(grid.study, out), "runs": planned, "notes": list(grid.notes), "host": host}
 
 
 def describe(grid: Grid, out: Path, device: str = "auto") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from statistics import mean, median
 from typing import Any
 
 from studies.conditions import stores
+from studies.stored import told
 from wdiv.errors import BadStore
-from wdiv.store.files import read_json
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 
@@ -94,7 +94,7 @@ def _runs_of(store: Path, known: Mapping[str, Run], may_wait: bool) -> dict[str,
     """may_wait: the store of a condition whose turn has not come."""
     paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
     there = {name: known.get(name) or Run(path) for name, path in paths.items()}
-    planned = read_json(store / "study.json")["runs"] if (store / "study.json").exists() else []
+    planned = told(store)["runs"]
     if not there and not planned and not may_wait:
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
     return {name: there.get(name) for name in (*planned, *there)}

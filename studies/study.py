@@ -4,17 +4,19 @@ TOML."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from baselines.trials import Trial
 from studies.claims import Claim
+from studies.columns import metrics_of
 from studies.fields import fitting
+from studies.papers import PAPERS
 from studies.pictures import Figure
 from studies.tables import Table
-from wdiv.errors import BadInput
+from wdiv.errors import BadInput, WdivError
 from wdiv.metrics import metric_names
 from wdiv.registry import Registry, did_you_mean
 from wdiv.store.files import read_toml
@@ -76,7 +78,8 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
-    reference     of the divergence that is measured when the grid is done
+    metrics       what is measured when the grid is done; what claims, tables and figures need besides is added
+    reference     of that divergence
     baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
     conditions    what else varies: every condition is the whole grid with some fields replaced
     paper         whose published numbers stand beside ours: a name of :data:`~studies.papers.PAPERS`
@@ -141,19 +144,28 @@ class Study:
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         for mode in self.bn_modes:
             BN_MODES[mode]
-        object.__setattr__(self, "metrics", metric_names(self.metrics))
+        reported = [
+            one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
+        ]
+        object.__setattr__(self, "metrics", metric_names((*self.metrics, *metrics_of(reported))))
         if self.head is not None:
             HEADS[self.head]
         object.__setattr__(self, "augment", self.recipe.augment)
         baselines = tuple(dict.fromkeys(Trial.named(text).strategy for text in self.baselines))
         object.__setattr__(self, "baselines", baselines)
+        if self.paper is not None and self.paper not in PAPERS:
+            raise BadInput(f"study {self.name!r}: paper {self.paper!r}; {did_you_mean(self.paper, PAPERS)}")
+        for what, records in (("claims", self.claims), ("tables", self.tables), ("figures", self.figures)):
+            self._check_names(what, [record.name for record in records])
+        self._check_names("conditions", [condition.name for condition in self.conditions])
         self._check_conditions()
 
-    def _check_conditions(self) -> None:
-        names = [condition.name for condition in self.conditions]
+    def _check_names(self, what: str, names: Sequence[str]) -> None:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise BadInput(f"study {self.name!r}: two conditions are called {twice!r}")
+            raise BadInput(f"study {self.name!r}: two {what} are called {twice!r}")
+
+    def _check_conditions(self) -> None:
         alone = replace(self, conditions=(), mini={}) if self.conditions or self.mini else self
         for condition in self.conditions:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
@@ -161,12 +173,12 @@ class Study:
                 raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
             try:
                 override(alone, condition.values)
-            except BadInput as error:
+            except WdivError as error:
                 raise BadInput(f"condition {condition.name!r}: {error}") from None
         if self.mini:
             try:
-                override(alone, self.mini)
-            except BadInput as error:
+                override(replace(self, mini={}), self.mini)
+            except WdivError as error:
                 raise BadInput(f"study {self.name!r}, mini: {error}") from None
 
     @property
@@ -192,7 +204,8 @@ def load(name: str, scale: str = "paper") -> Study:
     if scale == "paper":
         return study
     if not study.mini:
-        raise BadInput(f"study {study.name!r} has no mini scale; those that have: {', '.join(_with_mini())}")
+        of_a_file = "; give it a table [mini]" if Path(name).suffix == ".toml" else ""
+        raise BadInput(f"study {study.name!r} has no mini scale{of_a_file}; those that have: {', '.join(_with_mini())}")
     return override(replace(study, mini={}), study.mini)
 
 

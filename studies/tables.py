@@ -6,24 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from studies.columns import ACCURACIES, SELECTABLE, selector, strategy_name, texts
 from wdiv.errors import BadData, BadInput
-from wdiv.metrics import METRICS
 from wdiv.registry import did_you_mean
-from wdiv.tuning.spelling import parse
-from wdiv.tuning.strategies import BN_MODES, STRATEGIES
+from wdiv.tuning.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONDITIONS", "SHARES", "Filled", "Table", "as_rows", "at_sizes_of", "fill", "in_words"]
+__all__ = ["CONDITIONS", "Filled", "Table", "as_rows", "at_sizes_of", "check_against", "fill", "in_words"]
 
-CONDITIONS = (
-    "condition", "model", "dataset", "bn_mode", "source", "per_class", "strategy", "measure", "against", "layers",
-    "part", "n_train",
-)  # fmt: skip
+CONDITIONS = (*SELECTABLE, "n_train")
 """What observations may differ in besides the seed; what follows from others comes after them."""
-SHARES = ("accuracy", "train_accuracy")
-"""Measures that observations hold as shares of 1, and tables show in percent."""
 MISSING = "–"
 
 
@@ -52,48 +46,43 @@ class Table:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("rows", "columns", "measure"):
-            object.__setattr__(self, name, self._texts(name, getattr(self, name)))
+        for name in ("rows", "columns"):
+            object.__setattr__(self, name, texts(getattr(self, name), f"{self._here}: {name}"))
         self._known("rows", self.rows, CONDITIONS)
         self._known("columns", self.columns, CONDITIONS)
         self._known("where", self.where, [name for name in CONDITIONS if name != "measure"])
-        self._known("measure", self.measure, [*SHARES, *METRICS])
+        object.__setattr__(self, "measure", selector("measure", self.measure, f"{self._here}: measure"))
         keys = [*self.rows, *self.columns]
         twice = [name for name in keys if keys.count(name) > 1]
         if twice:
-            raise BadInput(f"table {self.name!r}: {twice[0]!r} is twice among its rows and columns")
-        where = {name: self._texts(f"where {name}", values) for name, values in self.where.items()}
-        where = {name: tuple(self._spelled(name, value) for value in values) for name, values in where.items()}
+            raise BadInput(f"{self._here}: {twice[0]!r} is twice among its rows and columns")
+        where = {name: selector(name, values, f"{self._here}: where {name}") for name, values in self.where.items()}
         object.__setattr__(self, "where", where)
-        reading = {key: {k: _strategy(v) for k, v in values.items()} for key, values in self.reading.items()}
+        reading = {
+            key: {k: selector("strategy", v, f"{self._here}: reading {key}")[0] for k, v in values.items()}
+            for key, values in self.reading.items()
+        }
         object.__setattr__(self, "reading", reading)
-        labels = {_strategy(key) if key in STRATEGIES else key: label for key, label in self.labels.items()}
+        labels = {strategy_name(key) if key in STRATEGIES else key: label for key, label in self.labels.items()}
         object.__setattr__(self, "labels", labels)
 
-    def _texts(self, what: str, values: Any) -> tuple[str, ...]:
-        found = tuple(values) if isinstance(values, (list, tuple)) else (values,)
-        if not found or any(isinstance(value, bool) or not isinstance(value, (str, int)) for value in found):
-            raise BadInput(f"table {self.name!r}: {what} is a list of at least one name, not {values!r}")
-        return tuple(map(str, found))
+    @property
+    def _here(self) -> str:
+        return f"table {self.name!r}"
 
     def _known(self, what: str, names: Iterable[str], known: Sequence[str]) -> None:
         for name in names:
             if name not in known:
-                raise BadInput(f"table {self.name!r}: unknown name {name!r} in {what}; {did_you_mean(name, known)}")
+                raise BadInput(f"{self._here}: unknown name {name!r} in {what}; {did_you_mean(name, known)}")
 
-    def _spelled(self, name: str, value: str) -> str:
-        """A value of ``where`` as observations spell it."""
-        if name == "strategy":
-            return _strategy(value)
-        if name == "bn_mode":
-            return BN_MODES[value].name
-        if name == "per_class" and value != "all" and not (value.isdecimal() and int(value)):
-            raise BadInput(f"table {self.name!r}: where per_class: whole numbers from 1, or 'all', not {value!r}")
-        return value
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What its cells hold."""
+        return tuple(self.measure)
 
     @property
     def in_percent(self) -> bool:
-        return set(self.measure) <= set(SHARES)
+        return set(self.measure) <= set(ACCURACIES)
 
 
 @dataclass(frozen=True)
@@ -143,6 +132,12 @@ def fill(
         for names in (list(table.columns), keys)
     )
     return Filled(table, rows, tuple(_distinct(for_columns, table.columns)), for_cells)
+
+
+def check_against(tables: Iterable[Table], paper: pd.DataFrame) -> None:
+    """Raise what :func:`fill` raises where a table does not fit the paper, before there is anything to fill it with."""
+    for table in tables:
+        _theirs(table, paper, None)
 
 
 def at_sizes_of(paper: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -236,7 +231,7 @@ def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]
 def _ours(table: Table, observations: pd.DataFrame) -> pd.DataFrame:
     found = observations[[*CONDITIONS, "seed", "value"]].astype(dict.fromkeys(CONDITIONS, str))
     found = _selected(table, found).astype({"value": float})
-    return found.assign(value=found["value"].where(~found["measure"].isin(SHARES), 100 * found["value"]))
+    return found.assign(value=found["value"].where(~found["measure"].isin(ACCURACIES), 100 * found["value"]))
 
 
 def _theirs(table: Table, paper: pd.DataFrame | None, models: set[str] | None) -> pd.DataFrame:
@@ -314,15 +309,3 @@ def _ranks(key: str, values: pd.Series, table: Table, theirs: pd.DataFrame) -> d
         rest = pd.Series(rest, name=key, dtype=object).sort_values(key=order).tolist()
     listed = table.measure if key == "measure" else table.where.get(key, ())
     return {value: i for i, value in enumerate(dict.fromkeys([*listed, *theirs.get(key, ()), *rest]))}
-
-
-def _strategy(name: str) -> str:
-    """A strategy as runs spell it, or a baseline on the features of some layer."""
-    try:
-        return parse(name).name
-    except BadInput:
-        from baselines.estimators.record import BASELINES  # only now: it brings scikit-learn along
-
-        if name.partition("@")[0] in BASELINES:
-            return name
-        raise

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from studies.fields import entry_kind, needed
 from studies.study import Study
 
 __all__ = ["WORDS", "as_toml", "commented"]
@@ -117,7 +118,12 @@ def _entry(key: str, value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
         for one in value:
             yield f"[[{key}]]"
-            yield from (f"{_key(name)} = {_value(inner)}" for name, inner in one.items() if inner not in (None, ""))
+            must = needed(entry_kind(Study, key))
+            yield from (
+                f"{_key(name)} = {_value(inner)}"
+                for name, inner in one.items()
+                if name in must or inner not in (None, "", {}, [], ())
+            )
     else:
         yield f"{key} = {_value(value)}"
 
@@ -128,7 +134,7 @@ def _value(value: Any) -> str:
         return "{ " + inner + " }" if inner else "{}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps("all" if value is None else value, ensure_ascii=False)  # of a list: TOML has no null
 
 
 def _key(name: str) -> str:

@@ -80,7 +80,7 @@ class Verdict:
 def judge(claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL) -> list[Verdict]:
     """A verdict on each claim of a report.
 
-    observations  one row a value, with the columns of :data:`~studies.claims.OBSERVATION`
+    observations  one row a value, with the columns of :data:`~studies.columns.COLUMNS`
 
     Differences of pairs are averaged within each seed; the seeds' numbers are tested (:func:`p_value`), and the p
     values of all claims adjusted by Benjamini and Hochberg (1995). At or below ``level`` a claim holds where the effect

@@ -72,7 +72,7 @@ class Seen:
 class View:
     """What is to be shown now. finished, of: runs of the whole store; over: nothing more will come.
 
-    trees: the divergence of the runs that are shown, one tree an architecture
+    trees: the divergence of the runs that are shown, one tree an architecture of a store
     """
 
     metric: str
@@ -130,10 +130,10 @@ class Watch:
 
     def _look(self, states: Sequence[State]) -> View:
         shown = self._choose(states)
-        runs = [self._runs[state.run] for state in shown if state.epoch is not None]
-        self._check_live(runs)
-        sums = {run.path.name: found for run in runs if (found := read_live(run)) is not None}
-        trees = tuple(self._trees([run for run in runs if run.path.name in sums], sums))
+        runs = {state.run: self._runs[state.run] for state in shown if state.epoch is not None}
+        self._check_live(list(runs.values()))
+        sums = {name: found for name, run in runs.items() if (found := read_live(run)) is not None}
+        trees = tuple(self._trees({name: run for name, run in runs.items() if name in sums}, sums))
         seen = []
         for state in shown:
             one = self._progress(state)
@@ -165,13 +165,18 @@ class Watch:
             raise BadStore(f"{runs[0].path}: imported, so there is no training to watch; {elsewhere}")
         raise BadStore(f"{runs[0].path}: no {NAME}, which a run keeps from its start on as it trains; {elsewhere}")
 
-    def _trees(self, runs: Sequence[Run], sums: dict[str, LiveSums]) -> Iterator[xr.DataTree]:
+    def _trees(self, runs: Mapping[str, Run], sums: dict[str, LiveSums]) -> Iterator[xr.DataTree]:
+        """Runs are called there as they are here, which is not by their folder alone where there are conditions."""
         import xarray as xr
 
-        store = _Some(self.path, tuple(runs))
-        for label in store.by_label():
-            tree = xr.DataTree.from_dict(open_groups(store, label))
-            yield divergence_of_sums(tree, sums, self.metric, REFERENCE)
+        stores: dict[Path, dict[str, Run]] = {}
+        for name, run in runs.items():
+            stores.setdefault(run.path.parent.parent, {})[name] = run
+        for path, mine in stores.items():
+            store, names = _Some(path, tuple(mine.values())), {run.path.name: name for name, run in mine.items()}
+            for label in store.by_label():
+                groups = {place: _called(node, names) for place, node in open_groups(store, label).items()}
+                yield divergence_of_sums(xr.DataTree.from_dict(groups), sums, self.metric, REFERENCE)
 
     def _progress(self, state: State) -> Seen:
         """As far as the state has it: an epoch that has ended since is shown the next time, with all its values."""
@@ -189,6 +194,12 @@ class _Some(CheckpointStore):
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
+
+
+def _called(node: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+    if "run" not in node.coords:
+        return node
+    return node.assign_coords(run=node["run"].copy(data=[names[name] for name in node["run"].values.tolist()]))
 
 
 def _changed(run: Run) -> float:

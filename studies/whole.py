@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from studies import runner
 from studies.conditions import Part, parts
 from studies.finish import finish
+from studies.papers import published
 from studies.progress import Progress
 from studies.report import write as write_report
 from studies.results import write_all
 from studies.runner import source_study
+from studies.stored import STUDY, merged
 from studies.study import Study
+from studies.tables import check_against
 from wdiv.store.files import write_json
 
 if TYPE_CHECKING:
@@ -23,8 +26,21 @@ __all__ = ["conclude", "describe", "plan", "run"]
 
 
 def plan(study: Study, out: Path) -> list[tuple[Part, runner.Grid]]:
-    """Resolve every condition; trains and writes nothing. Raises any of wdiv's errors."""
-    return [(part, runner.plan(part.study)) for part in parts(study, out)]
+    """Resolve every condition and what the report will need; trains and writes nothing. Raises any of wdiv's errors.
+
+    That ``out`` holds another study is one of them.
+    """
+    found = []
+    for part in parts(study, out):
+        found.append((part, runner.plan(part.study)))
+        merged(part.study, part.out)
+        if part.study.pretrain is not None:
+            merged(source_study(part.study), part.sources)
+    if study.conditions:
+        merged(study, out)
+    if study.paper is not None:
+        check_against(study.tables, published(study.paper))
+    return found
 
 
 def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
@@ -32,8 +48,8 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     progress = progress or Progress(quiet=True)
     planned = plan(study, out)
     if study.conditions:
-        conditions = [part.condition for part, _ in planned]
-        write_json(out / "study.json", {"study": study.to_json(), "conditions": conditions})
+        told = merged(study, out)
+        write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
     diverged: list[str] = []
     for part, _ in planned:
         if part.condition:

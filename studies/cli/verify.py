@@ -13,14 +13,22 @@ from studies.cli.options import as_json, echo_json
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
 @as_json
 def verify(store: Path, as_json: bool) -> None:
-    """Read and hash every file of a store again: is it all there, and did what was frozen stay as it was?"""
-    from dataclasses import asdict
+    """Read and hash every file of a store again: is it all there, and did what was frozen stay as it was?
 
+    Of a study with conditions, every store that has begun.
+    """
+    from dataclasses import asdict, replace
+
+    from studies.conditions import begun
     from studies.console import print_table
     from wdiv.errors import BadStore
     from wdiv.store.verify import verify as check
 
-    verdicts = check(store)
+    verdicts = [
+        replace(verdict, run="/".join(filter(None, (condition, verdict.run))))
+        for condition, path in (begun(store) or {"": store}).items()
+        for verdict in check(path)
+    ]
     rows = [
         {**asdict(v), "verdict": "damaged" if v.problems else "not hashed" if v.note else "intact"} for v in verdicts
     ]

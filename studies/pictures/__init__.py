@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies import augmented
+from studies.columns import ACCURACIES, COLUMNS, selector
 from studies.figures import check_file
-from studies.observations import ACCURACIES, COLUMNS, DISTANCES, LAYERS
+from studies.observations import DISTANCES
 from studies.pictures import bought, moved
 from studies.pictures.common import STYLE, Where, chosen, listed
 from wdiv.cache import plain_name
@@ -93,18 +94,19 @@ class Figure:
             if column not in COLUMN_NAMES or column == "value":
                 others = [name for name in COLUMN_NAMES if name != "value"]
                 raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, others)}")
-            names: Any = (values,) if isinstance(values, str) else values
-            if not isinstance(names, (tuple, list)) or not names or not all(isinstance(one, str) for one in names):
-                raise BadInput(f"{self._here}: {column} is a name or a list of names, not {values!r}")
-            where[column] = values if isinstance(values, str) else tuple(values)
+            found = selector(column, values, f"{self._here}: {column}")
+            where[column] = found if isinstance(values, (list, tuple)) else found[0]
         object.__setattr__(self, "where", where)
         self._check_counts(kind, where)
-        measures = ACCURACIES if kind.accuracy else tuple(METRICS)
-        allowed: dict[str, tuple[str, ...]] = {"layers": LAYERS, "measure": measures}
-        for column, known in allowed.items():
-            for value in listed(where.get(column, ())):
-                if value not in known:
-                    raise BadInput(f"{self._here}: {column} {value!r}; {did_you_mean(value, known)}")
+        for value in listed(where.get("measure", ())):
+            if (value in ACCURACIES) != kind.accuracy:
+                known = ACCURACIES if kind.accuracy else METRICS
+                raise BadInput(f"{self._here}: measure {value!r}; {did_you_mean(value, known)}")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it shows, where it says so."""
+        return listed(self.where.get("measure", ()))
 
     def _check_counts(self, kind: Kind, where: Mapping[str, Any]) -> None:
         wants = ((kind.one, 1, "one value"), (kind.two, 2, "two values"), (kind.order, 0, "values in their order"))

@@ -36,7 +36,7 @@ def chosen(table: pd.DataFrame, where: Where, figure: str) -> pd.DataFrame:
     """
     for column, values in where.items():
         wanted = listed(values)
-        kept = table[table[column].isin(wanted)]
+        kept = table[table[column].astype(str).isin(wanted)]
         if kept.empty:
             have = [str(value) for value in table[column].unique()]
             what = f"{column} {' or '.join(map(repr, wanted))}"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from studies.claims import OBSERVATION, Claim
+from studies.claims import Claim
+from studies.columns import COLUMNS
 
 PLAIN = {
     "condition": "", "model": "net", "source": "src", "dataset": "data", "per_class": "all", "n_train": 100,
@@ -22,12 +23,12 @@ def row(value: float, **columns: Any) -> dict[str, Any]:
 
 
 def table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(OBSERVATION))
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
 def two(left: Iterable[float], right: Iterable[float], **columns: Any) -> pd.DataFrame:
     """Strategies ``a`` and ``b``, a value a seed."""
-    sides = {"a": left, "b": right}
+    sides = {"bn+fc": left, "fc": right}
     return table(
         row(value, strategy=name, seed=seed, **columns)
         for name, values in sides.items()
@@ -37,7 +38,7 @@ def two(left: Iterable[float], right: Iterable[float], **columns: Any) -> pd.Dat
 
 def claim(direction: str = "more", **fields: Any) -> Claim:
     """``a`` against ``b``, if nothing else is said."""
-    sides = {"left": {"strategy": "a"}, "right": {"strategy": "b"}}
+    sides = {"left": {"strategy": "bn+fc"}, "right": {"strategy": "fc"}}
     return Claim(
         **{"name": "made", "text": "a beats b.", "where": "nowhere", "direction": direction, **sides, **fields}
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from studies.claims import OBSERVATION, SELECTABLE, Claim
+from studies.claims import Claim
+from studies.columns import COLUMNS, SELECTABLE
 from tests.studies.observed import PLAIN, claim
 from wdiv.errors import BadInput
 
@@ -45,24 +46,32 @@ def test_every_field_survives_the_way_there_and_back() -> None:
 
 
 def test_a_claim_is_frozen_and_does_not_follow_what_it_was_made_from() -> None:
-    left = {"strategy": "a"}
+    left = {"strategy": "bn+fc"}
     made = claim(left=left)
-    left["strategy"] = "b"
-    assert made.left == {"strategy": "a"}
+    left["strategy"] = "fc"
+    assert made.left == {"strategy": "bn+fc"}
     assert {made: 1}[claim()] == 1
     with pytest.raises(FrozenInstanceError):
         made.direction = "less"  # type: ignore[misc]
 
 
+TWO = {
+    "per_class": ("20", "all"), "strategy": ("fc", "svm"), "bn_mode": ("batch", "frozen"),
+    "measure": ("accuracy", "gaussian_kl"), "layers": ("bn:gamma", "bn:beta"),
+}  # fmt: skip
+"""Of columns whose values are checked."""
+
+
 def test_every_column_of_an_observation_but_the_numbers_may_be_selected() -> None:
-    assert set(OBSERVATION) - set(SELECTABLE) == {"n_train", "seed", "run", "value"}
-    assert set(PLAIN) == set(OBSERVATION) - {"run", "value"}
+    assert set(COLUMNS) - set(SELECTABLE) == {"n_train", "seed", "run", "value"}
+    assert set(PLAIN) == set(COLUMNS) - {"run", "value"}
     for column in SELECTABLE:
-        assert claim(left={column: "x"}, right={column: "y"}).compared == {column}
+        one, other = TWO.get(column, ("x", "y"))
+        assert claim(left={column: one}, right={column: other}).compared == {column}
 
 
 def test_what_both_name_with_other_values_keeps_them_apart() -> None:
-    claim(left={"strategy": "a", "bn_mode": "frozen"}, right={"strategy": "b"})
+    claim(left={"strategy": "bn+fc", "bn_mode": "frozen"}, right={"strategy": "fc"})
     claim(left={"measure": "train_accuracy"}, right={"measure": "accuracy"})
     claim(left={"measure": "train_accuracy"}, right={})  # which is accuracy, if nothing is said
 
@@ -73,7 +82,7 @@ def test_what_both_name_with_other_values_keeps_them_apart() -> None:
         ({"name": "BN helps"}, "lower-case words joined by hyphens"),
         ({"name": 3}, "name is text, not 3"),
         ({"text": " "}, "the text is empty"),
-        ({"left": {"stratgy": "a"}}, "unknown column 'stratgy' in left; did you mean 'strategy'"),
+        ({"left": {"stratgy": "bn+fc"}}, "unknown column 'stratgy' in left; did you mean 'strategy'"),
         ({"of": {"seed": "0"}}, "unknown column 'seed' in of"),
         ({"left": "fc"}, "left is a table of columns and values, not 'fc'"),
         ({"left": {"strategy": []}}, "left.strategy is a value or a list of at least one"),
@@ -89,12 +98,23 @@ def test_what_both_name_with_other_values_keeps_them_apart() -> None:
         ({"direction": "same", "margin": float("nan")}, "margin is a number above 0"),
         ({"direction": "same", "margin": "1"}, "margin is a number above 0"),
         ({"direction": "same", "margin": 0.9, "scale": "ratio"}, "margin is a number above 1 for a ratio, not 0.9"),
-        ({"right": {"strategy": "a"}}, "left and right overlap"),
-        ({"right": {"strategy": ["a", "b"]}}, "left and right overlap"),
+        ({"right": {"strategy": "bn+fc"}}, "left and right overlap"),
+        ({"right": {"strategy": ["bn+fc", "fc"]}}, "left and right overlap"),
         ({"right": {"bn_mode": "auto"}}, "left and right overlap"),
         ({"left": {}, "right": {}}, "left and right overlap"),
-        ({"of": {"strategy": "c"}}, "'strategy' stands in 'of', which is for both sides, and in 'left'"),
+        ({"of": {"strategy": "conv+fc"}}, "'strategy' stands in 'of', which is for both sides, and in 'left'"),
         ({"over": None}, "over is text, not None"),
+        ({"over": "fcc"}, "over: unknown strategy 'fcc'"),
+        ({"left": {"strategy": "bm+fc"}}, "left.strategy: unknown strategy 'bm+fc': 'bm' is no kind of layer"),
+        ({"left": {"strategy": "svn"}}, "left.strategy: unknown strategy 'svn'"),
+        ({"left": {"bn_mode": "frosen"}}, "left.bn_mode: unknown BN mode 'frosen'; did you mean 'frozen'?"),
+        ({"of": {"measure": "acuracy"}}, "of.measure: unknown 'acuracy'; did you mean 'accuracy'"),
+        ({"of": {"measure": "linear_cka"}}, "of.measure: metric 'linear_cka' compares features on images, not weights"),
+        ({"of": {"layers": "bn:gama"}}, "of.layers: unknown 'bn:gama'; did you mean 'bn:gamma'"),
+        (
+            {"of": {"per_class": "few"}},
+            "of.per_class: whole numbers from 1, 'smallest', 'middle', 'largest', or 'all', not 'few'",
+        ),
     ],
 )
 def test_what_could_not_be_judged_is_refused_when_it_is_made(wrong: dict[str, Any], said: str) -> None:
@@ -107,9 +127,9 @@ def test_what_could_not_be_judged_is_refused_when_it_is_made(wrong: dict[str, An
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sclae": "ratio"}, "claim 'made': unknown key 'sclae'; did you mean 'scale'?"),
-        ({"text": None, "direction": None}, "claim 'made' needs text, direction"),
-        ({"name": None, "left": None}, "a claim needs name, left"),
+        ({"sclae": "ratio"}, "unknown key 'sclae' in claim 'made'; did you mean 'scale'?"),
+        ({"text": None, "direction": None}, "claim 'made' needs direction, text"),
+        ({"name": None, "left": None}, "a claim needs left, name"),
     ],
 )
 def test_unknown_and_missing_keys_are_errors(change: dict[str, Any], said: str) -> None:
@@ -123,3 +143,15 @@ def test_the_place_may_be_left_out_of_a_file() -> None:
     data = claim().to_json()
     del data["where"]
     assert Claim.from_mapping(data).where == ""
+
+
+def test_strategies_are_spelled_as_runs_spell_them() -> None:
+    spelled = claim(left={"strategy": ["by-kind", "fc+bn", "bn+fc"]}, right={"strategy": "ncm@stage3"}, over="fc+conv")
+    assert spelled.left == {"strategy": ("conv=1e-4,bn=1e-2,fc=1e-3", "bn+fc")}
+    assert (spelled.right, spelled.over) == ({"strategy": "ncm@stage3"}, "conv+fc")
+
+
+def test_what_a_claim_measures_is_what_its_sides_name() -> None:
+    assert claim().measures == ("accuracy",)
+    both = claim(left={"measure": "gaussian_kl"}, right={"measure": ["relative_l2", "gaussian_kl_peng2020"]})
+    assert both.measures == ("gaussian_kl", "relative_l2", "gaussian_kl_peng2020")

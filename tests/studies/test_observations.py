@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from studies import observations
+from studies.columns import COLUMNS, LAYERS
 from studies.observations import (
-    COLUMNS,
     DISTANCES,
-    LAYERS,
     change_and_gain,
     layer_distances,
     observe,

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.claims import OBSERVATION, SELECTABLE, Claim
+from studies.claims import Claim
+from studies.columns import COLUMNS, SELECTABLE
 from studies.pairing import Pairs, of_claim, prepare
 from tests.studies.observed import claim, row, table, two
 from wdiv.errors import BadInput
@@ -20,7 +21,7 @@ def differences(one: Claim, observations: pd.DataFrame) -> list[float]:
     return sorted(pairs(one, observations).table["difference"].round(9).tolist())
 
 
-NOT_COMPARED = [name for name in SELECTABLE if name not in ("strategy", "measure")]
+NOT_COMPARED = [name for name in SELECTABLE if name not in ("strategy", "measure", "source")]
 
 
 @pytest.mark.parametrize("column", NOT_COMPARED)
@@ -29,36 +30,44 @@ def test_rows_agree_in_every_column_that_is_not_named(column: str) -> None:
     rows = [
         row(10 * i + step, strategy=name, **{column: word})
         for i, word in enumerate("xy")
-        for name, step in (("a", 0.25), ("b", 0.0))
+        for name, step in (("bn+fc", 0.25), ("fc", 0.0))
     ]
     assert differences(claim(), table(rows)) == [0.25, 0.25]
-    lonely = [one for one in rows if (one["strategy"], one[column]) in (("a", "x"), ("b", "y"))]
+    lonely = [one for one in rows if (one["strategy"], one[column]) in (("bn+fc", "x"), ("fc", "y"))]
     if column != "bn_mode":
         assert pairs(claim(), table(lonely)).missing.endswith("no two of them agree in all that is not compared")
 
 
 def test_seeds_are_paired_and_runs_and_image_counts_are_not() -> None:
-    rows = [row(0.5, strategy="a", seed=1, n_train=7, run="x"), row(0.25, strategy="b", seed=1, n_train=8, run="y")]
-    found = pairs(claim(), table([*rows, row(0.9, strategy="b", seed=2)]))
+    rows = [
+        row(0.5, strategy="bn+fc", seed=1, n_train=7, run="x"),
+        row(0.25, strategy="fc", seed=1, n_train=8, run="y"),
+    ]
+    found = pairs(claim(), table([*rows, row(0.9, strategy="fc", seed=2)]))
     assert found.table.to_dict("list") == {"seed": [1], "difference": [0.25]}
 
 
 def test_what_a_side_names_is_not_paired() -> None:
-    rows = [row(0.5, strategy="a", bn_mode="frozen"), row(0.9, strategy="a", bn_mode="auto")]
-    rows += [row(0.25, strategy="b", bn_mode="auto"), row(0.35, strategy="b", bn_mode="frozen")]
-    assert differences(claim(left={"strategy": "a", "bn_mode": "frozen"}), table(rows)) == [0.2]
+    rows = [row(0.5, strategy="bn+fc", bn_mode="frozen"), row(0.9, strategy="bn+fc", bn_mode="auto")]
+    rows += [row(0.25, strategy="fc", bn_mode="auto"), row(0.35, strategy="fc", bn_mode="frozen")]
+    assert differences(claim(left={"strategy": "bn+fc", "bn_mode": "frozen"}), table(rows)) == [0.2]
 
 
 def test_several_values_are_averaged_and_those_of_both_sides_are_paired() -> None:
-    rows = [row(0.9, strategy="a"), row(0.5, strategy="b"), row(0.7, strategy="c")]
-    assert differences(claim(right={"strategy": ["b", "c"]}), table(rows)) == [0.3]
-    both = [row(v, strategy=s, per_class=n) for s, n, v in (("a", "5", 1), ("a", "6", 2), ("b", "5", 3), ("b", "6", 8))]
+    rows = [row(0.9, strategy="bn+fc"), row(0.5, strategy="fc"), row(0.7, strategy="conv+fc")]
+    assert differences(claim(right={"strategy": ["fc", "conv+fc"]}), table(rows)) == [0.3]
+    both = [
+        row(v, strategy=s, per_class=n)
+        for s, n, v in (("bn+fc", "5", 1), ("bn+fc", "6", 2), ("fc", "5", 3), ("fc", "6", 8))
+    ]
     assert differences(claim(of={"per_class": ["5", "6"]}), table(both)) == [-6.0, -2.0]
 
 
 def test_accuracy_is_meant_where_no_measure_is_named() -> None:
     rows = [
-        row(v, strategy=s, measure=m) for m, k in (("accuracy", 1), ("gaussian_kl", 9)) for s, v in (("a", k), ("b", 0))
+        row(v, strategy=s, measure=m)
+        for m, k in (("accuracy", 1), ("gaussian_kl", 9))
+        for s, v in (("bn+fc", k), ("fc", 0))
     ]
     assert differences(claim(), table(rows)) == [1.0]
     assert differences(claim(of={"measure": "gaussian_kl"}), table(rows)) == [9.0]
@@ -72,29 +81,29 @@ def modes(name: str, **values: float) -> list[dict[str, object]]:
 
 
 def test_bn_modes_are_paired_strictly() -> None:
-    rows = [*modes("a", auto=0.9, frozen=0.8), *modes("b", auto=0.5, frozen=0.6)]
+    rows = [*modes("bn+fc", auto=0.9, frozen=0.8), *modes("fc", auto=0.5, frozen=0.6)]
     assert differences(claim(), table(rows)) == [0.2, 0.4]
 
 
 @pytest.mark.parametrize("lone", ["frozen", "auto"])
 def test_a_strategy_that_exists_in_one_mode_is_set_against_every_mode(lone: str) -> None:
-    rows = [*modes("a", auto=0.9, frozen=0.8), *modes("b", **{lone: 0.5})]
+    rows = [*modes("bn+fc", auto=0.9, frozen=0.8), *modes("fc", **{lone: 0.5})]
     assert differences(claim(), table(rows)) == [0.3, 0.4]
-    assert differences(claim(left={"strategy": "b"}, right={"strategy": "a"}), table(rows)) == [-0.4, -0.3]
+    assert differences(claim(left={"strategy": "fc"}, right={"strategy": "bn+fc"}), table(rows)) == [-0.4, -0.3]
 
 
 def test_two_that_exist_in_one_mode_each_make_one_pair() -> None:
-    assert differences(claim(), table([*modes("a", auto=0.9), *modes("b", frozen=0.5)])) == [0.4]
+    assert differences(claim(), table([*modes("bn+fc", auto=0.9), *modes("fc", frozen=0.5)])) == [0.4]
 
 
 def test_one_lone_mode_among_several_strategies_counts_in_each_mode() -> None:
-    rows = [*modes("a", auto=0.9, frozen=0.7), *modes("svm", frozen=0.5), *modes("b", auto=0.3, frozen=0.1)]
-    assert differences(claim(left={"strategy": ["a", "svm"]}), table(rows)) == [0.4, 0.5]
+    rows = [*modes("bn+fc", auto=0.9, frozen=0.7), *modes("svm", frozen=0.5), *modes("fc", auto=0.3, frozen=0.1)]
+    assert differences(claim(left={"strategy": ["bn+fc", "svm"]}), table(rows)) == [0.4, 0.5]
 
 
 def test_whether_a_mode_is_alone_is_asked_of_each_model() -> None:
-    rows = [*modes("a", auto=0.9, frozen=0.8), *modes("b", auto=0.5, frozen=0.6)]
-    rows += [row(0.4, strategy="a", model="plain"), row(0.1, strategy="b", model="plain", bn_mode="other")]
+    rows = [*modes("bn+fc", auto=0.9, frozen=0.8), *modes("fc", auto=0.5, frozen=0.6)]
+    rows += [row(0.4, strategy="bn+fc", model="plain"), row(0.1, strategy="fc", model="plain", bn_mode="other")]
     assert differences(claim(), table(rows)) == [0.2, 0.3, 0.4]
 
 
@@ -137,11 +146,13 @@ def test_one_size_is_not_compared_with_itself() -> None:
 
 def test_words_for_sizes_name_the_other_run_of_a_divergence_too() -> None:
     rows = [
-        row(value, per_class=n, n_train=k, measure="m", against=other)
+        row(value, per_class=n, n_train=k, measure="gaussian_kl", against=other)
         for n, k, other, value in (("5", 5, "all", 3), ("9", 9, "all", 1), ("5", 5, "9", 7), ("all", 99, "start", 4))
     ]
     asked = claim(
-        left={"per_class": "smallest"}, right={"per_class": "middle"}, of={"measure": "m", "against": "largest"}
+        left={"per_class": "smallest"},
+        right={"per_class": "middle"},
+        of={"measure": "gaussian_kl", "against": "largest"},
     )
     assert differences(asked, table(rows)) == [2.0]
 
@@ -164,9 +175,9 @@ def test_over_counts_the_gain_above_a_strategy_in_the_same_cell() -> None:
 
 
 def test_a_gain_above_a_strategy_of_one_mode_is_one_in_every_mode() -> None:
-    rows = [*modes("a", auto=0.9, frozen=0.8), *modes("b", auto=0.5, frozen=0.6), *modes("scratch", auto=0.4)]
+    rows = [*modes("bn+fc", auto=0.9, frozen=0.8), *modes("fc", auto=0.5, frozen=0.6), *modes("scratch", auto=0.4)]
     assert differences(claim(over="scratch"), table(rows)) == [0.2, 0.4]
-    by_mode = claim(left={"bn_mode": "auto"}, right={"bn_mode": "frozen"}, of={"strategy": "a"}, over="b")
+    by_mode = claim(left={"bn_mode": "auto"}, right={"bn_mode": "frozen"}, of={"strategy": "bn+fc"}, over="fc")
     assert differences(by_mode, table(rows)) == [0.2]
 
 
@@ -195,8 +206,8 @@ def test_what_differs_by_rounding_does_not_differ() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"left": {"strategy": "svm"}}, "nothing with strategy 'svm'; known: a, b"),
-        ({"left": {"strategy": ["x", "y"]}}, "nothing with strategy 'x' or 'y'"),
+        ({"left": {"strategy": "svm"}}, "nothing with strategy 'svm'; known: bn+fc, fc"),
+        ({"left": {"strategy": ["svm", "ncm"]}}, "nothing with strategy 'svm' or 'ncm'"),
         ({"of": {"model": "nett"}}, "nothing with model 'nett'; did you mean 'net'?"),
         ({"of": {"measure": "gaussian_kl"}}, "nothing with measure 'gaussian_kl'; known: accuracy"),
     ],
@@ -215,10 +226,10 @@ def test_an_empty_table_has_nothing_and_an_incomplete_one_is_refused() -> None:
 
 
 def test_a_table_may_come_from_a_file(tmp_path) -> None:
-    rows = [row(0.5, strategy="a", per_class="20"), row(0.25, strategy="b", per_class="20")]
+    rows = [row(0.5, strategy="bn+fc", per_class="20"), row(0.25, strategy="fc", per_class="20")]
     table(rows).to_csv(tmp_path / "observations.csv", index=False)
     read = pd.read_csv(tmp_path / "observations.csv")
-    assert list(read) == list(OBSERVATION)
+    assert list(read) == list(COLUMNS)
     assert differences(claim(of={"per_class": "20", "condition": ""}), read) == [0.25]
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from studies.columns import ACCURACIES
 from studies.papers import PAPERS, published
-from studies.tables import CONDITIONS, SHARES
+from studies.tables import CONDITIONS
 from wdiv.errors import UnknownName
 from wdiv.tuning.models import MODELS, ModelSpec
 from wdiv.tuning.spelling import parse
@@ -122,7 +123,7 @@ def test_a_papers_numbers_are_spelled_as_runs_are(study: str) -> None:
     assert {"model", "per_class", "measure"} <= set(told)
     assert {ModelSpec.parse(model).name for model in table["model"]} <= set(MODELS)
     assert set(table["per_class"]) <= {"20", "40", "all"}
-    assert set(table["measure"]) <= set(SHARES)
+    assert set(table["measure"]) <= set(ACCURACIES)
     assert all(parse(name).name == name for name in table.get("strategy", ()))
     assert all(isinstance(value, str) for name in told for value in table[name])
 

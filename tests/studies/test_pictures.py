@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Drawn
 
-from studies.observations import COLUMNS, DISTANCES
+from studies.columns import COLUMNS
+from studies.observations import DISTANCES
 from studies.pictures import KINDS, Figure, draw
 from wdiv.errors import BadInput, UnknownName
 
@@ -208,12 +209,12 @@ def test_layers_in_depth_the_bottleneck_last(tmp_path: Path, made: list[Drawn]) 
     [
         ("panels", {"measure": "l2", "layers": "conv:weight"}, "wants one value of strategy, not none"),
         ("panels", PANELS | {"strategy": ("fc", "bn+fc")}, "wants one value of strategy, not fc, bn+fc"),
-        ("panels", PANELS | {"layers": "conv:wieght"}, "layers 'conv:wieght'; did you mean 'conv:weight'"),
+        ("panels", PANELS | {"layers": "conv:wieght"}, "layers: unknown 'conv:wieght'; did you mean 'conv:weight'"),
         ("panels", PANELS | {"measure": "accuracy"}, "measure 'accuracy'"),
         ("bars", {"stratgy": "fc"}, "no column 'stratgy' to choose by; did you mean 'strategy'"),
         ("bars", {"value": "1"}, "no column 'value'"),
-        ("bars", {"strategy": ()}, "strategy is a name or a list of names"),
-        ("bars", {"seed": 3}, "seed is a name or a list of names, not 3"),
+        ("bars", {"strategy": ()}, "strategy is a value or a list of at least one"),
+        ("bars", {"seed": 0.3}, "seed is a value or a list of at least one, not 0.3"),
         ("lines", {}, "wants values in their order of strategy, not none"),
         ("corners", {"condition": ("near", "far"), "per_class": "20"}, "wants two values of per_class, not 20"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from studies import runner
+from studies import runner, stored
 from studies.finish import finish
 from studies.progress import Progress
 from studies.runner import describe, plan, run
@@ -212,7 +212,7 @@ def test_one_source_serves_all_runs_of_its_model(small: Study) -> None:
 
 def test_a_folder_is_the_same_from_elsewhere() -> None:
     """Paths are told by their last part; what lies there is checked by each run."""
-    assert runner._told("data", "../photos/") == runner._told("data", "photos")
-    assert runner._told("weights", "a/card.toml") == runner._told("weights", "card.toml")
-    assert runner._told("data", "digits") != runner._told("data", "digits-5-9")
-    assert runner._told("epochs", 3) != runner._told("epochs", 4)
+    assert stored._told("data", "../photos/") == stored._told("data", "photos")
+    assert stored._told("weights", "a/card.toml") == stored._told("weights", "card.toml")
+    assert stored._told("data", "digits") != stored._told("data", "digits-5-9")
+    assert stored._told("epochs", 3) != stored._told("epochs", 4)

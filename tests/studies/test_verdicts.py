@@ -149,7 +149,7 @@ def test_pairs_are_averaged_within_a_seed_before_the_test() -> None:
         row(value, strategy=name, seed=seed, dataset=f"d{k}")
         for seed in range(4)
         for k in range(6)
-        for name, value in (("a", values[seed, k]), ("b", 0.0))
+        for name, value in (("bn+fc", values[seed, k]), ("fc", 0.0))
     ]
     found = one(claim(), table(rows))
     assert found.p == pytest.approx(stats.ttest_1samp(values.mean(1), 0).pvalue)
@@ -158,13 +158,16 @@ def test_pairs_are_averaged_within_a_seed_before_the_test() -> None:
 
 def test_q_is_p_adjusted_for_the_claims_that_were_tested() -> None:
     rng = np.random.default_rng(1)
-    names = [f"s{i}" for i in range(6)]
+    names = ["scratch", "fc", "conv+fc", "bn+fc", "conv+bn+fc", "bn@stage4+fc"]
     rows = [
         row(rng.normal(0.03 * i, 0.02), strategy=name, seed=s)
         for i, name in enumerate(names)
         for s in range(3 - (i == 5))
     ]
-    claims = [claim(name=name, left={"strategy": name}, right={"strategy": "s0"}) for name in [*names[1:], "gone"]]
+    claims = [
+        claim(name=f"claim-{i}", left={"strategy": name}, right={"strategy": "scratch"})
+        for i, name in enumerate([*names[1:], "svm"])
+    ]
     found = judge(claims, table(rows))
     np.testing.assert_array_equal([v.q for v in found], false_discovery([v.p for v in found]))
     assert math.isnan(found[-1].q)
@@ -175,8 +178,12 @@ def test_q_is_p_adjusted_for_the_claims_that_were_tested() -> None:
 
 def test_a_claim_that_holds_alone_may_not_hold_among_many() -> None:
     rows = two([0.80, 0.82, 0.84], [0.79, 0.80, 0.81])
-    noise = [row(v, strategy=n, seed=s) for n in "cd" for s, v in enumerate(np.random.default_rng(0).random(3))]
-    others = [claim(name=f"noise-{i}", left={"strategy": "c"}, right={"strategy": "b"}) for i in range(9)]
+    noise = [
+        row(v, strategy=n, seed=s)
+        for n in ("conv+fc", "conv+bn+fc")
+        for s, v in enumerate(np.random.default_rng(0).random(3))
+    ]
+    others = [claim(name=f"noise-{i}", left={"strategy": "conv+fc"}, right={"strategy": "fc"}) for i in range(9)]
     everything = pd.concat([rows, table(noise)])
     assert one(claim(), everything).p > LEVEL, "two degrees of freedom decide little"
     assert judge([claim()], everything, level=0.1)[0].verdict == HOLDS
@@ -191,7 +198,7 @@ def test_a_claim_that_holds_alone_may_not_hold_among_many() -> None:
         ([0.9], [0.1], "one seed; a verdict needs two or more"),
         ([0.9, 0.9, 0.9], [0.5, 0.5, 0.5], f"undecided: p = 0.25, q = 0.25 over 3 seeds; {EQUAL}"),
         ([0.9], [math.nan], "no runs to compare: none of 1 values is a number"),
-        ([0.9], [], "no runs to compare: nothing with strategy 'b'; known: a"),
+        ([0.9], [], "no runs to compare: nothing with strategy 'fc'; known: bn+fc"),
         ([], [], "no runs to compare: there are no observations"),
     ],
 )

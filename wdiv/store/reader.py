@@ -180,7 +180,7 @@ class Run:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """A store's folder: ``study.json``, ``bases/``, ``runs/``."""
+    """A store's folder: ``study.json``, ``bases/``, ``runs/``. The conditions of a study are stores beneath its own."""
 
     path: Path
 
@@ -192,6 +192,9 @@ class CheckpointStore:
             raise BadStore(f"{path}: no such folder")
         store = cls(path)
         if not any(True for _ in store):
+            beneath = sorted({str(file.parents[2]) for file in path.glob("*/runs/*/run.json")})
+            if beneath:
+                raise BadStore(f"{path}: no runs in it, but stores beneath it; give one of {', '.join(beneath)}")
             raise BadStore(f"{path}: no runs in it; a wdiv store has a folder 'runs' with a 'run.json' in each run")
         return store
 
