@@ -55,8 +55,8 @@ class Report:
     notes: Sequence[str]
 
 
-def gather(out: Path, figures: Path) -> Report:
-    """Everything a report says, its figures drawn into a folder.
+def gather(out: Path, figures: Path | None = None) -> Report:
+    """Everything a report says, its figures drawn into a folder, if one is given.
 
     Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
     """
@@ -68,7 +68,7 @@ def gather(out: Path, figures: Path) -> Report:
     observations = observe(found, study.metrics, distances=distances)
     paper = None if study.paper is None else published(study.paper)
     told, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
-    drawn, missing = _draw(study, observations, distances, paper, figures)
+    drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out)
     tests, notes = _told(found)
     return Report(

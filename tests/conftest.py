@@ -25,8 +25,8 @@ SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 NEEDS_TORCH = (
-    "tests/baselines", "tests/tuning", "tests/studies", "tests/test_similarity.py", "wdiv/tuning", "studies",
-    "baselines", "wdiv/store/probe.py", "wdiv/similarity.py",
+    "tests/baselines", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_similarity.py", "wdiv/tuning",
+    "studies", "baselines", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
 
 Case = TypeVar("Case")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from studies.study import Study
 
-__all__ = ["KINDS", "Asked", "Figure", "Kind", "draw"]
+__all__ = ["KINDS", "Asked", "Figure", "Kind", "draw", "figures"]
 
 COLUMN_NAMES = tuple(dict.fromkeys((*COLUMNS, *DISTANCES)))
 
@@ -126,7 +126,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one file is drawn from: rows of both tables that were asked for, and ``everything`` of the model's runs."""
+    """What one figure is drawn from: rows of both tables that were asked for, and ``everything`` of the model."""
 
     figure: Figure
     model: str
@@ -150,7 +150,28 @@ def draw(
     ending: str = ".png",
     study: Study | None = None,
 ) -> list[Path]:
-    """Draw a figure into a folder, as ``NAME.png``, or ``NAME-MODEL.png`` where the kind is of one model each.
+    """Draw what :func:`figures` makes into a folder: ``NAME.png``, or ``NAME-MODEL.png`` where it is of one model."""
+    import matplotlib as mpl
+
+    check_file(Path(f"{figure.name}{ending}"))
+    files = []
+    for model, made in figures(figure, observations, distances, paper, study).items():
+        file = out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            made.savefig(file)
+        files.append(file)
+    return files
+
+
+def figures(
+    figure: Figure,
+    observations: pd.DataFrame,
+    distances: pd.DataFrame,
+    paper: pd.DataFrame | None = None,
+    study: Study | None = None,
+) -> dict[str, Any]:
+    """A figure of a study as matplotlib's, for a notebook: model -> figure, or ``""`` -> the one figure of all models.
 
     observations, distances  of :func:`~studies.observations.observe` and :func:`~studies.observations.layer_distances`
     paper   the paper's values, to be shown beside: ``value`` (a share of 1) and ``strategy``, and of the columns of
@@ -161,17 +182,11 @@ def draw(
     """
     import matplotlib as mpl
 
-    kind = KINDS[figure.kind]
-    check_file(Path(f"{figure.name}{ending}"))
-    files = []
+    kind, made = KINDS[figure.kind], {}
     for asked in _asked(figure, kind, observations, distances, paper, study):
         with mpl.rc_context(STYLE):
-            made = kind.make(asked)
-            file = out / f"{figure.name}{f'-{plain_name(asked.model)}' if asked.model else ''}{ending}"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            made.savefig(file)
-        files.append(file)
-    return files
+            made[asked.model] = kind.make(asked)
+    return made
 
 
 def _asked(
