@@ -123,8 +123,12 @@ class Claim:
 
     @property
     def compared(self) -> frozenset[str]:
-        """The columns that ``left`` or ``right`` names: in all others, what is compared agrees."""
-        return frozenset({*self.left, *self.right})
+        """The columns that ``left`` or ``right`` names: in all others, what is compared agrees.
+
+        A condition may bring its own images: where conditions are compared, their data sets are too.
+        """
+        named = frozenset({*self.left, *self.right})
+        return named | {"dataset"} if "condition" in named else named
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Claim:
