@@ -23,6 +23,8 @@ from wdiv.pairs import measured_pairs
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
+from wdiv.store.stages import BESIDE
+from wdiv.tuning.models import ModelSpec
 from wdiv.tuning.run import size_of
 
 if TYPE_CHECKING:
@@ -177,9 +179,19 @@ def _runs(condition: str, path: Path, label: str) -> pd.DataFrame:
     last = final_positions(root)
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
     rows["per_class"] = _sizes(rows)
+    rows["model"] = rows["model"].map(_alone)
     for measure, name in zip(ACCURACIES, ("test_accuracy", "train_accuracy"), strict=True):
         rows[measure] = [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
     return rows
+
+
+def _alone(model: str) -> str:
+    """The model without the network that a strategy puts beside it: the strategy tells of that.
+
+    >>> _alone("resnet18:beside=True"), _alone("vgg16:head=mlp512")
+    ('resnet18', 'vgg16:head=mlp512')
+    """
+    return ModelSpec.parse(model).but(beside=None).label if f"{BESIDE}=" in model else model
 
 
 def _sizes(rows: pd.DataFrame) -> list[str]:
