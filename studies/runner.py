@@ -37,7 +37,7 @@ from wdiv.tuning.spelling import parse
 from wdiv.tuning.stopping import Stop, Stopped, asked_by_signals
 from wdiv.tuning.stretches import stretches
 
-__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "source_study", "sources_of"]
+__all__ = ["Grid", "Planned", "describe", "open_data", "plan", "run", "source_study", "sources_of", "trained_sources"]
 
 
 @dataclass(frozen=True)
@@ -285,8 +285,17 @@ def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> di
     _, diverged = run(source, folder, device=device, progress=progress)
     if diverged:
         raise Diverged(f"the source network: {diverged[0]}")
+    return trained_sources(study, folder)
+
+
+def trained_sources(study: Study, folder: Path) -> dict[str, sources.Source]:
+    """The source networks that a study with ``pretrain`` has trained into a folder, by the names they have in tables.
+
+    Raises :class:`~wdiv.errors.WdivError` where one is not there.
+    """
+    assert study.pretrain is not None
     found = {}
-    for planned in plan(source).runs:
+    for planned in plan(source_study(study)).runs:
         name = _pretrained_name(study.pretrain, planned.spec.model)
         found[name] = replace(sources.resolve(f"{folder / 'runs' / planned.id}@last"), name=name)
     return found
@@ -299,7 +308,8 @@ def source_study(study: Study) -> Study:
     return Study(
         f"{study.name}-source", models=study.models, weights="random", data=how.data, classes=how.classes,
         per_class=(how.per_class,), strategies=(f"scratch={how.rate}",), epochs=how.epochs,
-        batch_size=how.batch_size, image_size=study.image_size, split_seed=study.split_seed,
+        batch_size=how.batch_size, steps_per_epoch=how.steps_per_epoch, image_size=study.image_size,
+        split_seed=study.split_seed,
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Pretrain:
     """Source networks to train first, one for each of the study's models, from scratch.
 
     data       a data set's name or a folder;  classes: the first of its classes only;  per_class: images of each
+    steps_per_epoch   as of the study: so that sources of different sizes train for as long
     """
 
     data: str
@@ -42,6 +43,7 @@ class Pretrain:
     batch_size: int = 32
     classes: int | None = None
     per_class: int | None = None
+    steps_per_epoch: int | None = None
 
     @property
     def title(self) -> str:
@@ -243,17 +245,18 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
         if key == "per_class":
             value = [_size(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))]
         changed[key] = fitting(Study, key, value)
+    changed = _reconciled(changed)
     _check_free(study, changed)
-    return replace(study, **_reconciled(changed))
+    return replace(study, **changed)
 
 
 def _check_free(study: Study, changed: Mapping[str, Any]) -> None:
-    """What a study's conditions vary cannot be given besides: it would be given in vain."""
-    if "conditions" in changed:
+    """What each of a study's conditions replaces cannot be given besides: it would be given in vain."""
+    if "conditions" in changed or not study.conditions:
         return
-    for condition in study.conditions:
-        if taken := sorted(changed.keys() & condition.values.keys()):
-            raise BadInput(f"{taken[0]}: the conditions of study {study.name!r} vary it (as {condition.name!r} does)")
+    taken = set(changed).intersection(*(condition.values for condition in study.conditions))
+    if taken:
+        raise BadInput(f"{min(taken)}: each condition of study {study.name!r} has its own")
 
 
 def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:

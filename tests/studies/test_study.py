@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import studies.every
 from studies.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
 from studies.conditions import parts
 from studies.runner import source_study, sources_of
-from studies.study import STUDIES, Pretrain, Study, load, override
+from studies.study import STUDIES, Condition, Pretrain, Study, load, override
 from wdiv.errors import BadInput, UnknownName, WdivError
 from wdiv.metrics import METRICS
 from wdiv.tuning.datasets import DATASETS
@@ -196,9 +196,12 @@ def test_a_study_trains_a_source_network_for_each_of_its_models() -> None:
 
 def test_what_conditions_vary_cannot_be_given_besides() -> None:
     two = override(QUICK, {"conditions": [{"name": name, "values": {"epochs": n}} for name, n in (("a", 1), ("b", 2))]})
-    with pytest.raises(BadInput, match="epochs: the conditions of study 'quickstart' vary it"):
+    with pytest.raises(BadInput, match="epochs: each condition of study 'quickstart' has its own"):
         override(two, {"epochs": 3})
     assert override(two, {"seeds": [4]}).seeds == (4,)
+    one = replace(two, conditions=(two.conditions[0], Condition("plain", {})))
+    given = [part.study.epochs for part in parts(override(one, {"epochs": 3}), Path("out"))]
+    assert given == [1, 3], "for those that do not say their own"
     found = parts(two, Path("out"))
     assert [(part.condition, part.study.epochs, part.out) for part in found] == [
         ("a", 1, Path("out/a")), ("b", 2, Path("out/b")),
