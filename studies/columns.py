@@ -12,7 +12,8 @@ from wdiv.tuning.spelling import parse
 from wdiv.tuning.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SELECTABLE", "SIZES", "metrics_of", "selector", "strategy_name", "texts",
+    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "metrics_of", "selector", "strategy_name",
+    "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
@@ -35,6 +36,8 @@ SELECTABLE = (
 """What values are chosen by; what follows from others comes after them."""
 ACCURACIES = ("accuracy", "train_accuracy")
 """Measures that are no divergence: shares of 1, on the test images and on the training batches."""
+SCORED = ("frechet_distance", "mmd")
+"""Measures of how far the target's images lie from the source's, of :data:`~baselines.transferability.SCORES`."""
 LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "fc:weight")
 """``kind:role`` of the tensors that divergence is told of."""
 SIZES = ("smallest", "middle", "largest")
@@ -86,7 +89,7 @@ def strategy_name(text: str) -> str:
 
 def metrics_of(measures: Sequence[str]) -> tuple[str, ...]:
     """Those of some measures that must be measured."""
-    return tuple(one for one in measures if one not in ACCURACIES)
+    return tuple(one for one in measures if one not in (*ACCURACIES, *SCORED))
 
 
 def _spelled(column: str, value: str, words: Sequence[str]) -> str:
@@ -94,8 +97,8 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
         return strategy_name(value)
     if column == "bn_mode":
         return BN_MODES[value].name
-    if column == "measure" and value not in ACCURACIES:
-        _known(value, [*ACCURACIES, *METRICS])
+    if column == "measure" and value not in (*ACCURACIES, *SCORED):
+        _known(value, [*ACCURACIES, *SCORED, *METRICS])
         metric_names((value,))  # raises for one that does not compare weights
     if column == "layers":
         _known(value, LAYERS)

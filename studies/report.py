@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies import distance
 from studies.conditions import begun
 from studies.observations import change_and_gain, layer_distances, observe, write_observations
 from studies.papers import published
@@ -60,12 +61,15 @@ def gather(out: Path, figures: Path | None = None) -> Report:
 
     Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
     """
+    import pandas as pd
+
     study = read_study(out)
     found = begun(out)
     if not found:
         raise BadStore(f"{out}: no run has begun; there is nothing to report")
     distances = layer_distances(found, study.metrics)
-    observations = observe(found, study.metrics, distances=distances)
+    observations = pd.concat([observe(found, study.metrics, distances=distances), distance.observe(found)])
+    observations = observations.reset_index(drop=True)
     paper = None if study.paper is None else published(study.paper)
     told, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)

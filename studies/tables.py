@@ -27,7 +27,7 @@ class Table:
 
     rows, columns  some of :data:`CONDITIONS`; each combination of their values is a cell
     where          of other conditions, only these values; of a row or column, these values in this order
-    measure        what the cells hold: ``accuracy``, ``train_accuracy`` or a metric, or several of them
+    measure        what the cells hold: ``accuracy``, ``train_accuracy``, a metric or a score, or several of them
     of             the paper's table; empty: that of the same name, where there is one
     reading        where the paper's words can be read in more than one way: column of its numbers -> value -> strategy
     labels         value -> how it is printed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies import runner
+from studies import distance, runner
 from studies.conditions import Part, parts
 from studies.finish import finish
 from studies.papers import published
@@ -44,7 +44,8 @@ def plan(study: Study, out: Path) -> list[tuple[Part, runner.Grid]]:
 
 
 def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
-    """Train every condition's grid and its baselines. Returns a line for each run that diverged."""
+    """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
+    where a claim or a table asks for it. Returns a line for each run that diverged."""
     progress = progress or Progress(quiet=True)
     planned = plan(study, out)
     if study.conditions:
@@ -58,6 +59,8 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
             part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources
         )
         diverged += [f"{part.condition}/{line}" if part.condition else line for line in lines]
+    if distance.asked(study):
+        distance.measure(study, out, device=device)
     return diverged
 
 
