@@ -12,8 +12,8 @@ from wdiv.tuning.spelling import parse
 from wdiv.tuning.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "metrics_of", "selector", "strategy_name",
-    "texts",
+    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "metrics_of", "selector",
+    "strategy_name", "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
