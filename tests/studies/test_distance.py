@@ -81,7 +81,7 @@ def test_is_that_of_the_images_which_the_runs_train_on_from_source_images_that_n
             drawn = np.random.default_rng(one.seed).permutation(225)[: len(x)]
             frechet, discrepancy = plainly(x, seen(source, theirs, drawn, test=True))
             scale = np.trace(np.cov(x.T))  # the thin network varies little: in float32 few digits are left
-            assert one.frechet_distance == pytest.approx(frechet, rel=1e-3, abs=1e-4 * scale)
+            assert one.frechet_distance == pytest.approx(frechet, rel=2e-2, abs=1e-4 * scale)
             assert one.mmd == pytest.approx(discrepancy, rel=2e-2, abs=1e-3)
 
 
