@@ -38,7 +38,7 @@ from wdiv.tuning.targets import LOSSES
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
 HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
 COMMANDS = {
-    "run", "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
+    "run", "init", "report", "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
     "verify", "export", "import", "features",
 }  # fmt: skip
 
@@ -286,6 +286,12 @@ OTHER_ERRORS = [
     ("show fc --model resnet19", "unknown model 'resnet19'"),
     ("show bn+fc --model vgg16", "vgg16 has no bn layer"),
     ("show bm+fc", "unknown strategy 'bm+fc'"),
+    ("report {root}/gone", "gone: not the folder of a study; it has no study.json"),
+    ("report {root}/empty", "empty: not the folder of a study; it has no study.json"),
+    ("init {root}/small.toml", "small.toml: is there already; --force writes over it"),
+    ("init {out}.tml", "out.tml: the file's name must end in .toml"),
+    ("init {out}.toml --study quickstrat", "unknown study 'quickstrat'; did you mean 'quickstart'"),
+    ("run {toml} --scale mini", "study 'small' has no mini scale; give it a table [mini]"),
 ]  # fmt: skip
 
 
