@@ -38,7 +38,8 @@ from wdiv.tuning.targets import LOSSES
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
 HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
 COMMANDS = {
-    "run", "init", "report", "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
+    "run", "init", "report",
+    "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
     "verify", "export", "import", "features",
 }  # fmt: skip
 
