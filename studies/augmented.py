@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wdiv.errors import BadInput
 from wdiv.tuning.augment import parse
 
@@ -34,6 +32,7 @@ def sample(study: Study, title: str) -> Any:
     Of a study with conditions, the first that augments. Reads the study's images. Raises
     :class:`~wdiv.errors.BadInput` for a study without augmentation, and what reading its images raises.
     """
+    import numpy as np
     import torch
     from matplotlib.figure import Figure
 

@@ -25,8 +25,10 @@ from studies.tables import Table
 
 __all__ = ["FROZEN", "TENTH"]
 
-TENTH, FULL, RANDOM = "conv+bn+fc", "conv=1e-3,bn=1e-3,fc=1e-3", "fc+random"
-"""Everything at a tenth of scratch's rate, and at scratch's; the new layer on random features."""
+TENTH = "conv+bn+fc"
+"""Everything, at a tenth of scratch's rate."""
+FULL, RANDOM = "conv=1e-3,bn=1e-3,fc=1e-3", "fc+random"
+"""Everything at scratch's rate; the new layer on random features."""
 FROZEN = {
     "nothing": TENTH,
     "the stem": "conv@stage1-4+bn@stage1-4+fc",

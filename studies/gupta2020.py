@@ -34,8 +34,10 @@ from wdiv.tuning.spelling import parse
 __all__ = ["BLOCKS", "MINI", "MINI_RATE", "RATE", "both", "unfrozen"]
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4", "stage5")
-RATE, MINI_RATE = "1e-5", "1e-4"
-"""Of everything that trains: the paper's for its 10 000 steps, and one that shows in 16."""
+RATE = "1e-5"
+"""Of everything that trains: the paper's, for its 10 000 steps."""
+MINI_RATE = "1e-4"
+"""One that shows in few steps."""
 SMALL_CHANGE = 0.01
 """Shares of accuracy that still count as stagnation: the paper's two values are equal."""
 

@@ -64,7 +64,7 @@ STUDIES.add(
         baselines=tuple(name for name in RIVALS if name.startswith("svm")),
         conditions=(
             Condition("near", {}),
-            Condition("far", {"data": "ferrographs", "test_count": None, "test_fraction": None}),  # has its own
+            Condition("far", {"data": "ferrographs"}),
         ),
         epochs=20,
         steps_per_epoch=16,

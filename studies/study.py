@@ -20,6 +20,7 @@ from wdiv.errors import BadInput, WdivError
 from wdiv.metrics import metric_names
 from wdiv.registry import Registry, did_you_mean
 from wdiv.store.files import read_toml
+from wdiv.tuning.datasets import DATASETS
 from wdiv.tuning.heads import HEADS
 from wdiv.tuning.recipe import Recipe
 from wdiv.tuning.sources import names_model
@@ -261,10 +262,14 @@ def _check_free(study: Study, changed: Mapping[str, Any]) -> None:
 
 def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
     """Weights that name their own network replace the axis of models, unless both are given; and a test count
-    replaces a test fraction, or the other way round."""
+    replaces a test fraction, or the other way round; data with a test set of their own need neither."""
     for one, other in (("test_count", "test_fraction"), ("test_fraction", "test_count")):
         if changed.get(one) is not None:
             changed.setdefault(other, None)
+    own = DATASETS.get(changed.get("data") or "")
+    if own is not None and own.n_train is not None:  # it has a test set of its own
+        changed.setdefault("test_count", None)
+        changed.setdefault("test_fraction", None)
     if "weights" in changed:
         changed.setdefault("pretrain", None)
         if "models" not in changed and names_model(changed["weights"]):

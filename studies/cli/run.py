@@ -55,7 +55,7 @@ def run(
     from wdiv.errors import WdivError
 
     chosen = override(load(study, scale), given(options))
-    out = out or Path("runs") / chosen.name
+    out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
     if dry_run:
         _show_plan(whole.describe(chosen, out, device), out, as_json)
         return

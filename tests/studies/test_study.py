@@ -45,9 +45,9 @@ def test_a_study_that_comes_with_wdiv_resolves(name: str) -> None:
         assert study.pretrain.data in DATASETS
     for model in study.models:
         spec = ModelSpec.parse(model)
-        table = layer_table(spec, 3, 64)
-        for strategy in study.strategies:
-            parse(strategy).check(table, head_layers(spec), model)
+        for strategy in map(parse, study.strategies):
+            network = spec.but(beside=True) if strategy.beside else spec
+            strategy.check(layer_table(network, 3, 64), head_layers(network), model)
 
 
 def test_no_study_is_forgotten() -> None:
@@ -69,7 +69,7 @@ def test_peng2020_is_the_papers_grid() -> None:
     assert study.models == ("densenet121", "densenet201", "resnet18", "resnet50", "resnet152")
     assert study.per_class == (20, 40, None)
     assert set(study.strategies) == {parse(name).name for name in PAPERS}
-    assert (study.optimizer, study.weights, study.data) == ("adam", "IMAGENET1K_V1", None)
+    assert (study.optimizer, study.weights, study.data) == ("adam", "IMAGENET1K_V1", "ferrographs")
 
 
 # --- a user's file -------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_what_conditions_vary_cannot_be_given_besides() -> None:
         ([{"name": "a", "values": {}}, {"name": "a", "values": {}}], "two conditions are called 'a'"),
         ([{"name": "../a", "values": {}}], "condition '../a': letters, digits"),
         ([{"name": "a", "values": {"mini": {}}}], "condition 'a': cannot replace mini"),
-        ([{"name": "a"}], "[[conditions]] needs values"),
+        ([{"name": "a"}], "[[conditions]] 'a' needs values"),
         (["a"], "conditions: a list of Condition, with 'a' in it"),
     ],
 )
