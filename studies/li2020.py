@@ -40,8 +40,7 @@ def _conditions(epochs: int, steps: int) -> tuple[Condition, ...]:
         Condition("near", {"pretrain": source()}),
         Condition("few-images", {"pretrain": source(per_class=20), **one_rate}),
         Condition("few-categories", {"pretrain": source(classes=2, per_class=50), **one_rate}),
-        Condition("far", {
-            "pretrain": source(), "data": "ferrographs", "test_count": None, "test_fraction": None, **one_rate}),
+        Condition("far", {"pretrain": source(), "data": "ferrographs", **one_rate}),
     )  # fmt: skip
 
 

@@ -28,6 +28,9 @@ the seeds' means gives p, and q is p corrected for all claims by Benjamini and H
 q ≤ {LEVEL:g} a claim holds, or fails where the effect is the other way; all else is not decided. One seed decides
 nothing. The bootstrap interval over seeds is in claims.json and decides nothing: of three seeds it is too narrow.
 """
+PAPER = """\
+The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
+"""
 TRANSFER = """\
 Runs whose test accuracy is below that of training from scratch on the same images with the same seed.
 """
@@ -58,7 +61,11 @@ def as_markdown(report: Report, to: Path) -> str:
     if report.verdicts:
         parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report.verdicts), STATISTICS.strip()]
     if report.tables:
-        parts += ["## Tables", *(in_words(table).strip() for table in report.tables)]
+        parts += [
+            "## Tables",
+            *([PAPER.strip()] if study.paper else []),
+            *(in_words(table).strip() for table in report.tables),
+        ]
     if report.figures or report.missing:
         parts += ["## Figures", *_figures(report, to)]
     if len(report.change):

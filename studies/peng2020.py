@@ -15,7 +15,6 @@ FC, BN, CONV, BOTH, KINDS = "fc", "bn+fc", "conv+fc", "conv+bn+fc", "by-kind"
 KIND_BY_KIND = (("conv", "CNN layers", CONV), ("bn", "BN layers", BN), ("both", "CNN and BN layers", BOTH))
 ROLES = (("gamma", "weight"), ("beta", "bias"))
 DEEPER = ("bn@stage4+fc", "bn@stage3-4+fc", "bn@stage2-4+fc", BN)
-NOTE = "The paper's numbers are of other images: they stand there for which is more, not for how much."
 
 
 def _beats(name: str, text: str, where: str, better: str, worse: str, question: str, **of: str) -> Claim:
@@ -96,14 +95,13 @@ WHY = (
 )  # fmt: skip
 
 TABLES = (
-    *(Table(name, "from scratch, and the FC layers alone", where={"per_class": size, "strategy": ("scratch", FC)},
-            note=NOTE)
+    *(Table(name, "from scratch, and the FC layers alone", where={"per_class": size, "strategy": ("scratch", FC)})
       for name, size in (("table1", "20"), ("table2", "40"), ("table3", "all"))),
-    *(Table(name, "CNN layers or BN layers", where={"per_class": size, "strategy": (FC, CONV, BN, BOTH)}, note=NOTE)
+    *(Table(name, "CNN layers or BN layers", where={"per_class": size, "strategy": (FC, CONV, BN, BOTH)})
       for name, size in (("table4", "20"), ("table5", "40"), ("table6", "all"))),
     Table("table7", "one rate, and a rate for each kind of layer", rows=("model", "per_class"),
-          where={"strategy": (BOTH, BN, KINDS)}, note=NOTE),
-    Table("table8", "BN layers of the last stages", rows=("model", "per_class"), where={"strategy": DEEPER}, note=NOTE),
+          where={"strategy": (BOTH, BN, KINDS)}),
+    Table("table8", "BN layers of the last stages", rows=("model", "per_class"), where={"strategy": DEEPER}),
 )  # fmt: skip
 FIGURES = tuple(
     Figure(name, f"{title}: how far from the start, and between sizes", "panels",

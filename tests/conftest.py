@@ -37,6 +37,10 @@ def some(cases: Iterable[Case]) -> list[Case]:
     return list(cases)[: 1 if EXAMPLES == "few" else None]
 
 
+once = pytest.mark.skipif(EXAMPLES == "few", reason="takes long: one version of Python runs it")
+"""For tests of a whole study, whose parts have tests of their own."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Without torch, the rooms whose law allows it are tested, and only they.
 

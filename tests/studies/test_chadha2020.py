@@ -13,6 +13,7 @@ from studies.chadha2020 import FROZEN, FULL, RANDOM, SVM, TENTH
 from studies.conditions import parts
 from studies.study import Pretrain, Study, load
 from studies.whole import conclude, run
+from tests.conftest import once
 from wdiv.tuning.models import ModelSpec, head_layers, layer_table
 from wdiv.tuning.spelling import parse
 
@@ -68,6 +69,7 @@ def test_every_claim_compares_what_is_run(study: Study) -> None:
                 assert {(condition, strategy) for strategy in side["strategy"]} <= there, claim.name
 
 
+@once
 def test_the_study_runs_and_concludes(tmp_path: Path) -> None:
     """Some strategies, one epoch of each on a few images."""
     some = ("scratch", RANDOM, "fc", TENTH)

@@ -18,6 +18,7 @@ from studies.gupta2020_networks import NETWORKS, SMALL, Network
 from studies.papers import published
 from studies.study import Study, load
 from studies.whole import conclude, run
+from tests.conftest import once
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
 from wdiv.tuning.augment import AUGMENTATIONS, PRESETS
@@ -176,6 +177,7 @@ def test_a_strategy_of_stages_that_are_no_neighbours() -> None:
 # --- in small ------------------------------------------------------------------------------------------------------
 
 
+@once
 def test_the_study_runs_and_concludes(tmp_path: Path) -> None:
     """One step with the last block, and without, from random weights."""
     mini = load("gupta2020", "mini")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from studies.conditions import parts
-from studies.distance import FILE, MEASURES
+from studies.distance import FILE, SCORED
 from studies.report import write
 from studies.runner import open_data, plan, source_study
 from studies.study import Study, load, override
 from studies.whole import conclude, run
+from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
 from wdiv.tuning.spelling import parse
@@ -26,7 +27,7 @@ def test_every_factor_has_its_claims_and_none_is_the_documents() -> None:
     assert {claim.question for claim in PAPER.claims} == {"rate", "source", "distance", "amount", "parameters"}
     assert {claim.where for claim in PAPER.claims} == {"ours; the abstract names the factor"}
     measures = {name for claim in PAPER.claims for name in claim.side("left")["measure"]}
-    assert measures == {"accuracy", "relative_l2", *MEASURES}
+    assert measures == {"accuracy", "relative_l2", *SCORED}
 
 
 @BOTH
@@ -82,6 +83,7 @@ def test_near_images_can_be_given_and_sources_cannot() -> None:
         override(PAPER, {"weights": "IMAGENET1K_V1"})
 
 
+@once
 def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
     head, tuned = PAPER.strategies[0], PAPER.strategies[2]
     conditions = [

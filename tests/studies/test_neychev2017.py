@@ -14,6 +14,7 @@ from studies.report import write
 from studies.runner import open_data, plan
 from studies.study import Condition, Pretrain, Study, load, override
 from studies.whole import conclude, run
+from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
 from wdiv.tuning.spelling import parse
@@ -63,6 +64,7 @@ def test_near_images_are_the_users_and_far_ones_come_along() -> None:
     assert len(open_data(given[1].study, 8).pool.classes) == 5
 
 
+@once
 def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
     assert isinstance(MINI.pretrain, Pretrain)
     toy = override(MINI, {

@@ -13,6 +13,7 @@ from studies.papers import published
 from studies.study import load, override
 from studies.tables import fill
 from studies.verdicts import NOT_DECIDED
+from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.tuning.datasets import DATASETS
 from wdiv.tuning.spelling import parse
@@ -63,6 +64,7 @@ def test_every_question_and_table_is_there() -> None:
     assert numbers == [1, 2, 3, 4, 5, 6]
 
 
+@once
 def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> None:
     found = pd.read_csv(toy / "report" / "observations.csv", dtype={"per_class": str}, keep_default_na=False)
     found["value"] = pd.to_numeric(found["value"])
@@ -76,6 +78,7 @@ def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> N
     assert cells == len(paper.drop_duplicates(["table", "per_class", "strategy"])), "of one network"
 
 
+@once
 def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: Path) -> None:
     found, _ = report.write(toy, toy.parent / "again")
     assert len(found.verdicts) == len(load("peng2020").claims)

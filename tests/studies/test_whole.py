@@ -348,7 +348,7 @@ def test_what_does_not_fit_network_or_paper_is_found_before_the_first_step(
 
 def test_a_mini_that_conditions_contradict_is_found_at_once() -> None:
     two = {"conditions": [{"name": "a", "values": {"epochs": 1}}], "mini": {"epochs": 2}}
-    with pytest.raises(BadInput, match="mini: epochs: the conditions of study 's' vary it"):
+    with pytest.raises(BadInput, match="mini: epochs: each condition of study 's' has its own"):
         override(Study("s"), two)
 
 
