@@ -60,6 +60,7 @@ def as_markdown(report: Report, to: Path) -> str:
     parts = [f"# {study.name}" + (f": {study.title}" if study.title else ""), *_opening(report)]
     if report.verdicts:
         parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report.verdicts), STATISTICS.strip()]
+    beside = any(table.cells["theirs"].notna().any() for table in report.tables)
     if report.tables:
         parts += [
             "## Tables",

@@ -47,12 +47,12 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
     where a claim or a table asks for it. Returns a line for each run that diverged."""
     progress = progress or Progress(quiet=True)
-    planned = plan(study, out)
+    wanted = [part for part, _ in plan(study, out)]  # the images of all conditions at once are not held
     if study.conditions:
         told = merged(study, out)
         write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
     diverged: list[str] = []
-    for part, _ in planned:
+    for part in wanted:
         if part.condition:
             progress.say(f"condition {part.condition}")
         _, lines = runner.run(
