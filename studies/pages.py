@@ -64,7 +64,7 @@ def as_markdown(report: Report, to: Path) -> str:
     if report.tables:
         parts += [
             "## Tables",
-            *([PAPER.strip()] if study.paper else []),
+            *([PAPER.strip()] if beside else []),
             *(in_words(table).strip() for table in report.tables),
         ]
     if report.figures or report.missing:
