@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studies.stored import STUDY, told
-from studies.study import Study, override
 from wdiv.cache import plain_name
 from wdiv.errors import BadInput, BadStore
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 __all__ = ["Part", "begun", "parts", "stores"]
 
@@ -30,6 +32,8 @@ def parts(study: Study, out: Path) -> tuple[Part, ...]:
 
     Raises :class:`~wdiv.errors.BadInput` where ``out`` holds the same study without conditions, or the other way round.
     """
+    from studies.study import override
+
     if (out / STUDY).exists() and ("" in stores(out)) != (not study.conditions):
         held = "without" if study.conditions else "with"
         raise BadInput(f"{out}: holds a study {held} conditions; give another --out")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from studies.study import Study, override
 from wdiv.errors import BadInput, BadStore, WdivError
 from wdiv.store.files import read_json
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 __all__ = ["STUDY", "merged", "read_study", "told"]
 
@@ -47,6 +49,8 @@ def read_study(out: Path) -> Study:
 
     Fields that wdiv did not have yet when it was written have their usual values.
     """
+    from studies.study import Study, override  # brings scikit-learn along, for which a look at a store need not wait
+
     file = out / STUDY
     if not file.exists():
         raise BadStore(f"{out}: not the folder of a study; it has no {STUDY}")
