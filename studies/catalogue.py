@@ -160,10 +160,15 @@ def _score(record: Any) -> Facts:
 
 
 def _study(record: Any) -> Facts:
-    known = {key: value for key, value in record.to_json().items() if value not in (None, [], {})}
+    known = {key: _given(value) for key, value in record.to_json().items() if value not in (None, [], {})}
     columns = {"claims": ("name", "where", "text"), "tables": ("name", "title"), "figures": ("name", "kind", "title")}
     told = {what: [{name: row[name] for name in columns[what]} for row in known.get(what, ())] for what in columns}
     return known | {what: rows for what, rows in told.items() if rows}
+
+
+def _given(value: Any) -> Any:
+    """A table without what it leaves out."""
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
 
 def _plain(*names: str) -> Callable[[Any], Facts]:
