@@ -24,6 +24,7 @@ from torchvision.models import mobilenet_v2
 
 from studies.catalogue import CATALOGUE
 from studies.cli import cli
+from studies.study import load
 from tests.conftest import ROOT
 from tests.studies.conftest import PATIENCE
 from tests.tuning.tiny import MOBILENET, write_weights
@@ -445,6 +446,17 @@ def test_show(name: str) -> None:
     assert found["name"] == name
     assert found["what"] in text
     assert "None" not in text
+
+
+def test_show_tells_a_study_by_what_it_sets() -> None:
+    found = strictly(wdiv("show", "peng2020", "--json").stdout)
+    study = load("peng2020")
+    assert [claim["name"] for claim in found["claims"]] == [claim.name for claim in study.claims]
+    assert all(set(claim) == {"name", "where", "text"} for claim in found["claims"])
+    assert [table["title"] for table in found["tables"]] == [table.title for table in study.tables]
+    assert {figure["kind"] for figure in found["figures"]} == {figure.kind for figure in study.figures}
+    assert found["strategies"] == list(study.strategies)
+    assert "conditions" not in found  # it has none
 
 
 def test_show_says_what_a_strategy_trains() -> None:

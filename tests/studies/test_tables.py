@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studies.papers import published
-from studies.tables import CONDITIONS, Filled, Table, as_rows, fill, in_words
+from studies.tables import CONDITIONS, Filled, Table, as_rows, at_sizes_of, fill, in_words
 from wdiv.errors import BadData, BadInput, WdivError
 
 BASE = {
@@ -237,6 +237,28 @@ def test_a_number_that_can_be_read_in_two_ways_is_read_as_told(reading: dict[str
 def test_a_reading_of_what_the_paper_does_not_tell_is_an_error() -> None:
     with pytest.raises(BadInput, match="the paper tells no 'blok'; did you mean 'block'"):
         fill(Table("table1", reading={"blok": {"5": "fc"}}), observed({}), published("gupta2020"))
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [["20", "40", "all"], ["20", "all"], ["3", "5"], ["3", "5", "7", "all"]],
+    ids=["the same", "some of them", "fewer", "more"],
+)
+def test_sizes_stand_for_the_papers_only_where_they_pair_off(ours: list[str]) -> None:
+    paper = pd.DataFrame({"per_class": ["all", "40", "20", "40"]})
+    observed = pd.DataFrame({"per_class": ours, "n_train": [7 * (i + 1) for i in range(len(ours))]})
+    found, line = at_sizes_of(paper, observed)
+    assert found["per_class"].tolist() == ours
+    assert line == ""
+
+
+def test_sizes_pair_off_by_their_images_and_not_by_their_names() -> None:
+    paper = pd.DataFrame({"per_class": ["all", "40", "20"]})
+    observed = pd.DataFrame({"per_class": ["10", "all", "9", "10"], "n_train": [70, 900, 63, 70], "value": range(4)})
+    found, line = at_sizes_of(paper, observed)
+    assert found["per_class"].tolist() == ["40", "all", "20", "40"]
+    assert found["value"].tolist() == [0, 1, 2, 3]
+    assert line == "in the tables, the paper's 20, 40, all images a class stand for our 9, 10, all"
 
 
 def test_the_whole_paper_can_be_shown_without_a_run() -> None:

@@ -114,3 +114,17 @@ def test_taking_keeps_order_and_names() -> None:
     assert np.array_equal(taken.pixels, images.pixels[[4, 0]])
     assert taken.labels.tolist() == images.labels[[4, 0]].tolist()
     assert len(taken) == 2
+
+
+def test_the_first_classes_are_kept_on_both_sides_under_a_name_that_says_so() -> None:
+    images = some([3, 3, 4])
+    whole = Split("shapes", images, images.take(np.array([0, 9, 5, 3])), ("a note",))
+    found = whole.first_classes(2)
+    assert (found.name, found.notes) == ("shapes (2 classes)", ("a note",))
+    assert found.pool.classes == found.test.classes == images.classes[:2]
+    assert found.pool.counts().tolist() == [3, 3]
+    assert found.test.labels.tolist() == [label for label in whole.test.labels if label < 2]  # in their order
+    assert whole.first_classes(3) is whole
+    for count in (1, 4):
+        with pytest.raises(BadData, match=f"^shapes: classes: from 2 to 3, not {count}$"):
+            whole.first_classes(count)
