@@ -98,7 +98,7 @@ def observe(stores: Mapping[str, Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from studies.observations import COLUMNS, TYPES
+    from studies.observations import COLUMNS, typed
 
     empty = dict.fromkeys(("strategy", "run", "layers", "part"), "")
     rows = [
@@ -109,7 +109,7 @@ def observe(stores: Mapping[str, Path]) -> pd.DataFrame:
         }
         for condition, path in stores.items() for one in load(path) for name in SCORED
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({name: TYPES.get(name, "str") for name in COLUMNS})
+    return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def _measured(part: Part, device: str) -> Path:

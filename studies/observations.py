@@ -6,6 +6,8 @@ has none. Divergence is counted from the start of each run, and between runs tha
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISTANCES", "HALVES", "OUTSIDE", "START", "change_and_gain", "layer_distances", "observe", "read_observations",
-    "write_observations",
+    "typed", "write_observations",
 ]  # fmt: skip
 
 DISTANCES = (*RUN, "measure", "against", "layers", "layer", "depth", "stage", "value")
@@ -42,7 +44,7 @@ TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float6
 """Of columns that are no text."""
 START = "start"
 """``against``: the run's own state before the first step. Otherwise ``per_class`` of the larger run of a pair."""
-OUTSIDE = ("head", "aux")
+OUTSIDE = ("head", "aux", BESIDE)
 """Stages that are no part of the trunk, and count for no part but themselves."""
 HALVES = ("all", "shallow", "deep", "last")
 """Parts of the trunk, beside its stages."""
@@ -75,7 +77,7 @@ def observe(
     if distances is None:
         distances = layer_distances(stores, metrics, reference)
     found = [_accuracies(condition, Path(path)) for condition, path in stores.items()]
-    return _typed(pd.concat([*found, _parts(distances)], ignore_index=True), COLUMNS)
+    return typed(pd.concat([*found, _parts(distances)], ignore_index=True))
 
 
 def layer_distances(
@@ -94,7 +96,7 @@ def layer_distances(
             frames += _from_start(Path(path), label, runs, names, reference)
             frames += _between_sizes(Path(path), label, runs, names)
     empty = pd.DataFrame(columns=list(DISTANCES))
-    return _typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
+    return typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
 
 
 def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
@@ -131,9 +133,18 @@ def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd
     return found.assign(p_adjusted=false_discovery(found["p"]))
 
 
+def typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Some columns of a table, in their order, each of the type that observations have it in."""
+    types: dict[str, Any] = {name: TYPES.get(name, "str") for name in columns}
+    return table[list(columns)].astype(types)
+
+
 def write_observations(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table of :func:`observe` or :func:`layer_distances` as CSV."""
-    return write_atomically(Path(path), lambda temporary: table.to_csv(temporary, index=False))
+    """Write a table of :func:`observe` or :func:`layer_distances` as CSV, packed where the name ends in ``.gz``."""
+    text = table.to_csv(index=False).encode()
+    if Path(path).suffix == ".gz":
+        text = gzip.compress(text, mtime=0)  # equal tables are equal files
+    return write_atomically(Path(path), lambda temporary: temporary.write_bytes(text))
 
 
 def read_observations(path: Path) -> pd.DataFrame:
@@ -146,7 +157,12 @@ def read_observations(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # of pandas' own, all that can be raised here are ValueErrors
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+    ) as error:  # of pandas' own, all that can be raised here are ValueErrors
         raise BadStore(f"{path}: damaged ({(str(error).splitlines() or [''])[0]})") from None
     columns = next((known for known in (COLUMNS, DISTANCES) if set(known) == set(table.columns)), None)
     if columns is None:
@@ -154,7 +170,7 @@ def read_observations(path: Path) -> pd.DataFrame:
         problem = f"no column {lacking[0]!r}" if lacking else "other columns than it should have"
         raise BadStore(f"{path}: not a table of observations ({problem})")
     try:
-        return _typed(table.assign(value=table["value"].replace("", "nan")), columns)
+        return typed(table.assign(value=table["value"].replace("", "nan")), columns)
     except ValueError as error:
         raise BadStore(f"{path}: damaged ({error})") from None
 
@@ -289,11 +305,6 @@ def _parts(distances: pd.DataFrame) -> pd.DataFrame:
     parts.append(table[table["stage"].ne("")].assign(part=table["stage"]))
     known = pd.concat(parts, ignore_index=True).dropna(subset="value")
     return known.groupby([*keys, "part"], sort=False)["value"].mean().reset_index()
-
-
-def _typed(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    types: dict[str, Any] = {name: TYPES.get(name, "str") for name in columns}
-    return table[list(columns)].astype(types)
 
 
 def _gains(observations: pd.DataFrame) -> pd.DataFrame:

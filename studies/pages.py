@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.report import Report
 from studies.tables import in_words
-from studies.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict
+from studies.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def _claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield _table([
             {
                 "claim": verdict.claim.text, "where": verdict.claim.where, "verdict": f"**{verdict.verdict}**",
-                "found": verdict.in_words, "seeds": str(verdict.seeds), "q": _p(verdict.q),
+                "found": verdict.in_words, "seeds": str(verdict.seeds), "q": p_in_words(verdict.q),
             }
             for verdict in verdicts if verdict.claim.question == question
         ])  # fmt: skip
@@ -142,7 +142,7 @@ def _change(table: pd.DataFrame) -> Iterator[str]:
     known = table[table["rho"].notna()].sort_values("p", kind="stable")
     rows = [
         {"network": r["model"], "layers": r["layers"], "stage": r["stage"], "runs": str(r["n"]),
-         "correlation": f"{r['rho']:+.2f}", "q": _p(r["p_adjusted"])}
+         "correlation": f"{r['rho']:+.2f}", "q": p_in_words(r["p_adjusted"])}
         for r in known.head(MOST).to_dict("records")
     ]  # fmt: skip
     yield _table(rows) if rows else "Nothing to correlate: neither change nor gain varies."
@@ -163,10 +163,6 @@ def _transfer(table: pd.DataFrame) -> Iterator[str]:
 def _more(table: pd.DataFrame, file: str) -> Iterator[str]:
     if len(table) > MOST:
         yield f"The first {MOST} of {len(table)}; all are in {file}."
-
-
-def _p(value: float) -> str:
-    return "" if value != value else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

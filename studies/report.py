@@ -87,7 +87,7 @@ def write(out: Path, to: Path | None = None) -> tuple[Report, list[Path]]:
     """Write the report of the study in ``out`` into a folder (default ``report`` beneath it). Returns it and the files.
 
     ``report.md`` and ``report.html`` (one file, its figures inside), ``claims.json``, the tables, the observations,
-    and the figures.
+    and the figures. ``distances.csv.gz`` has a row a layer: hundreds of thousands.
     """
     from studies.pages import as_html, as_markdown
 
@@ -102,7 +102,7 @@ def write(out: Path, to: Path | None = None) -> tuple[Report, list[Path]]:
             for verdict in report.verdicts
         ]),
         write_observations(report.observations, to / "observations.csv"),
-        write_observations(report.distances, to / "distances.csv"),
+        write_observations(report.distances, to / "distances.csv.gz"),
         *(_write_csv(table.cells, to / "tables" / f"{plain_name(table.table.name)}.csv") for table in report.tables),
         _write_csv(report.change, to / "change_and_gain.csv"),
         _write_csv(report.transfer, to / "negative_transfer.csv"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-__all__ = ["FAILS", "HOLDS", "LEVEL", "NOT_DECIDED", "Verdict", "bootstrap", "judge", "p_value"]
+__all__ = ["FAILS", "HOLDS", "LEVEL", "NOT_DECIDED", "Verdict", "bootstrap", "judge", "p_in_words", "p_value"]
 
 HOLDS = "holds"
 FAILS = "fails"
@@ -210,6 +210,17 @@ def _way(verdict: Verdict) -> int:
     none = 1.0 if claim.scale == "ratio" else 0.0
     sign = (effect > none) - (effect < none)
     return sign if claim.direction == "more" else -sign
+
+
+def p_in_words(value: float | None) -> str:
+    """A p or q value; empty where there is none.
+
+    >>> p_in_words(0.0213), p_in_words(1e-5), p_in_words(None), p_in_words(float("nan"))
+    ('0.021', '<0.001', '', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _number(value: float) -> float | None:

@@ -24,6 +24,7 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     from studies.console import print_table
     from studies.pages import summary
     from studies.report import write
+    from studies.verdicts import p_in_words
 
     found, files = write(store, out)
     if as_json:
@@ -34,7 +35,7 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
         return
     if found.verdicts:
         rows = [verdict.to_json() for verdict in found.verdicts]
-        print_table(rows, {"claim": str, "verdict": str, "in_words": str, "seeds": str, "q": _p, "reason": str})
+        print_table(rows, {"claim": str, "verdict": str, "in_words": str, "seeds": str, "q": p_in_words, "reason": str})
         click.echo(summary(found.verdicts))
     left, of = found.unfinished
     if left:
@@ -42,7 +43,3 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     for name, why in found.missing.items():
         click.echo(f"note: {name} could not be drawn: {why}")
     click.echo(f"wrote {files[0]}, {files[1].name} and {len(files) - 2} files beside them")
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -206,8 +208,30 @@ def test_an_unknown_metric(folder: Path) -> None:
 
 def test_what_is_written_comes_back(table: pd.DataFrame, distances: pd.DataFrame, tmp_path: Path) -> None:
     odd = table.head(3).assign(condition=["", "NA", 'a,"b"'], per_class=["020", "all", "nan"])
-    for one in (table, distances.assign(value=np.nan), odd, table.head(0)):
-        pd.testing.assert_frame_equal(read_observations(write_observations(one, tmp_path / "new" / "o.csv")), one)
+    for one, name in itertools.product((table, distances.assign(value=np.nan), odd, table.head(0)), ("csv", "csv.gz")):
+        pd.testing.assert_frame_equal(read_observations(write_observations(one, tmp_path / "new" / f"o.{name}")), one)
+
+
+def test_packed_files_are_smaller_and_equal_for_equal_tables(distances: pd.DataFrame, tmp_path: Path) -> None:
+    packed, again, plain = (
+        write_observations(distances, tmp_path / name) for name in ("a.csv.gz", "b.csv.gz", "c.csv")
+    )
+    assert packed.read_bytes() == again.read_bytes()
+    assert packed.stat().st_size < plain.stat().st_size / 2
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "other bytes", "nothing packed"])
+def test_a_damaged_packed_file_is_one_line(distances: pd.DataFrame, tmp_path: Path, damage: str) -> None:
+    file = write_observations(distances, tmp_path / "o.csv.gz")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(
+        {"cut off": content[: len(content) // 2], "other bytes": content, "nothing packed": b"a,b"}[damage]
+    )
+    with pytest.raises(BadStore, match=r"o\.csv\.gz: damaged") as error:
+        read_observations(file)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ def test_a_report_is_pages_and_the_numbers_behind_them(done: tuple[Path, Any]) -
     folder = done[0] / "report"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
-        "report.md", "report.html", "claims.json", "observations.csv", "distances.csv", "tables/accuracies.csv",
+        "report.md", "report.html", "claims.json", "observations.csv", "distances.csv.gz", "tables/accuracies.csv",
         "change_and_gain.csv", "negative_transfer.csv", "figures/bars.png",
     }  # fmt: skip
     page = (folder / "report.md").read_text()
