@@ -12,6 +12,7 @@ from wdiv.cache import VERSION, chain, plain_name, write
 from wdiv.errors import BadInput, BadStore
 from wdiv.formats import load
 from wdiv.measure import DEFAULT_METRICS, pairwise
+from wdiv.measure.columns import columns, kinds_of
 from wdiv.metrics import METRICS, metric_names
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
@@ -21,6 +22,8 @@ __all__ = ["Pair", "measured_pairs"]
 
 Pair = tuple[str, str]
 """The ids of two runs, the first being the reference."""
+HELD = 1 << 26
+"""Elements of one tensor in several runs that are held at once (256 MiB of float32), unless one cluster needs more."""
 
 
 def measured_pairs(
@@ -62,8 +65,9 @@ def measured_pairs(
     if new or kept is None:
         every = tuple(dict.fromkeys([*known, *names]))
         parts = [] if kept is None or not place else [_rows(kept, list(place.values()))]
-        parts += [_measure(tree, cluster, every) for cluster in _clusters(new)]
-        order = [*place, *(pair for cluster in _clusters(new) for pair in cluster)]
+        clusters = _clusters(new, HELD // _largest(tree))
+        parts += [_measure(tree, cluster, every) for cluster in clusters]
+        order = [*place, *(pair for cluster in clusters for pair in cluster)]
         kept = _joined(parts, order, dict(zip(asked, identity, strict=True)))
         write(kept, file)
         place = {pair: i for i, pair in enumerate(order)}
@@ -88,18 +92,33 @@ def _read(file: Path, tree: xr.DataTree) -> xr.DataTree | None:
     return kept
 
 
-def _clusters(pairs: Sequence[Pair]) -> list[list[Pair]]:
+def _clusters(pairs: Sequence[Pair], most: int = 0) -> list[list[Pair]]:
     """Pairs that share runs, together: a run's tensors are read once for all that it is compared with.
+
+    And small clusters together, up to so many runs: going through a store has its price, however few are looked at.
 
     >>> _clusters([("a", "b"), ("c", "d"), ("b", "e")])
     [[('c', 'd')], [('a', 'b'), ('b', 'e')]]
+    >>> _clusters([("a", "b"), ("c", "d"), ("b", "e")], most=5)
+    [[('c', 'd'), ('a', 'b'), ('b', 'e')]]
     """
     found: list[list[Pair]] = []
     for pair in pairs:
         touching = [cluster for cluster in found if any(set(pair) & set(other) for other in cluster)]
         found = [cluster for cluster in found if cluster not in touching]
         found.append([*(other for cluster in touching for other in cluster), pair])
-    return found
+    together: list[list[Pair]] = []
+    for cluster in found:
+        if together and len({run for pair in (*together[-1], *cluster) for run in pair}) <= most:
+            together[-1] += cluster
+        else:
+            together.append(cluster)
+    return together
+
+
+def _largest(tree: xr.DataTree) -> int:
+    """Elements of the largest tensor."""
+    return max(column.size for kind in kinds_of(tree) for column in columns(tree, kind, "layer"))
 
 
 def _measure(tree: xr.DataTree, pairs: Sequence[Pair], metrics: Sequence[str]) -> dict[str, xr.Dataset]:
