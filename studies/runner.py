@@ -199,7 +199,7 @@ class _Look:
 
 def run(
     study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1,
-    source_store: Path | None = None,
+    source_store: Path | None = None, grid: Grid | None = None,
 ) -> tuple[Path, list[str]]:  # fmt: skip
     """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
 
@@ -207,13 +207,14 @@ def run(
 
     jobs          runs that train side by side, each in a process of its own
     source_store  where the study's own source networks are trained; by default ``source`` beneath ``out``
+    grid          what :func:`plan` made of the study, where that is at hand: its images need not be read again
 
     Returns the folder and a line for each run whose loss diverged; the others go on regardless. SIGINT and SIGTERM
     finish the step, save it, and raise :class:`~wdiv.tuning.stopping.Stopped`.
     """
     progress = progress or Progress(quiet=True)
     precision.check(study.precision, choose_device(device).type)
-    grid = plan(study)
+    grid = grid or plan(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
     write_json(out / STUDY, _resolved(grid, out))

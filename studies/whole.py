@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "describe", "plan", "run"]
 
 
-def plan(study: Study, out: Path) -> list[tuple[Part, runner.Grid]]:
-    """Resolve every condition and what the report will need; trains and writes nothing. Raises any of wdiv's errors.
+def plan(study: Study, out: Path) -> Iterator[tuple[Part, runner.Grid]]:
+    """Resolve every condition, and what the report will need; trains and writes nothing. Raises any of wdiv's errors.
 
     That ``out`` holds another study is one of them.
     """
-    found = []
     for part in parts(study, out):
-        found.append((part, runner.plan(part.study)))
+        grid = runner.plan(part.study)
         merged(part.study, part.out)
         if part.study.pretrain is not None:
             merged(source_study(part.study), part.sources)
+        yield part, grid
     if study.conditions:
         merged(study, out)
     if study.paper is not None:
         check_against(study.tables, published(study.paper))
-    return found
 
 
 def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
     """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
     where a claim or a table asks for it. Returns a line for each run that diverged."""
     progress = progress or Progress(quiet=True)
-    wanted = [part for part, _ in plan(study, out)]  # the images of all conditions at once are not held
+    # the images of all conditions at once are not held
+    wanted = [(part, None if study.conditions else grid) for part, grid in plan(study, out)]
     if study.conditions:
         told = merged(study, out)
         write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
     diverged: list[str] = []
-    for part in wanted:
+    for part, grid in wanted:
         if part.condition:
             progress.say(f"condition {part.condition}")
         _, lines = runner.run(
-            part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources
+            part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources, grid=grid
         )
         diverged += [f"{part.condition}/{line}" if part.condition else line for line in lines]
     if distance.asked(study):
