@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wdiv.errors import BadInput, WdivError
@@ -12,7 +12,7 @@ from wdiv.tuning.spelling import parse
 from wdiv.tuning.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "metrics_of", "selector",
+    "ACCURACIES", "COLUMNS", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "labelled", "metrics_of", "selector",
     "strategy_name", "texts",
 ]  # fmt: skip
 
@@ -87,6 +87,15 @@ def strategy_name(text: str) -> str:
         raise
 
 
+def labelled(labels: Mapping[str, str]) -> dict[str, str]:
+    """Value -> how it is printed, strategies as runs spell them.
+
+    >>> labelled({"fc+bn": "batch norm", "plain": "as it is"})
+    {'bn+fc': 'batch norm', 'plain': 'as it is'}
+    """
+    return {_run_spelling(value): label for value, label in labels.items()}
+
+
 def metrics_of(measures: Sequence[str]) -> tuple[str, ...]:
     """Those of some measures that must be measured."""
     return tuple(one for one in measures if one not in (*ACCURACIES, *SCORED))
@@ -106,6 +115,13 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
         allowed = ", ".join(("whole numbers from 1", *map(repr, words)))
         raise BadInput(f"{allowed}, or 'all', not {value!r}")
     return value
+
+
+def _run_spelling(value: str) -> str:
+    try:
+        return strategy_name(value)
+    except WdivError:
+        return value
 
 
 def _known(value: str, known: Sequence[str]) -> None:

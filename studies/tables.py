@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from studies.columns import ACCURACIES, SELECTABLE, selector, strategy_name, texts
+from studies.columns import ACCURACIES, SELECTABLE, labelled, selector, texts
 from wdiv.errors import BadData, BadInput
 from wdiv.registry import did_you_mean
-from wdiv.tuning.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +62,7 @@ class Table:
             for key, values in self.reading.items()
         }
         object.__setattr__(self, "reading", reading)
-        labels = {strategy_name(key) if key in STRATEGIES else key: label for key, label in self.labels.items()}
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", labelled(self.labels))
 
     @property
     def _here(self) -> str:

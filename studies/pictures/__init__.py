@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies import augmented
-from studies.columns import ACCURACIES, COLUMNS, selector
+from studies.columns import ACCURACIES, COLUMNS, labelled, selector
 from studies.figures import check_file
 from studies.observations import DISTANCES
 from studies.pictures import bought, moved
@@ -73,6 +73,7 @@ class Figure:
 
     name   of its file;  title: above it;  kind: a name of :data:`KINDS`
     where  column -> the value, or the values in the order to be shown, of the rows that it is drawn from
+    labels  strategy -> what it is called
 
     >>> Figure("figure1", "conv kernels", "panels", {"measure": "l2", "layers": "conv:weight", "strategy": "fc"}).kind
     'panels'
@@ -85,6 +86,7 @@ class Figure:
     title: str
     kind: str
     where: Where = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind, where = KINDS[self.kind], dict[str, Any](self.where)
@@ -97,6 +99,7 @@ class Figure:
             found = selector(column, values, f"{self._here}: {column}")
             where[column] = found if isinstance(values, (list, tuple)) else found[0]
         object.__setattr__(self, "where", where)
+        object.__setattr__(self, "labels", labelled(self.labels))
         self._check_counts(kind, where)
         for value in listed(where.get("measure", ())):
             if (value in ACCURACIES) != kind.accuracy:

@@ -92,7 +92,8 @@ def lines(asked: Asked) -> Any:
     A panel a model and whatever else runs of one strategy differ in. Line and band: mean and range over the seeds.
     """
     table = in_percent(_ordered(asked, ("train_accuracy", "accuracy"), VARIANTS, ("model",)))
-    variant = [label.removeprefix(name) for label, name in zip(table["label"], table["strategy"], strict=True)]
+    said = {name: asked.figure.labels.get(name, name) for name in table["strategy"]}
+    variant = [label.removeprefix(said[name]) for label, name in zip(table["label"], table["strategy"], strict=True)]
     table = table.assign(panel=table["model"].astype(object) + variant)
     places = list(table.groupby(["panel", "model"], sort=False))
     names = [name for name in asked.figure.where["strategy"] if name in set(table["strategy"])]
@@ -109,7 +110,7 @@ def lines(asked: Asked) -> Any:
             at = [names.index(name) for name in theirs]
             values = [value for _, value in sorted(zip(at, theirs.values(), strict=True))]
             ax.plot(sorted(at), values, "s--", color=colour, markersize=4, mfc="white", lw=1)
-        _ticks(ax, names)
+        _ticks(ax, [said[name] for name in names])
         ax.set_title(panel, loc="left", fontweight="bold")
     axes[0, 0].set_ylabel(LABEL)
     _below(figure, axes[0, 0])
@@ -180,7 +181,7 @@ def layers(asked: Asked) -> Any:
 
 def _ordered(asked: Asked, measures: Sequence[str], by: Sequence[str], within: Sequence[str]) -> pd.DataFrame:
     table = chosen(asked.observations, {"measure": tuple(measures)}, asked.figure.name)
-    return strategies(table, asked.figure.where, by, within)
+    return strategies(table, asked.figure.where, by, within, asked.figure.labels)
 
 
 def _theirs(asked: Asked, model: str, measure: str, table: pd.DataFrame) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wdiv import summary
@@ -55,26 +56,41 @@ def of_paper(paper: pd.DataFrame | None, **where: Any) -> pd.DataFrame | None:
     return paper if len(paper) else None
 
 
-def named(table: pd.DataFrame, by: Sequence[str] = VARIANTS, within: Sequence[str] = ()) -> pd.Series:
+def named(
+    table: pd.DataFrame,
+    by: Sequence[str] = VARIANTS,
+    within: Sequence[str] = (),
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> pd.Series:
     """What a line is called: its strategy, and of the columns ``by`` those in which this strategy comes several ways.
 
     within  columns that tell panels apart, each panel having its own names
+    labels  strategy -> what it is called
+
+    Raises :class:`~wdiv.errors.BadInput` where two strategies would be called alike.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"strategy": ["fc", "fc", "svm"], "bn_mode": ["auto", "train", "frozen"]})
     >>> named(table, ["bn_mode"]).tolist()
     ['fc, auto', 'fc, train', 'svm']
     """
-    names = table["strategy"].astype(object)
+    names = table["strategy"].map(lambda name: labels.get(name, name)).astype(object)
+    if names.nunique() < table["strategy"].nunique():
+        alike = table.groupby(names)["strategy"].unique()
+        name, several = next((name, found) for name, found in alike.items() if len(found) > 1)
+        raise BadInput(f"label {name!r} is of {' and of '.join(map(repr, several))}; each strategy needs its own")
     for column in by:
         several = table.groupby([*within, "strategy"])[column].transform("nunique") > 1
         names = names.where(~several, names + ", " + table[column].astype(object))
     return names
 
 
-def strategies(table: pd.DataFrame, where: Where, by: Sequence[str], within: Sequence[str] = ()) -> pd.DataFrame:
+def strategies(
+    table: pd.DataFrame, where: Where, by: Sequence[str], within: Sequence[str] = (),
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:  # fmt: skip
     """Rows in the order of strategies that was asked for, or from the one that changes least; with a ``label``."""
-    table = table.assign(label=named(table, by, within))
+    table = table.assign(label=named(table, by, within, labels))
     if not isinstance(where.get("strategy"), tuple):
         return summary.in_order(table)
     places = {name: i for i, name in enumerate(where["strategy"])}

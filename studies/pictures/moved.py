@@ -68,7 +68,7 @@ def profile(asked: Asked) -> Any:
     table = table[~table["part"].isin([*HALVES, *OUTSIDE, ""])]
     if table.empty:
         raise BadInput(f"figure {asked.figure.name!r}: no divergence from the start is known by stage")
-    label = named(table)
+    label = named(table, labels=asked.figure.labels)
     if table["strategy"].nunique() == 1 and label.str.contains(", ").all():
         label = label.str.partition(", ")[2]
     table = table.assign(label=label)
@@ -134,6 +134,7 @@ def _same_scale(axes: Sequence[Any], *, log: bool) -> None:
     import numpy as np
 
     drawn = [line.get_ydata() for ax in axes for line in ax.get_lines() if line.get_transform() == ax.transData]
+    drawn += [path.vertices[:, 1] for ax in axes for band in ax.collections for path in band.get_paths()]
     values = np.concatenate([np.asarray(one, dtype=float) for one in drawn]) if drawn else np.array([])
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)

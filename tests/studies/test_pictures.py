@@ -189,6 +189,55 @@ def test_profile_is_a_line_a_condition_over_the_stages(tmp_path: Path, made: lis
     }  # fmt: skip
 
 
+def test_bands_are_drawn_whole(tmp_path: Path, made: list[Drawn]) -> None:
+    far_off = seen().assign(value=lambda t: t["value"].where(t["seed"].eq(0), 5 * t["value"]))
+    where = {"measure": "l2", "strategy": "bn+fc", "per_class": "20"}
+    draw(Figure("f", "", "profile", where), far_off, far(), None, tmp_path)
+    (ax,) = made[0].axes
+    highest = far_off[far_off["part"].str.startswith("st") & far_off["strategy"].eq("bn+fc")]["value"].max()
+    assert ax.get_ylim()[1] > highest > max(max(line.get_ydata()) for line in ax.get_lines())
+
+
+LABELS = {"fc+bn": "batch norm", "fc": "the classifier"}
+
+
+def test_strategies_go_by_their_labels_everywhere(tmp_path: Path, made: list[Drawn]) -> None:
+    bars = {"strategy": ORDER, "per_class": "20"}
+    corners = {"condition": ("near", "far"), "per_class": ("20", "all")}
+    for kind, where in (("bars", bars), ("lines", bars), ("accuracy", {}), ("corners", corners)):
+        draw(Figure("f", "", kind, where, LABELS), seen("near", "far"), far(), None, tmp_path)
+    profile = {"measure": "l2", "strategy": ("fc", "bn+fc"), "per_class": "20"}
+    draw(Figure("f", "", "profile", profile, LABELS), seen(), far(), None, tmp_path)
+    bars_, lines, accuracy, corners_, profile_ = (figure.axes[0] for figure in made)
+    ticks = [tick.get_text() for tick in bars_.get_xticklabels()]
+    assert ticks == [
+        f"{name}, {where}" for name in ("the classifier", "conv+fc", "batch norm") for where in ("near", "far")
+    ]
+    assert [tick.get_text() for tick in lines.get_xticklabels()] == ["the classifier", "conv+fc", "batch norm"]
+    assert titles(made[1]) == ["toynet, near", "toynet, far"]
+    assert (
+        set(labelled(accuracy))
+        == {tick.get_text() for tick in corners_.get_yticklabels()}
+        == {"the classifier", "conv+fc", "batch norm"}
+    )
+    assert set(labelled(profile_)) == {"the classifier", "batch norm"}
+
+
+def test_the_papers_numbers_find_a_strategy_that_has_a_label(tmp_path: Path, made: list[Drawn]) -> None:
+    paper = pd.DataFrame({"strategy": ["bn+fc"], "measure": ["accuracy"], "value": [0.77]})
+    where = {"strategy": ORDER, "per_class": "20"}
+    for kind in ("bars", "lines"):
+        draw(Figure("f", "", kind, where, LABELS), seen(), far(), paper, tmp_path)
+    for figure, at in zip(made, (2.2, 2), strict=True):
+        squares = [line for line in figure.axes[0].get_lines() if line.get_marker() == "s" and len(line.get_ydata())]
+        assert [(list(line.get_xdata()), list(line.get_ydata())) for line in squares] == [([at], [77.0])]
+
+
+def test_two_strategies_of_one_label_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^label 'fc' is of 'fc' and of 'bn\+fc'; each strategy needs its own$"):
+        draw(Figure("f", "", "accuracy", {}, {"bn+fc": "fc"}), seen(), far(), None, tmp_path)
+
+
 def test_layers_in_depth_the_bottleneck_last(tmp_path: Path, made: list[Drawn]) -> None:
     values = {"svm@bottleneck": 0.9, "svm@stage2": 0.6, "svm@stem": 0.2, "svm@stage1": 0.4, "svm": 0.99, "fc": 1.0}
     none = {"measure": "accuracy", "against": "", "layers": "", "part": ""}
