@@ -102,7 +102,8 @@ FIGURES = (
     Figure("sizes", "Accuracy over the number of training images", "accuracy",
            PLAIN | {"strategy": ("scratch", RANDOM, "fc", FULL, TENTH, "svm", SVM)}),
     Figure("frozen", "First layers frozen, all images", "lines",
-           PLAIN | {"strategy": tuple(FROZEN.values()), "per_class": "all"}),
+           PLAIN | {"strategy": tuple(FROZEN.values()), "per_class": "all"},
+           labels={strategy: frozen for frozen, strategy in FROZEN.items()}),
     Figure("conditions", "Fine-tuning with augmentation, and with validation", "accuracy",
            {"condition": ("plain", "augmented", "validated"), "strategy": TENTH}),
 )  # fmt: skip
@@ -124,13 +125,14 @@ STUDIES.add(
         epochs=30,
         batch_size=32,
         metrics=("relative_l2", "cosine_distance"),
+        reference=0,
         claims=CLAIMS,
         tables=TABLES,
         figures=FIGURES,
         mini={
-            "models": ("mobilenet_v2:width_mult=0.35",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
-            "pretrain": Pretrain("digits-0-4", epochs=8), "per_class": (5, 20, None), "seeds": (0, 1), "epochs": 3,
-            "steps_per_epoch": 12, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
+            "models": ("resnet18",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
+            "pretrain": Pretrain("digits-0-4", epochs=3), "per_class": (5, None), "seeds": (0, 1, 2), "epochs": 2,
+            "steps_per_epoch": 8, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
             "conditions": _conditions("rotate=15", "shift=0.1"),  # a mirrored digit is none
         },
     )

@@ -97,6 +97,7 @@ def _grid(rate: str) -> dict[str, Any]:
     readings = both(BLOCKS, rate)
     measures = {"measure": ("train_accuracy", "accuracy")}
     labels = {"train_accuracy": "training", "accuracy": "validation"}
+    blocks = {reading: {name: block for block, name in of.items()} for reading, of in readings.items()}
     shown = {reading: tuple(of.values()) for reading, of in readings.items()}
     return {
         "strategies": tuple(dict.fromkeys(name for names in shown.values() for name in names)),
@@ -105,14 +106,14 @@ def _grid(rate: str) -> dict[str, Any]:
             Table(
                 f"table1-{reading}", f"Unfrozen: {IN_WORDS[reading]}", rows=("model", "measure"),
                 where={"strategy": shown[reading]}, measure=measures["measure"], of="table1", reading={"block": of},
-                labels={name: block for block, name in of.items()} | labels,
+                labels=blocks[reading] | labels,
             )
             for reading, of in readings.items()
         ),
         "figures": (
             *(
                 Figure(f"figure{number}-{reading}", f"Accuracy, unfrozen: {IN_WORDS[reading]}", kind,
-                       {"strategy": shown[reading], **measures})
+                       {"strategy": shown[reading], **measures}, labels=blocks[reading])
                 for number, kind in ((1, "lines"), (2, "bars"))
                 for reading in readings
             ),
@@ -125,8 +126,8 @@ MINI: Mapping[str, Any] = {
     # a VGG whose blocks are fewer layers; two digits that are nearer to its source than the paper's images to theirs
     "models": ("vgg11:head=mlp512",),
     "pretrain": Pretrain("digits-0-4", epochs=3, rate=3e-4, batch_size=16, per_class=60),
-    "data": "digits-5-9", "classes": 2, "test_count": 30, "image_size": 32, "seeds": (0,), "epochs": 2,
-    "steps_per_epoch": 8, "batch_size": 16,
+    "data": "digits-5-9", "classes": 2, "test_count": 30, "image_size": 32, "seeds": (0, 1, 2), "epochs": 1,
+    "steps_per_epoch": 16, "batch_size": 16,
 }  # fmt: skip
 """What is smaller at mini scale, but for the strategies, whose rate is another."""
 
@@ -147,6 +148,7 @@ STUDIES.add(
         loss="sigmoid",
         augment=("gupta2020",),
         image_size=150,
+        reference=0,
         **_grid(RATE),
         mini={**MINI, **_grid(MINI_RATE)},
     )

@@ -32,6 +32,6 @@ STUDIES.add(
         claims=(),
         figures=(),
         **_grid(RATE),
-        mini={**MINI, **_grid(MINI_RATE), "epochs": 1},
+        mini={**MINI, **_grid(MINI_RATE), "seeds": (0,), "steps_per_epoch": 8},
     )
 )

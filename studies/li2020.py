@@ -131,8 +131,8 @@ STUDIES.add(
             _profile("few", "what changes with few images", ("near", "far"), (TUNED,), FEW),
         ),
         mini={
-            "models": ("resnet18",), "image_size": 32, "per_class": (int(FEW), int(MANY)), "seeds": (0, 1),
-            "epochs": 1, "steps_per_epoch": 20, "test_count": 50,
+            "models": ("resnet18",), "image_size": 32, "per_class": (int(FEW), int(MANY)), "seeds": (0, 1, 2),
+            "epochs": 1, "steps_per_epoch": 16, "test_count": 50,
             "conditions": _conditions(epochs=2, steps=20),
         },
     )

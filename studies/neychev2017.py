@@ -77,13 +77,14 @@ STUDIES.add(
         ),
         figures=(
             Figure("corners", "who wins where", "corners", {
-                "condition": ("near", "far"), "per_class": (str(FEW), str(MANY)), "strategy": tuple(RIVALS)}),
+                "condition": ("near", "far"), "per_class": (str(FEW), str(MANY)), "strategy": tuple(RIVALS)},
+                labels=RIVALS),
             Figure("layers", "linear SVM on the features of one layer", "layers", {
                 "strategy": ("svm@stage1", "svm@stage2", "svm@stage3", LATE)}),
         ),
         mini={
             "models": ("resnet18",), "pretrain": Pretrain("digits-0-4", epochs=4), "data": "digits-5-9",
-            "image_size": 32, "test_count": 50, "seeds": (0, 1), "epochs": 1, "steps_per_epoch": 32,
+            "image_size": 32, "test_count": 50, "seeds": (0, 1, 2), "epochs": 1, "steps_per_epoch": 24,
             "batch_size": 16,
         },
     )

@@ -136,7 +136,7 @@ STUDIES.add(
         figures=FIGURES,
         mini={
             "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits", "epochs": 2}, "image_size": 32,
-            "per_class": [2, 4, 8], "seeds": [0], "epochs": 2, "batch_size": 16,
+            "per_class": [2, 4, 8], "seeds": [0], "epochs": 1, "steps_per_epoch": 8, "batch_size": 16,
         },
     )
 )  # fmt: skip
