@@ -132,7 +132,7 @@ STUDIES.add(
         mini={
             "models": ("resnet18",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
             "pretrain": Pretrain("digits-0-4", epochs=3), "per_class": (5, None), "seeds": (0, 1, 2), "epochs": 2,
-            "steps_per_epoch": 8, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
+            "steps_per_epoch": 6, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
             "conditions": _conditions("rotate=15", "shift=0.1"),  # a mirrored digit is none
         },
     )
