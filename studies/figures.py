@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,7 @@ def _grids(asked: Asked, grids: Sequence[pd.DataFrame], subtitle: str) -> Any:
             ax.set_yticks([place + 0.5 for place in places], [grid.index[place] for place in places])
     mappable = mpl.cm.ScalarMappable(shade.norm, shade.colours)
     bar = figure.colorbar(mappable, ax=list(axes), pad=0.01, aspect=35, extend=shade.extend)
-    bar.set_label(about.long_name, fontsize=8)
+    bar.set_label(textwrap.fill(about.long_name, int(12 * figure.get_figheight())), fontsize=8)
     grey = "undefined or nothing to compare with"
     words = f"grey: not moved, {grey}" if about.undefined == "path" else f"white: not moved, grey: {grey}"
     figure.suptitle(f"{subtitle}   ({words})", x=0.01, ha="left", fontsize=10)

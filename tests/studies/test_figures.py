@@ -15,6 +15,7 @@ from tests import trees
 from tests.trees import run
 from wdiv.errors import BadInput
 from wdiv.measure import Flag
+from wdiv.metrics import FAMILIES, METRICS
 
 RUNS = [run(strategy, seed) for strategy in ("fc", "bn+fc") for seed in (0, 1)]
 FC, BN = "toynet-toy-n6-fc-auto-s0", "toynet-toy-n6-bn+fc-auto-s0"
@@ -103,6 +104,22 @@ def test_nothing_to_see_is_drawn_nevertheless(tmp_path: Path, figure: str, metri
 def test_the_legend_says_what_white_and_grey_are(tmp_path: Path, made: list[Figure], metric: str, words: str) -> None:
     figures.draw(trees.divergence(RUNS, value, metric=metric), "heatmap", tmp_path / "x.png", metric=metric)
     assert words in made[0].get_suptitle()
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_the_words_at_the_colour_bar_are_whole(tmp_path: Path, made: list[Figure], count: int) -> None:
+    runs = [run("fc", seed) for seed in range(count)]
+    wordy = sorted(
+        (name for name in METRICS if FAMILIES[METRICS[name].family].reductions), key=lambda n: len(METRICS[n].long_name)
+    )
+    for metric in (wordy[-1], "relative_l2"):
+        div = trees.divergence(runs, value, metric=metric)
+        figures.draw(div, "heatmap", tmp_path / "x.png", metric=metric, roles=["conv:weight"])
+        label = made[-1].axes[-1].yaxis.label
+        assert " ".join(label.get_text().split()) == METRICS[metric].long_name
+        box = label.get_window_extent()
+        assert box.y0 >= 0
+        assert max(box.y1 / made[-1].bbox.y1, box.x1 / made[-1].bbox.x1) <= 1
 
 
 def test_a_profile_of_a_signed_change_has_a_plain_axis(tmp_path: Path, made: list[Figure]) -> None:
