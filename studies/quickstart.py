@@ -1,4 +1,4 @@
-"""Two minutes, no download: digits 0-4 teach a ResNet-18, which is then fine-tuned on a few digits 5-9."""
+"""Two or three minutes, no download: digits 0-4 teach a ResNet-18, which is then fine-tuned on a few digits 5-9."""
 
 from studies.study import STUDIES, Pretrain, Study
 
