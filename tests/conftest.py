@@ -38,7 +38,7 @@ def some(cases: Iterable[Case]) -> list[Case]:
 
 
 once = pytest.mark.skipif(EXAMPLES == "few", reason="takes long: one version of Python runs it")
-"""For tests of a whole study, whose parts have tests of their own."""
+"""For tests of whole studies, of processes side by side, and of real images: their parts have tests of their own."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from studies import whole
 from studies.study import load, override
-from tests.conftest import ROOT, some
+from tests.conftest import ROOT, once
 from tests.notebooks.executing import executed
 from tests.tuning.tiny import MOBILENET, write_weights
 
@@ -67,7 +67,8 @@ def test_a_notebook_loads_calls_and_plots(name: str) -> None:
     assert [node.attr for node in tree if isinstance(node, ast.Attribute) and node.attr.startswith("_")] == []
 
 
-@pytest.mark.parametrize("name", some(STORES))
+@once
+@pytest.mark.parametrize("name", STORES)
 def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values, figures = STORES[name]
     study = load(values["study"])

@@ -12,7 +12,10 @@ from click.testing import CliRunner
 
 import wdiv
 from studies.cli import cli
+from tests.conftest import once
 from wdiv.cache import measured
+
+pytestmark = once
 
 
 def run_wdiv(*args: object) -> str:

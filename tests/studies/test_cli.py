@@ -25,7 +25,7 @@ from torchvision.models import mobilenet_v2
 from studies.catalogue import CATALOGUE
 from studies.cli import cli
 from studies.study import load
-from tests.conftest import ROOT
+from tests.conftest import ROOT, once
 from tests.studies.conftest import PATIENCE
 from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.metrics import FAMILIES, METRICS
@@ -517,6 +517,7 @@ def test_a_run_that_diverges_is_told_at_the_end(toml: Path, tmp_path: Path) -> N
 # --- processes -----------------------------------------------------------------------------------------------------
 
 
+@once
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_path: Path) -> None:
     arguments = ["run", str(toml), "--epochs", "80", "--strategy", "bn+fc", "--out", str(tmp_path / "out")]

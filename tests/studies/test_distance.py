@@ -19,12 +19,15 @@ from studies.runner import run, source_study, trained_sources
 from studies.study import Condition, Pretrain, Study
 from studies.tables import Table
 from studies.verdicts import judge
+from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadStore
 from wdiv.tuning.datasets import open_split
 from wdiv.tuning.images import Split, nested_subset
 from wdiv.tuning.models import build
 from wdiv.tuning.sources import Source, load_into
+
+pytestmark = once
 
 FAR = Claim(
     "far", "far is farther", "", {"condition": "far"}, {"condition": "near"}, "more", of={"measure": "frechet_distance"}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from baselines.advice import RULES
 from studies.study import load
+from tests.conftest import once
 from tests.studies.test_cli import strictly, wdiv
 from tests.tuning.tiny import MOBILENET
 
@@ -112,6 +113,7 @@ def test_features_of_all_stages_are_one_file(network: tuple[Any, ...], tmp_path:
         assert set(tree["class_name"].values) == {"5", "6", "7", "8", "9"}
 
 
+@once
 def test_advice_is_a_study_that_runs(network: tuple[Any, ...], tmp_path: Path) -> None:
     out = tmp_path / "advised.toml"
     text = wdiv("advise", "digits-5-9", *network, "--per-class", 4, "-o", out).stdout
@@ -138,6 +140,7 @@ def test_advice_is_a_study_that_runs(network: tuple[Any, ...], tmp_path: Path) -
     assert len(planned["runs"]) == 6
 
 
+@once
 def test_real_images_are_told_apart_by_the_features_of_real_weights(shared: Path) -> None:
     steel = ("--weights", shared / "weights" / "mobilenet_v2_w035.toml", "--per-class", 50, "--test-count", 50,
              "--image-size", 128)  # fmt: skip

@@ -21,7 +21,7 @@ from studies.progress import Progress
 from studies.runner import run
 from studies.state import states
 from studies.study import Study, load, override
-from tests.conftest import ROOT
+from tests.conftest import ROOT, once
 from tests.studies.conftest import PATIENCE, TOML
 from tests.studies.held import WAITS, work
 from tests.tuning.tiny import MOBILENET
@@ -67,6 +67,7 @@ def test_two_jobs_train_what_one_trains(small: Study, tmp_path: Path, one_thread
     assert sum("was finished before" in line for line in again.lines) == 4
 
 
+@once
 def test_a_run_that_diverges_leaves_the_others_be(small: Study, tmp_path: Path) -> None:
     grid = override(small, {"strategies": ["fc=1e38", "fc"], "optimizer": "sgd", "epochs": 4})
     told = Lines()
@@ -78,6 +79,7 @@ def test_a_run_that_diverges_leaves_the_others_be(small: Study, tmp_path: Path) 
     assert [state.state for state in states(tmp_path / "store")] == ["diverged", "finished"]
 
 
+@once
 def test_an_error_of_one_run_ends_all_and_says_what_it_was(small: Study, tmp_path: Path) -> None:
     grid = override(small, {"strategies": ["fc", "bn+fc"], "epochs": 3})
     run(grid, tmp_path / "store", device="cpu")
@@ -110,6 +112,7 @@ class Hook(Progress):
             yield watcher
 
 
+@once
 def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
     small: Study, tmp_path: Path, whole: dict[str, bytes], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_program_without_a_file_is_told_so_and_does_not_hang(toml: Path, tmp_p
     assert "--jobs: the program <stdin> cannot be imported by other processes" in done.stderr.splitlines()[-1]
 
 
+@once
 def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -148,6 +152,7 @@ def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path:
     assert multiprocessing.active_children() == []
 
 
+@once
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX processes")
 def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "store"
@@ -194,6 +199,7 @@ def begun(toml: Path, store: Path, jobs: int) -> tuple[subprocess.Popen[str], li
     return process, words
 
 
+@once
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
 @pytest.mark.parametrize(("signum", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_a_signal_saves_says_how_to_go_on_and_changes_nothing(

@@ -22,7 +22,7 @@ import wdiv
 from studies.cli.watch import _draw
 from studies.screen import BLOCKS, UNMOVED, picture, sentence
 from studies.watching import Watch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, once
 from tests.fabric import base_state, make_store, run_states, shorten
 from tests.store.test_live import live_of, with_live
 from tests.studies.conftest import PATIENCE
@@ -72,6 +72,7 @@ class Interrupts:
 # --- runs that wdiv trains -----------------------------------------------------------------------------------------
 
 
+@once
 def test_a_run_leaves_its_divergence_as_it_trains(digits: Split, weights: Path, tmp_path: Path) -> None:
     """What the runner writes is what the epochs say, for a run that was stopped in between, too."""
     for strategy in ("fc", "bn+fc", "conv+bn+fc", "scratch"):

@@ -27,11 +27,14 @@ from studies.report import gather
 from studies.state import states
 from studies.stored import read_study
 from studies.study import Study, load, override
+from tests.conftest import once
 from tests.studies.test_cli import strictly, wdiv
 from tests.studies.toy import RUNS, TOY
 from tests.tuning.tiny import MOBILENET, contents
 from wdiv.errors import BadInput, BadStore, WdivError
 from wdiv.tuning.stopping import Stopped
+
+pytestmark = once
 
 CONDITIONS = ("plain", "steps")
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
+from tests.conftest import some
 from wdiv.tuning.models import MODELS
 from wdiv.tuning.prefix import Cut, NoPrefix, cut
 
@@ -116,7 +117,7 @@ CASES += [("inception_v3", 299, {"init_weights": False})]
 CASES += [("inception_v3", 75, {"aux_logits": False, "init_weights": False})]
 
 
-@pytest.mark.parametrize(("name", "size", "args"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "size", "args"), some(CASES), ids=lambda value: str(value))
 def test_the_parts_are_the_whole(name: str, size: int, args: dict[str, Any]) -> None:
     size = 48 if size < 48 else size
     for moving in (head, last_norms):

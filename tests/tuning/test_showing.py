@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import some
 from tests.tuning.tiny import net, planned, shown_to_stems, tiny_run
 from wdiv.store.reader import Run
 from wdiv.tuning import showing
@@ -40,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("strategy", CASES)
+@pytest.mark.parametrize("strategy", some(CASES))
 def test_cached_and_uncached_training_give_the_same_weights(
     strategy: str, weights: Path, digits: Split, tmp_path: Path
 ) -> None:
