@@ -137,8 +137,7 @@ STUDIES.add(
         mini={
             # the paper's sizes, of digits: on 32 pixels nobody tells ferrographs apart
             "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits-0-4", "epochs": 3},
-            "data": "digits-5-9", "test_count": 50, "image_size": 32, "seeds": [0], "epochs": 1, "steps_per_epoch": 16,
-            "batch_size": 16,
+            "data": "digits-5-9", "test_count": 80, "image_size": 32, "seeds": [0], "epochs": 1, "batch_size": 16,
         },
     )
 )  # fmt: skip

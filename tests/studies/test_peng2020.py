@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from studies.papers import published
 from studies.study import load, override
 from studies.tables import fill
 from studies.verdicts import NOT_DECIDED
-from tests.conftest import once
+from tests.conftest import ROOT, once
 from tests.tuning.tiny import MOBILENET
 from wdiv.tuning.datasets import DATASETS
 from wdiv.tuning.spelling import parse
@@ -62,6 +63,20 @@ def test_every_question_and_table_is_there() -> None:
     assert len({claim.text for claim in study.claims}) == len(study.claims)
     numbers = [int(n) for figure in study.figures for n in re.findall(r"\d", figure.name)]
     assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_example_report_is_what_its_command_makes() -> None:
+    folder, study = ROOT / "studies" / "reports" / "peng2020-neu", load("peng2020", "mini")
+    text = " ".join((folder / "README.md").read_text("utf-8").split())
+    assert "wdiv run peng2020 --scale mini --data neu" in text
+    assert f"in batches of {study.batch_size}, each one pass over the images" in text
+    assert study.steps_per_epoch is None, "the command does not say how many, so it must be one pass"
+    told = [claim["claim"] for claim in json.loads((folder / "claims.json").read_text("utf-8"))]
+    assert told == [claim.name for claim in study.claims]
+    assert {file.stem for file in (folder / "tables").iterdir()} == {table.name for table in study.tables}
+    assert {file.stem.partition("-mobilenet")[0] for file in (folder / "figures").iterdir()} == {
+        figure.name for figure in study.figures
+    }
 
 
 @once
