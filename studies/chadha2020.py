@@ -38,6 +38,7 @@ FROZEN = {
     "all but the classifier": "fc",
 }
 """What is frozen -> strategy. The classifier alone has its own rate, 1e-3."""
+LABELS = {strategy: frozen for frozen, strategy in FROZEN.items()}
 SVM = "svm@bottleneck"
 PLAIN = {"condition": "plain"}
 
@@ -94,7 +95,7 @@ TABLES = (
     Table("sizes", "Test accuracy by images of each class", rows=("strategy",), columns=("per_class",), where=PLAIN),
     Table("frozen", "What is frozen", rows=("strategy",), columns=("per_class",),
           where=PLAIN | {"strategy": tuple(FROZEN.values())},
-          labels={strategy: frozen for frozen, strategy in FROZEN.items()}),
+          labels=LABELS),
     Table("conditions", "Fine-tuning with augmentation, and with validation", rows=("condition",),
           columns=("per_class",), where={"strategy": TENTH}),
 )  # fmt: skip
@@ -103,7 +104,7 @@ FIGURES = (
            PLAIN | {"strategy": ("scratch", RANDOM, "fc", FULL, TENTH, "svm", SVM)}),
     Figure("frozen", "First layers frozen, all images", "lines",
            PLAIN | {"strategy": tuple(FROZEN.values()), "per_class": "all"},
-           labels={strategy: frozen for frozen, strategy in FROZEN.items()}),
+           labels=LABELS),
     Figure("conditions", "Fine-tuning with augmentation, and with validation", "accuracy",
            {"condition": ("plain", "augmented", "validated"), "strategy": TENTH}),
 )  # fmt: skip

@@ -87,13 +87,24 @@ def strategy_name(text: str) -> str:
         raise
 
 
-def labelled(labels: Mapping[str, str]) -> dict[str, str]:
+def labelled(labels: Mapping[str, Any], here: str) -> dict[str, str]:
     """Value -> how it is printed, strategies as runs spell them.
 
-    >>> labelled({"fc+bn": "batch norm", "plain": "as it is"})
+    Raises :class:`~wdiv.errors.BadInput`, which begins with ``here``, for a label that is no text, and for two of one
+    strategy.
+
+    >>> labelled({"fc+bn": "batch norm", "plain": "as it is"}, "labels")
     {'bn+fc': 'batch norm', 'plain': 'as it is'}
     """
-    return {_run_spelling(value): label for value, label in labels.items()}
+    found: dict[str, str] = {}
+    for value, label in labels.items():
+        if not isinstance(label, str):
+            raise BadInput(f"{here}: the label of {value!r} is text, not {label!r}")
+        name = _run_spelling(value)
+        if name in found:
+            raise BadInput(f"{here}: {value!r} has two labels, {found[name]!r} and {label!r}")
+        found[name] = label
+    return found
 
 
 def metrics_of(measures: Sequence[str]) -> tuple[str, ...]:

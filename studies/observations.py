@@ -25,7 +25,7 @@ from wdiv.pairs import measured_pairs
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
-from wdiv.store.stages import BESIDE
+from wdiv.store.stages import BESIDE, OUTSIDE
 from wdiv.tuning.models import ModelSpec
 from wdiv.tuning.run import size_of
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "DISTANCES", "HALVES", "OUTSIDE", "START", "change_and_gain", "layer_distances", "observe", "read_observations",
+    "DISTANCES", "HALVES", "START", "change_and_gain", "layer_distances", "observe", "read_observations",
     "typed", "write_observations",
 ]  # fmt: skip
 
@@ -44,8 +44,6 @@ TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float6
 """Of columns that are no text."""
 START = "start"
 """``against``: the run's own state before the first step. Otherwise ``per_class`` of the larger run of a pair."""
-OUTSIDE = ("head", "aux", BESIDE)
-"""Stages that are no part of the trunk, and count for no part but themselves."""
 HALVES = ("all", "shallow", "deep", "last")
 """Parts of the trunk, beside its stages."""
 
@@ -65,9 +63,10 @@ def observe(
     measure ``accuracy`` and ``train_accuracy``: after the epoch that counts; of a baseline the first alone.
     A metric's name: its mean over layers of one kind and role, ``part`` saying which: ``all`` of the trunk, its
     ``shallow`` and ``deep`` halves by depth (the middle one of an odd number belongs to neither), the ``last`` layer,
-    or those of one stage. A frozen layer counts as the metric's value for equal tensors, one whose value is undefined
-    not at all; a part without a layer has no row. ``against`` is the reference or, for the smaller of two runs that
-    differ in ``per_class`` alone, the larger one's: metric(smaller, larger).
+    or those of one stage; a stage outside of the trunk counts for no part but itself. A frozen layer counts as the
+    metric's value for equal tensors, one whose value is undefined not at all; a part without a layer has no row.
+    ``against`` is the reference or, for the smaller of two runs that differ in ``per_class`` alone, the larger one's:
+    metric(smaller, larger).
 
     Raises :class:`~wdiv.errors.UnknownName` for an unknown metric and :class:`~wdiv.errors.BadStore` for a folder that
     holds no runs and no baselines.

@@ -135,7 +135,7 @@ STUDIES.add(
         tables=TABLES,
         figures=FIGURES,
         mini={
-            # the paper's sizes, of digits: on 32 pixels nobody tells ferrographs apart
+            # the paper's sizes, of digits: ferrographs on 32 pixels are hard to tell apart
             "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits-0-4", "epochs": 3},
             "data": "digits-5-9", "test_count": 80, "image_size": 32, "seeds": [0], "epochs": 1, "batch_size": 16,
         },

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from baselines.trials import Trial
@@ -27,7 +28,10 @@ from wdiv.tuning.sources import names_model
 from wdiv.tuning.spelling import parse
 from wdiv.tuning.strategies import BN_MODES
 
-__all__ = ["STUDIES", "Condition", "Pretrain", "Study", "load", "override"]
+__all__ = ["OF_DATA", "STUDIES", "Condition", "Pretrain", "Study", "load", "override"]
+
+OF_DATA = ("classes", "test_count", "test_fraction")
+"""Fields that say which of the images are taken, and mean those of ``data``."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +202,22 @@ class Study:
 STUDIES: Registry[Study] = Registry("study")
 
 
-def load(name: str, scale: str = "paper") -> Study:
+def load(name: str, scale: str = "paper", values: Mapping[str, Any] = MappingProxyType({})) -> Study:
     """A registered study, or one from a TOML file; at ``mini`` scale with the fields that say so replaced.
+
+    values  fields to replace, as :func:`override` does. What a mini says of its own images (:data:`OF_DATA`) is left
+            out where they name others
 
     Raises :class:`~wdiv.errors.BadInput`, also where there is no mini, and ``UnknownName``.
     """
     study = _find(name)
     if scale == "paper":
-        return study
+        return override(study, values) if values else study
     if not study.mini:
         of_a_file = "; give it a table [mini]" if Path(name).suffix == ".toml" else ""
         raise BadInput(f"study {study.name!r} has no mini scale{of_a_file}; those that have: {', '.join(_with_mini())}")
-    return override(replace(study, mini={}), study.mini)
+    small = {key: value for key, value in study.mini.items() if "data" not in values or key not in OF_DATA}
+    return override(override(replace(study, mini={}), small), values)
 
 
 def _with_mini() -> list[str]:

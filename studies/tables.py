@@ -62,7 +62,7 @@ class Table:
             for key, values in self.reading.items()
         }
         object.__setattr__(self, "reading", reading)
-        object.__setattr__(self, "labels", labelled(self.labels))
+        object.__setattr__(self, "labels", labelled(self.labels, f"{self._here}: labels"))
 
     @property
     def _here(self) -> str:

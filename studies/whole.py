@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "describe", "plan", "run"]
 
 
-def plan(study: Study, out: Path) -> Iterator[tuple[Part, runner.Grid]]:
-    """Resolve every condition, and what the report will need; trains and writes nothing. Raises any of wdiv's errors.
+def plan(study: Study, out: Path) -> list[tuple[Part, runner.Grid | None]]:
+    """Resolve every condition, and what the report will need; trains and writes nothing.
 
-    That ``out`` holds another study is one of them.
+    Returns each with its grid; None where there are conditions, so that the images of all are not held at once.
+
+    Raises any of wdiv's errors. That ``out`` holds another study is one of them.
     """
+    found: list[tuple[Part, runner.Grid | None]] = []
     for part in parts(study, out):
         grid = runner.plan(part.study)
         merged(part.study, part.out)
         if part.study.pretrain is not None:
             merged(source_study(part.study), part.sources)
-        yield part, grid
+        found.append((part, None if study.conditions else grid))
+        del grid
     if study.conditions:
         merged(study, out)
     if study.paper is not None:
         check_against(study.tables, published(study.paper))
+    return found
 
 
 def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
     """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
     where a claim or a table asks for it. Returns a line for each run that diverged."""
     progress = progress or Progress(quiet=True)
-    # the images of all conditions at once are not held
-    wanted = [(part, None if study.conditions else grid) for part, grid in plan(study, out)]
+    wanted = plan(study, out)
     if study.conditions:
         told = merged(study, out)
         write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
@@ -91,7 +95,7 @@ def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:
             seen.add(part.sources)
             source = runner.describe(runner.plan(source_study(part.study)), part.sources, device)
             found.append(source | {"condition": part.sources.relative_to(out).as_posix()})
-        found.append(runner.describe(grid, part.out, device) | {"condition": part.condition})
+        found.append(runner.describe(grid or runner.plan(part.study), part.out, device) | {"condition": part.condition})
     return {"parts": found, **_total(found)}
 
 

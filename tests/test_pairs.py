@@ -68,6 +68,22 @@ def test_only_what_is_new_is_measured(three: Path, work: list[int]) -> None:
     assert work == [2, 4, 1]
 
 
+@pytest.mark.parametrize(
+    ("held", "most", "calls"), [(wdiv.pairs.HELD, 32, [3]), (0, 32, [1, 2]), (wdiv.pairs.HELD, 4, [1, 2])], ids=str
+)
+def test_few_runs_are_measured_together_within_bounds(
+    tmp_path: Path, work: list[int], monkeypatch: pytest.MonkeyPatch, held: int, most: int, calls: list[int]
+) -> None:
+    monkeypatch.setattr(wdiv.pairs, "HELD", held)
+    monkeypatch.setattr(wdiv.pairs, "MOST", most)
+    store = make_store(tmp_path / "store", STRATEGIES, (0, 1), 1)
+    a, b, c, d, e, _ = wdiv.open(store)["run"].values.tolist()
+    pairs = [(a, b), (c, d), (b, e)]  # of a and c two clusters: the file keeps another order than was asked for
+    for _ in range(2):
+        check(store, measured_pairs(store, pairs, METRICS), pairs)
+    assert work == calls
+
+
 def test_a_run_that_went_on_is_measured_again(tmp_path: Path, work: list[int]) -> None:
     store = make_store(tmp_path / "store", STRATEGIES, (0,), 1, planned=2)
     measured_pairs(store, PAIRS, METRICS)

@@ -23,7 +23,9 @@ __all__ = ["Pair", "measured_pairs"]
 Pair = tuple[str, str]
 """The ids of two runs, the first being the reference."""
 HELD = 1 << 26
-"""Elements of one tensor in several runs that are held at once (256 MiB of float32), unless one cluster needs more."""
+"""Elements of one tensor in several runs that a core holds at once (256 MiB of float32), but for larger clusters."""
+MOST = 32
+"""Runs that are measured together, but for larger clusters: what they are measured into grows by their square."""
 
 
 def measured_pairs(
@@ -65,7 +67,7 @@ def measured_pairs(
     if new or kept is None:
         every = tuple(dict.fromkeys([*known, *names]))
         parts = [] if kept is None or not place else [_rows(kept, list(place.values()))]
-        clusters = _clusters(new, HELD // _largest(tree))
+        clusters = _clusters(new, min(MOST, HELD // _largest(tree)))
         parts += [_measure(tree, cluster, every) for cluster in clusters]
         order = [*place, *(pair for cluster in clusters for pair in cluster)]
         kept = _joined(parts, order, dict(zip(asked, identity, strict=True)))

@@ -43,12 +43,12 @@ def lr_find(
     """
     from studies.figures import check_file
     from studies.runner import plan
-    from studies.study import load, override
+    from studies.study import load
     from wdiv.tuning.range_test import range_test
 
     if out is not None:
         check_file(out)
-    chosen = override(load(study), given(options))
+    chosen = load(study, values=given(options))
     _check_one(chosen)
     grid = plan(chosen)
     spec = grid.runs[0].spec

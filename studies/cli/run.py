@@ -51,10 +51,10 @@ def run(
     """
     from studies import whole
     from studies.progress import Progress
-    from studies.study import load, override
+    from studies.study import load
     from wdiv.errors import WdivError
 
-    chosen = override(load(study, scale), given(options))
+    chosen = load(study, scale, given(options))
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
     if dry_run:
         _show_plan(whole.describe(chosen, out, device), out, as_json)

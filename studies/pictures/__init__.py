@@ -73,7 +73,7 @@ class Figure:
 
     name   of its file;  title: above it;  kind: a name of :data:`KINDS`
     where  column -> the value, or the values in the order to be shown, of the rows that it is drawn from
-    labels  strategy -> what it is called
+    labels  strategy -> what it is called, where strategies are told apart by name
 
     >>> Figure("figure1", "conv kernels", "panels", {"measure": "l2", "layers": "conv:weight", "strategy": "fc"}).kind
     'panels'
@@ -99,7 +99,7 @@ class Figure:
             found = selector(column, values, f"{self._here}: {column}")
             where[column] = found if isinstance(values, (list, tuple)) else found[0]
         object.__setattr__(self, "where", where)
-        object.__setattr__(self, "labels", labelled(self.labels))
+        object.__setattr__(self, "labels", labelled(self.labels, f"{self._here}: labels"))
         self._check_counts(kind, where)
         for value in listed(where.get("measure", ())):
             if (value in ACCURACIES) != kind.accuracy:

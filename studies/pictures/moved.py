@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from studies.observations import HALVES, OUTSIDE, START
+from studies.observations import HALVES, START
 from studies.pictures.common import colours, listed, named, new, plain, seeds
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS
 from wdiv.plots import mark_stages
+from wdiv.store.stages import OUTSIDE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +70,9 @@ def profile(asked: Asked) -> Any:
     if table.empty:
         raise BadInput(f"figure {asked.figure.name!r}: no divergence from the start is known by stage")
     label = named(table, labels=asked.figure.labels)
-    if table["strategy"].nunique() == 1 and label.str.contains(", ").all():
-        label = label.str.partition(", ")[2]
+    only = {asked.figure.labels.get(name, name) + ", " for name in table["strategy"]}
+    if len(only) == 1 and label.str.startswith(*only).all():  # each says in what it differs, all of one strategy
+        label = label.str.removeprefix(*only)
     table = table.assign(label=label)
     kinds, stages = list(dict.fromkeys(table["layers"])), _in_depth(table["part"])
     figure, axes = new(1, len(kinds), 3.4 * len(kinds) + 0.6, 3.4)

@@ -203,6 +203,18 @@ def test_an_unknown_metric(folder: Path) -> None:
         observe({"": folder}, "relativ_l2")
 
 
+def test_what_stands_beside_the_trunk_counts_for_itself_alone(
+    folder: Path, distances: pd.DataFrame, table: pd.DataFrame
+) -> None:
+    beside = distances[distances["stage"].eq("stage1")].assign(stage="beside", layer="beside.0", depth=99, value=7.0)
+    found = observe({"": folder}, METRIC, distances=pd.concat([distances, beside], ignore_index=True))
+    apart = found["part"].eq("beside")
+    assert found.loc[apart, "value"].unique().tolist() == [7.0]
+    pd.testing.assert_frame_equal(found[~apart].reset_index(drop=True), table)
+    moved = change_and_gain(found)
+    pd.testing.assert_frame_equal(moved, change_and_gain(table))
+
+
 # ------------------------------------------------------------------------------------------------------------ disk
 
 

@@ -233,6 +233,28 @@ def test_the_papers_numbers_find_a_strategy_that_has_a_label(tmp_path: Path, mad
         assert [(list(line.get_xdata()), list(line.get_ydata())) for line in squares] == [([at], [77.0])]
 
 
+def test_a_label_with_a_comma_is_whole_in_a_profile(tmp_path: Path, made: list[Drawn]) -> None:
+    where = {"measure": "l2", "strategy": "bn+fc"}
+    labels = {"bn+fc": "batch norm, all"}
+    draw(Figure("f", "", "profile", where | {"per_class": "20"}, labels), seen(), far(), None, tmp_path)
+    draw(Figure("f", "", "profile", where, labels), seen(), far(), None, tmp_path)
+    assert set(labelled(made[0].axes[0])) == {"batch norm, all"}
+    assert set(labelled(made[1].axes[0])) == set(SIZES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"fc": 3}, "figure 'f': labels: the label of 'fc' is text, not 3"),
+        ({"fc+bn": "a", "bn+fc": "b"}, "figure 'f': labels: 'bn+fc' has two labels, 'a' and 'b'"),
+    ],
+)
+def test_labels_are_checked_when_a_figure_is_made(labels: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput) as error:
+        Figure("f", "", "bars", {}, labels)
+    assert str(error.value) == says
+
+
 def test_two_strategies_of_one_label_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^label 'fc' is of 'fc' and of 'bn\+fc'; each strategy needs its own$"):
         draw(Figure("f", "", "accuracy", {}, {"bn+fc": "fc"}), seen(), far(), None, tmp_path)

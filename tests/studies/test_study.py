@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import studies.every
 from studies.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
 from studies.conditions import parts
-from studies.runner import source_study, sources_of
-from studies.study import STUDIES, Condition, Pretrain, Study, load, override
+from studies.runner import open_data, source_study, sources_of
+from studies.study import OF_DATA, STUDIES, Condition, Pretrain, Study, load, override
 from wdiv.errors import BadInput, UnknownName, WdivError
 from wdiv.metrics import METRICS
 from wdiv.tuning.datasets import DATASETS
@@ -283,3 +284,24 @@ def test_the_layers_that_a_strategy_trains() -> None:
     assert trained_layers("fc", "vit_b_16")
     with pytest.raises(BadInput, match="vgg16 has no bn layer"):
         trained_layers("bn+fc", "vgg16")
+
+
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.mini])
+def test_what_a_mini_says_of_its_images_is_not_said_of_others(name: str) -> None:
+    paper, mini = load(name), load(name, "mini")
+    assert load(name, "mini", {"seeds": [5]}) == override(mini, {"seeds": [5]})
+    yours = load(name, "mini", {"data": "photos"})
+    assert [getattr(yours, key) for key in OF_DATA] == [getattr(paper, key) for key in OF_DATA]
+    assert (yours.data, yours.image_size, yours.models) == ("photos", mini.image_size, mini.models)
+    assert load(name, "mini", {"data": "photos", "test_count": 3, "classes": 2}).test_count == 3
+
+
+def test_a_mini_takes_a_folder_with_a_test_set_of_its_own_and_one_of_few_images(tmp_path: Path) -> None:
+    for place in ("split/train/a", "split/train/b", "split/test/a", "split/test/b", "few/a", "few/b"):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (8, 8), i).save(tmp_path / place / f"{i}.png")
+    split = open_data(load("peng2020", "mini", {"data": str(tmp_path / "split")}), 8)
+    assert (len(split.pool), len(split.test)) == (10, 10)
+    few = open_data(load("peng2020", "mini", {"data": str(tmp_path / "few")}), 8)
+    assert len(few.pool) + len(few.test) == 10

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from wdiv.registry import Registry
 
-__all__ = ["BESIDE", "FAMILIES", "Family", "family_of", "stages_by_name", "stages_by_resolution"]
+__all__ = ["BESIDE", "FAMILIES", "OUTSIDE", "Family", "family_of", "stages_by_name", "stages_by_resolution"]
 
 BESIDE = "beside"
 """The module, and the stage, of a network that wdiv puts beside another one, whatever that is."""
+OUTSIDE = ("head", "aux", BESIDE)
+"""Stages that are no part of the trunk."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wdiv.layers import LayerTable
+from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.strategies import Phase
-from wdiv.tuning.stretches import HEAD_STAGES
 
 __all__ = ["factors"]
 
@@ -32,7 +32,7 @@ def factors(phase: Phase, table: LayerTable, head: frozenset[str]) -> Mapping[st
 
 def _distances(table: LayerTable, group):  # type: ignore[no-untyped-def]
     """Layer -> groups between it and the network's end; 0 for the classifier and what stands beside."""
-    body = [layer for layer in sorted(table, key=lambda layer: layer.depth) if layer.stage not in HEAD_STAGES]
+    body = [layer for layer in sorted(table, key=lambda layer: layer.depth) if layer.stage not in OUTSIDE]
     order = list(dict.fromkeys(group(layer) for layer in body))
     places = {layer.name: len(order) - order.index(group(layer)) for layer in body}
     return {layer.name: places.get(layer.name, 0) for layer in table}

@@ -9,13 +9,10 @@ from itertools import groupby
 
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
-from wdiv.store.stages import BESIDE
+from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.strategies import Phase, Strategy
 
 __all__ = ["Stretch", "lengths", "stretches"]
-
-HEAD_STAGES = frozenset({"head", "aux", BESIDE})
-"""They open first where stages open one by one, and have the full rate where it falls with depth."""
 
 
 @dataclass(frozen=True)
@@ -91,5 +88,5 @@ def _trains(phase: Phase, table: LayerTable, head: frozenset[str], stage: str) -
 
 
 def _steps(stages: Sequence[str]) -> list[frozenset[str]]:
-    ends = frozenset(stage for stage in stages if stage in HEAD_STAGES)
-    return [*([ends] if ends else []), *(frozenset({s}) for s in reversed(stages) if s not in HEAD_STAGES)]
+    ends = frozenset(stage for stage in stages if stage in OUTSIDE)  # what is new opens first
+    return [*([ends] if ends else []), *(frozenset({s}) for s in reversed(stages) if s not in OUTSIDE)]

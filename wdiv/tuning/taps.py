@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wdiv.errors import BadInput
 from wdiv.layers import Layer, LayerTable
 from wdiv.registry import did_you_mean
-from wdiv.store.stages import BESIDE
+from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.prefix import Traced, ancestors, check_apart
 from wdiv.tuning.tracing import in_mode
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["BOTTLENECK", "Taps", "check_pooling", "places", "pool", "tap"]
 
 BOTTLENECK = "bottleneck"
-UNTAPPED = ("head", "aux", BESIDE)
 """Stages that are no part of the trunk."""
 
 
@@ -50,7 +49,7 @@ class Taps:
 
 def places(table: LayerTable) -> tuple[str, ...]:
     """The stages of the trunk, from input to output, and the bottleneck."""
-    return (*(stage for stage in table.stages if stage not in UNTAPPED), BOTTLENECK)
+    return (*(stage for stage in table.stages if stage not in OUTSIDE), BOTTLENECK)
 
 
 def pool(features: torch.Tensor, how: str = "avg") -> torch.Tensor:
