@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.conftest import some
 from tests.tuning.tiny import INPUTS, images, lived_in, make_loop, moved, net, snapshot
 from wdiv.tuning.folding import Judge, judge
 from wdiv.tuning.models import ModelSpec, build
@@ -30,7 +31,7 @@ def folds(quick: Judge) -> int:
     return len(quick._folds)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", some(NETWORKS))
 def test_a_judge_says_what_the_network_says(name: str) -> None:
     size, count = NETWORKS[name]
     model = lived_in(build(ModelSpec.parse(name), 5, 0)).eval()

@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from baselines.estimators import BASELINES, BestLayer, LinearSVM, Tuned
 from baselines.estimators.discriminant import Discriminant, NearestMean
+from tests.conftest import some
 
 FEW = (1e-3, 1e-1)
 ESTIMATORS = [
@@ -25,7 +26,7 @@ ESTIMATORS = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(some(ESTIMATORS))
 def test_the_contract_is_kept(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
@@ -36,6 +37,6 @@ def baselines() -> list[Any]:
     return [each.set_params(**{"costs": FEW} if isinstance(each, LinearSVM) else {"grid": None}) for each in made]
 
 
-@parametrize_with_checks(baselines())
+@parametrize_with_checks(some(baselines()))
 def test_the_baselines_keep_it_too(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
