@@ -156,12 +156,7 @@ def read_observations(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file") from None
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        ValueError,
-    ) as error:  # of pandas' own, all that can be raised here are ValueErrors
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # all of pandas' own here are ValueErrors
         raise BadStore(f"{path}: damaged ({(str(error).splitlines() or [''])[0]})") from None
     columns = next((known for known in (COLUMNS, DISTANCES) if set(known) == set(table.columns)), None)
     if columns is None:

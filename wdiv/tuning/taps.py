@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["BOTTLENECK", "Taps", "check_pooling", "places", "pool", "tap"]
 
 BOTTLENECK = "bottleneck"
-"""Stages that are no part of the trunk."""
+"""The place after the last stage: what the classifier reads."""
 
 
 @dataclass(frozen=True, eq=False)
