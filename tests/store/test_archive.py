@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from safetensors.numpy import save
 
 from tests.fabric import base_state
-from tests.store.test_foreign import RunsCode, sharded
+from tests.store.test_foreign import PYTORCH, RunsCode, says_which, sharded
 from wdiv.errors import BadWeights
 from wdiv.store import archive
 from wdiv.store.archive import contents
@@ -177,23 +176,16 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
         contents(tmp_path / "y.pth")
 
 
-HOSTILE: dict[str, Callable[[Any], Any]] = {
-    "sparse": lambda torch: torch.eye(2).to_sparse(),
-    "without data": lambda torch: torch.empty(2, device="meta"),
-    "a view of one number that claims 4 TB": lambda torch: torch.ones(1).expand(10**6, 10**6),
-}
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("sort", HOSTILE)
+@pytest.mark.parametrize("sort", PYTORCH)
 def test_tensors_that_are_no_plain_numbers(tmp_path: Path, sort: str, zipped: bool) -> None:
     torch = pytest.importorskip("torch")
     path = tmp_path / "x.pth"
-    torch.save({"a": torch.ones(2), "odd": HOSTILE[sort](torch)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadWeights, match="tensor 'odd': ") as caught:
+    torch.save({"a": torch.ones(2), "odd": PYTORCH[sort](torch)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(BadWeights) as caught:
         contents(path)
-    assert "\n" not in str(caught.value)
+    assert says_which(str(caught.value), sort)
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])

@@ -372,6 +372,12 @@ PYTORCH: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def says_which(message: str, sort: str) -> bool:
+    """A refusal names the tensor ``odd``; some releases of PyTorch refuse a nested one before it can be named."""
+    by_pytorch = ("holds more than tensors", "not a readable PyTorch file") if sort == "nested" else ()
+    return "\n" not in message and any(words in message for words in ("tensor 'odd': ", *by_pytorch))
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # sparse rows and nested tensors are new, says PyTorch
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("sort", PYTORCH)
@@ -381,7 +387,7 @@ def test_tensors_that_are_no_plain_numbers(tmp_path: Path, sort: str, zipped: bo
     torch.save({**live(PLAIN), "odd": PYTORCH[sort](torch)}, path, _use_new_zipfile_serialization=zipped)
     with little_memory():
         message = refused(path)
-    assert "tensor 'odd': " in message or (sort == "nested" and "holds more than tensors" in message)
+    assert says_which(message, sort)
 
 
 def test_pytorch_files_without_weights(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def _walk(path: Path, storages: Mapping[int, tuple[Any, int]]) -> Offsets:
 def _entry(path: Path, key: str, value: Any, offsets: Offsets | None, size: int) -> Entry | None:
     """Where a tensor lies; None where that is not known, or it is no plain tensor."""
     word = _word(value)
-    if word is None or str(value.layout) != "torch.strided" or value.is_conj() or value.is_neg():
+    if word is None or value.is_nested or str(value.layout) != "torch.strided" or value.is_conj() or value.is_neg():
         return None
     width = DTYPES[word].itemsize
     shape, strides = tuple(value.shape), tuple(value.stride())

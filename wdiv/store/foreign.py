@@ -221,7 +221,7 @@ def peel(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         peeled.append(inner)
     if not isinstance(loaded, Mapping):
         return {}, tuple(peeled)
-    state = {str(key): value for key, value in loaded.items() if hasattr(value, "shape") and hasattr(value, "dtype")}
+    state = {str(key): value for key, value in loaded.items() if _is_tensor(value)}
     while state:
         prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
         if prefix is None:
@@ -229,6 +229,11 @@ def peel(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         peeled.append(prefix)
     return state, tuple(peeled)
+
+
+def _is_tensor(value: Any) -> bool:
+    """By its type: a nested tensor has no shape, and raises when it is asked for one."""
+    return hasattr(type(value), "shape") and hasattr(type(value), "dtype")
 
 
 def prefix_of(peeled: Sequence[str]) -> str:
@@ -318,9 +323,13 @@ def _to_numpy(value: Any, what: str, file_size: int) -> np.ndarray:
     """The tensor as an array. A view of few numbers can claim any shape: one larger than its file is refused."""
     if isinstance(value, np.ndarray):
         return value
-    if value.numel() * value.element_size() > file_size:
-        raise BadWeights(f"{what}: refused, it claims shape {tuple(value.shape)} and the file has {file_size} bytes")
     try:
+        if value.is_nested:
+            raise TypeError("a nested tensor has no shape")
+        if value.numel() * value.element_size() > file_size:
+            raise BadWeights(
+                f"{what}: refused, it claims shape {tuple(value.shape)} and the file has {file_size} bytes"
+            )
         return to_numpy(value)
     except (TypeError, RuntimeError) as error:  # sparse, quantized, without data
         raise BadWeights(f"{what}: cannot be read ({_line(error)})") from None
