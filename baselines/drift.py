@@ -10,11 +10,11 @@ import xarray as xr
 from baselines.features import bare, network
 from baselines.transferability import frechet_diagonal
 from wdiv.layers import LayerTable
-from wdiv.tuning import sources
-from wdiv.tuning.images import ImageSet
-from wdiv.tuning.models import layer_table
-from wdiv.tuning.run import choose_device
-from wdiv.tuning.sources import Source
+from wdiv.tuning.data.images import ImageSet
+from wdiv.tuning.networks import sources
+from wdiv.tuning.networks.models import layer_table
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.training.run import choose_device
 
 if TYPE_CHECKING:
     import torch

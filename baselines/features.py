@@ -10,16 +10,16 @@ import xarray as xr
 
 from wdiv.errors import BadInput
 from wdiv.layers import Layer
-from wdiv.tuning import sources
-from wdiv.tuning.features import FeatureStore, feature_key
-from wdiv.tuning.freeze import hold, make_plan
-from wdiv.tuning.images import ImageSet
-from wdiv.tuning.models import ModelSpec, build, head_keys, head_layers, layer_table
-from wdiv.tuning.prefix import cut
-from wdiv.tuning.run import choose_device
-from wdiv.tuning.sources import Source
-from wdiv.tuning.spelling import parse
-from wdiv.tuning.taps import BOTTLENECK, check_pooling, places, pool, tap
+from wdiv.tuning.data.images import ImageSet
+from wdiv.tuning.networks import sources
+from wdiv.tuning.networks.models import ModelSpec, build, head_keys, head_layers, layer_table
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, check_pooling, places, pool, tap
+from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
+from wdiv.tuning.prefix.frozen_prefix import cut
+from wdiv.tuning.strategy.freeze import hold, make_plan
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.training.run import choose_device
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def features(
 ) -> xr.DataTree:
     """A tree with one node a layer: ``features`` (sample, feature), float32, of one forward pass for all of them.
 
-    layers   stages, layers' names or depths, or ``bottleneck`` (:mod:`wdiv.tuning.taps`)
+    layers   stages, layers' names or depths, or ``bottleneck`` (:mod:`wdiv.tuning.prefix.feature_extractor`)
     rows     which of the images; None: all
     pooling  of maps over space: ``avg``, ``max`` or ``grid=K``
     store    what is kept of frozen networks. With that of runs which train the classifier alone, the bottleneck is
@@ -51,10 +51,10 @@ def features(
 
     Raises :class:`~wdiv.errors.BadWeights` if the weights do not fit the source's network,
     :class:`~wdiv.errors.BadInput` for a layer that it does not have, and
-    :class:`~wdiv.tuning.prefix.NoPrefix` for a network that torch.fx cannot trace.
+    :class:`~wdiv.tuning.prefix.frozen_prefix.NoPrefix` for a network that torch.fx cannot trace.
 
-    >>> from wdiv.tuning.datasets import DATASETS
-    >>> from wdiv.tuning.sources import resolve
+    >>> from wdiv.tuning.data.datasets import DATASETS
+    >>> from wdiv.tuning.networks.sources import resolve
     >>> from dataclasses import replace
     >>> random = replace(resolve("random"), model=ModelSpec("resnet18"))
     >>> digits = DATASETS["digits"].read(32)

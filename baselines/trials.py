@@ -14,12 +14,12 @@ from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.store.files import read_json, write_json
-from wdiv.tuning.features import FeatureStore
-from wdiv.tuning.images import Split, nested_subset
-from wdiv.tuning.models import build_skeleton, head_layers, layer_table
-from wdiv.tuning.run import run_id
-from wdiv.tuning.sources import Source
-from wdiv.tuning.taps import BOTTLENECK, tap
+from wdiv.tuning.data.images import Split, nested_subset
+from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, tap
+from wdiv.tuning.prefix.feature_store import FeatureStore
+from wdiv.tuning.training.run_spec import run_id
 
 __all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "check", "load", "of_length_1", "run", "save"]
 
@@ -37,8 +37,9 @@ class Trial:
     """What makes one trial.
 
     baseline   a name of :data:`~baselines.estimators.BASELINES`
-    layer      a place of :mod:`wdiv.tuning.taps`; several joined by ``+``; ``stages``, all of them; or ``best``. Where
-               several stand side by side, each image's features of each have length 1, so that no layer drowns others
+    layer      a place of :mod:`wdiv.tuning.prefix.feature_extractor`; several joined by ``+``; ``stages``, all of them;
+               or ``best``. Where several stand side by side, each image's features of each have length 1, so that no
+               layer drowns others
     per_class  training images of each class, drawn by ``seed`` as for runs; None: all
     folds      of the cross-validation on the training images that chooses whatever there is to choose
 
@@ -140,7 +141,7 @@ class Outcome:
 def check(source: Source, trials: Sequence[Trial], size: int) -> None:
     """Raise :class:`~wdiv.errors.BadInput` for a layer or a pooling that there is not; computes no feature.
 
-    size: of the images. :class:`~wdiv.tuning.prefix.NoPrefix` for a network that torch.fx cannot trace.
+    size: of the images. :class:`~wdiv.tuning.prefix.frozen_prefix.NoPrefix` for a network that torch.fx cannot trace.
     """
     if not trials:
         return

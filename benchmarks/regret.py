@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.advice import advise, look
-from studies.frozen import open_frozen
-from studies.frozen import run as run_frozen
-from studies.results import results
-from studies.runner import run
-from studies.study import Study, override
+from studies.grid.frozen_features import open_frozen
+from studies.grid.frozen_features import run_grid as run_frozen
+from studies.grid.results import results
+from studies.grid.runner import run_grid
+from studies.spec.study import Study, override
 from wdiv.summary import accuracies
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def study_of(data: str) -> Study:
 def train(data: str, out: Path) -> None:
     """Every run and every baseline that is not there yet."""
     study = study_of(data)
-    run(override(study, {"strategies": list(STRATEGIES), "bn_modes": [MODE]}), out, jobs=2)
+    run_grid(override(study, {"strategies": list(STRATEGIES), "bn_modes": [MODE]}), out, jobs=2)
     run_frozen(study, ["svm"], LAYERS, out=out)
 
 

@@ -18,10 +18,10 @@ that networks with large linear layers overfit more.
 
 from typing import Any
 
-from studies.claims import Claim
-from studies.pictures import Figure
-from studies.study import STUDIES, Condition, Pretrain, Study
-from studies.tables import Table
+from studies.spec.claim import Claim
+from studies.spec.figure import Figure
+from studies.spec.study import Condition, Pretrain, Study
+from studies.spec.table import Table
 
 __all__ = ["FROZEN", "TENTH"]
 
@@ -109,32 +109,30 @@ FIGURES = (
            {"condition": ("plain", "augmented", "validated"), "strategy": TENTH}),
 )  # fmt: skip
 
-STUDIES.add(
-    Study(
-        "chadha2020",
-        title="the usual guidelines of fine-tuning, each put to the test",
-        source="A. Chadha and V. Jain (2020)",
-        models=("resnet50",),
-        weights="IMAGENET1K_V1",
-        data=None,  # the note has none
-        per_class=(5, 10, 20, 50, 100, None),
-        strategies=("scratch", RANDOM, FULL, *FROZEN.values()),
-        baselines=("svm", SVM),
-        conditions=_conditions("flip", "rotate=15", "shift=0.1"),
-        seeds=(0, 1, 2),
-        optimizer="adam",
-        epochs=30,
-        batch_size=32,
-        metrics=("relative_l2", "cosine_distance"),
-        reference=0,
-        claims=CLAIMS,
-        tables=TABLES,
-        figures=FIGURES,
-        mini={
-            "models": ("resnet18",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
-            "pretrain": Pretrain("digits-0-4", epochs=3), "per_class": (5, None), "seeds": (0, 1, 2), "epochs": 2,
-            "steps_per_epoch": 6, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
-            "conditions": _conditions("rotate=15", "shift=0.1"),  # a mirrored digit is none
-        },
-    )
+STUDY = Study(
+    "chadha2020",
+    title="the usual guidelines of fine-tuning, each put to the test",
+    source="A. Chadha and V. Jain (2020)",
+    models=("resnet50",),
+    weights="IMAGENET1K_V1",
+    data=None,  # the note has none
+    per_class=(5, 10, 20, 50, 100, None),
+    strategies=("scratch", RANDOM, FULL, *FROZEN.values()),
+    baselines=("svm", SVM),
+    conditions=_conditions("flip", "rotate=15", "shift=0.1"),
+    seeds=(0, 1, 2),
+    optimizer="adam",
+    epochs=30,
+    batch_size=32,
+    metrics=("relative_l2", "cosine_distance"),
+    reference=0,
+    claims=CLAIMS,
+    tables=TABLES,
+    figures=FIGURES,
+    mini={
+        "models": ("resnet18",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
+        "pretrain": Pretrain("digits-0-4", epochs=3), "per_class": (5, None), "seeds": (0, 1, 2), "epochs": 2,
+        "steps_per_epoch": 6, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
+        "conditions": _conditions("rotate=15", "shift=0.1"),  # a mirrored digit is none
+    },
 )  # fmt: skip

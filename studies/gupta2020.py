@@ -25,11 +25,11 @@ try is :mod:`studies.gupta2020_subsets` and :mod:`studies.gupta2020_networks`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.claims import Claim
-from studies.pictures import Figure
-from studies.study import STUDIES, Pretrain, Study
-from studies.tables import Table
-from wdiv.tuning.spelling import parse
+from studies.spec.claim import Claim
+from studies.spec.figure import Figure
+from studies.spec.study import Pretrain, Study
+from studies.spec.table import Table
+from wdiv.tuning.strategy.spelling import parse
 
 __all__ = ["BLOCKS", "MINI", "MINI_RATE", "RATE", "both", "unfrozen"]
 
@@ -131,25 +131,23 @@ MINI: Mapping[str, Any] = {
 }  # fmt: skip
 """What is smaller at mini scale, but for the strategies, whose rate is another."""
 
-STUDIES.add(
-    Study(
-        "gupta2020",
-        title="which block of VGG-16 to unfreeze for a small set that is unlike ImageNet",
-        source="A. Gupta and M. Gupta (2020)",
-        models=("vgg16",),
-        weights="IMAGENET1K_V1",
-        head="mlp512",
-        data=None,  # the paper's illustrations do not come with wdiv
-        seeds=(0, 1, 2),
-        optimizer="rmsprop",
-        epochs=100,
-        steps_per_epoch=100,
-        batch_size=30,
-        loss="sigmoid",
-        augment=("gupta2020",),
-        image_size=150,
-        reference=0,
-        **_grid(RATE),
-        mini={**MINI, **_grid(MINI_RATE)},
-    )
+STUDY = Study(
+    "gupta2020",
+    title="which block of VGG-16 to unfreeze for a small set that is unlike ImageNet",
+    source="A. Gupta and M. Gupta (2020)",
+    models=("vgg16",),
+    weights="IMAGENET1K_V1",
+    head="mlp512",
+    data=None,  # the paper's illustrations do not come with wdiv
+    seeds=(0, 1, 2),
+    optimizer="rmsprop",
+    epochs=100,
+    steps_per_epoch=100,
+    batch_size=30,
+    loss="sigmoid",
+    augment=("gupta2020",),
+    image_size=150,
+    reference=0,
+    **_grid(RATE),
+    mini={**MINI, **_grid(MINI_RATE)},
 )

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studies.claims import Claim
+from studies import gupta2020
 from studies.gupta2020 import BLOCKS, IN_WORDS, MINI, MINI_RATE, RATE, both
-from studies.study import STUDIES, Condition
-from studies.tables import Table
+from studies.spec.claim import Claim
+from studies.spec.study import Condition
+from studies.spec.table import Table
 
 __all__ = ["NETWORKS", "SMALL", "Network"]
 
@@ -86,13 +87,11 @@ def _grid(networks: Sequence[Network], rate: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-STUDIES.add(
-    replace(
-        STUDIES["gupta2020"],
-        name="gupta2020-networks",
-        title="which block of VGG-19, Inception and ResNet to unfreeze for a small set that is unlike ImageNet",
-        figures=(),
-        **_grid(NETWORKS, RATE),
-        mini={**MINI, **_grid(SMALL, MINI_RATE), "seeds": (0,)},
-    )
+STUDY = replace(
+    gupta2020.STUDY,
+    name="gupta2020-networks",
+    title="which block of VGG-19, Inception and ResNet to unfreeze for a small set that is unlike ImageNet",
+    figures=(),
+    **_grid(NETWORKS, RATE),
+    mini={**MINI, **_grid(SMALL, MINI_RATE), "seeds": (0,)},
 )

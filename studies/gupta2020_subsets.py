@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+from studies import gupta2020
 from studies.gupta2020 import BLOCKS, MINI, MINI_RATE, RATE, unfrozen
-from studies.study import STUDIES
-from studies.tables import Table
+from studies.spec.table import Table
 
 
 def _grid(rate: str) -> dict[str, Any]:
@@ -24,14 +24,12 @@ def _grid(rate: str) -> dict[str, Any]:
     return {"strategies": subsets, "tables": (table,)}
 
 
-STUDIES.add(
-    replace(
-        STUDIES["gupta2020"],
-        name="gupta2020-subsets",
-        title="all 32 subsets of VGG-16's five blocks, unfrozen for a small set that is unlike ImageNet",
-        claims=(),
-        figures=(),
-        **_grid(RATE),
-        mini={**MINI, **_grid(MINI_RATE), "seeds": (0,), "steps_per_epoch": 8},
-    )
+STUDY = replace(
+    gupta2020.STUDY,
+    name="gupta2020-subsets",
+    title="all 32 subsets of VGG-16's five blocks, unfrozen for a small set that is unlike ImageNet",
+    claims=(),
+    figures=(),
+    **_grid(RATE),
+    mini={**MINI, **_grid(MINI_RATE), "seeds": (0,), "steps_per_epoch": 8},
 )

@@ -10,17 +10,17 @@ be tested. So are all choices:
 - Sources are trained here, each for as many steps: five digits, all images; 20 images of each; and two digits, 50 of
   each, which are as many images of fewer categories.
 - The targets are five other digits, or five classes of simulated ferrographs. How far they lie from the source is
-  measured (:mod:`studies.distance`). All sizes take as many steps.
+  measured (:mod:`studies.grid.domain_distance`). All sizes take as many steps.
 
 ``--data`` replaces the near target by any folder; for other sources, ``wdiv init`` writes the study as TOML.
 """
 
 from typing import Any
 
-from studies.claims import Claim
-from studies.pictures import Figure
-from studies.study import STUDIES, Condition, Pretrain, Study
-from studies.tables import Table
+from studies.spec.claim import Claim
+from studies.spec.figure import Figure
+from studies.spec.study import Condition, Pretrain, Study
+from studies.spec.table import Table
 
 RATES = tuple(f"conv={rate},bn={rate},fc=1e-3" for rate in ("1e-5", "1e-4", "1e-3", "1e-2"))
 LOWEST, TUNED, _, HIGHEST = RATES
@@ -93,47 +93,45 @@ def _profile(
         "measure": "relative_l2", "condition": condition, "strategy": strategy, "per_class": size})  # fmt: skip
 
 
-STUDIES.add(
-    Study(
-        "li2020",
-        title="what makes fine-tuning work, and what it changes: rate, source, distance, amount of data",
-        source="X. Li, L. Herranz and S. Jiang (2020), abstract",
-        models=("resnet18", "resnet50"),
-        data="digits-5-9",
-        classes=5,
-        per_class=(int(FEW), 20, int(MANY)),
-        strategies=(HEAD, *RATES),
-        seeds=(0, 1, 2, 3, 4),
-        conditions=_conditions(epochs=10, steps=100),
-        image_size=64,
-        epochs=10,
-        steps_per_epoch=32,
-        batch_size=16,
-        metrics=("relative_l2",),
-        reference=0,
-        claims=CLAIMS,
-        tables=(
-            Table("rate", "test accuracy by rate", rows=("model", "per_class"), where={
-                "condition": "near", "strategy": (HEAD, *RATES)}),
-            Table("source", "test accuracy by source and target", rows=("model", "condition", "per_class"), where={
-                "condition": ("near", "few-images", "few-categories", "far"), "strategy": (HEAD, TUNED)}),
-            Table("distance", "from source to target", rows=("model", "condition", "per_class"), columns=("measure",),
-                  where={"condition": ("near", "few-images", "few-categories", "far")},
-                  measure=("frechet_distance", "mmd")),
-            Table("moved", "how far the convolutions moved", rows=("model", "condition", "per_class", "strategy"),
-                  columns=("part",), measure="relative_l2", where={
-                      "against": "start", "layers": "conv:weight", "part": ("shallow", "deep"), "strategy": RATES}),
-        ),
-        figures=(
-            _profile("rate", "what each rate changes", ("near",), RATES),
-            _profile("source", "what changes after each source", ("near", "few-images", "few-categories"), (TUNED,)),
-            _profile("distance", "what changes for each target", ("near", "far"), (TUNED,)),
-            _profile("few", "what changes with few images", ("near", "far"), (TUNED,), FEW),
-        ),
-        mini={
-            "models": ("resnet18",), "image_size": 32, "per_class": (int(FEW), int(MANY)), "seeds": (0, 1, 2),
-            "epochs": 1, "steps_per_epoch": 16, "test_count": 50,
-            "conditions": _conditions(epochs=2, steps=20),
-        },
-    )
+STUDY = Study(
+    "li2020",
+    title="what makes fine-tuning work, and what it changes: rate, source, distance, amount of data",
+    source="X. Li, L. Herranz and S. Jiang (2020), abstract",
+    models=("resnet18", "resnet50"),
+    data="digits-5-9",
+    classes=5,
+    per_class=(int(FEW), 20, int(MANY)),
+    strategies=(HEAD, *RATES),
+    seeds=(0, 1, 2, 3, 4),
+    conditions=_conditions(epochs=10, steps=100),
+    image_size=64,
+    epochs=10,
+    steps_per_epoch=32,
+    batch_size=16,
+    metrics=("relative_l2",),
+    reference=0,
+    claims=CLAIMS,
+    tables=(
+        Table("rate", "test accuracy by rate", rows=("model", "per_class"), where={
+            "condition": "near", "strategy": (HEAD, *RATES)}),
+        Table("source", "test accuracy by source and target", rows=("model", "condition", "per_class"), where={
+            "condition": ("near", "few-images", "few-categories", "far"), "strategy": (HEAD, TUNED)}),
+        Table("distance", "from source to target", rows=("model", "condition", "per_class"), columns=("measure",),
+              where={"condition": ("near", "few-images", "few-categories", "far")},
+              measure=("frechet_distance", "mmd")),
+        Table("moved", "how far the convolutions moved", rows=("model", "condition", "per_class", "strategy"),
+              columns=("part",), measure="relative_l2", where={
+                  "against": "start", "layers": "conv:weight", "part": ("shallow", "deep"), "strategy": RATES}),
+    ),
+    figures=(
+        _profile("rate", "what each rate changes", ("near",), RATES),
+        _profile("source", "what changes after each source", ("near", "few-images", "few-categories"), (TUNED,)),
+        _profile("distance", "what changes for each target", ("near", "far"), (TUNED,)),
+        _profile("few", "what changes with few images", ("near", "far"), (TUNED,), FEW),
+    ),
+    mini={
+        "models": ("resnet18",), "image_size": 32, "per_class": (int(FEW), int(MANY)), "seeds": (0, 1, 2),
+        "epochs": 1, "steps_per_epoch": 16, "test_count": 50,
+        "conditions": _conditions(epochs=2, steps=20),
+    },
 )  # fmt: skip

@@ -11,10 +11,10 @@ the digits 5 to 9, for a network that knows 0 to 4. Far ones are simulated ferro
 the study as TOML, and the condition ``far`` takes a folder of them.
 """
 
-from studies.claims import Claim
-from studies.pictures import Figure
-from studies.study import STUDIES, Condition, Pretrain, Study
-from studies.tables import Table
+from studies.spec.claim import Claim
+from studies.spec.figure import Figure
+from studies.spec.study import Condition, Pretrain, Study
+from studies.spec.table import Table
 
 LATE, EARLIER = "svm@bottleneck", ("svm@stage2", "svm@stage3")
 FULL, HEAD, SCRATCH, SECOND = "conv+bn+fc", "fc", "scratch", "fc+beside"
@@ -50,42 +50,40 @@ CLAIMS = (
           over=LATE, question="layers"),
 )  # fmt: skip
 
-STUDIES.add(
-    Study(
-        "neychev2017",
-        title="which way of fine-tuning wins when images are few or many, near to the source's or far from them",
-        source="R. Neychev (2017)",
-        models=("resnet50",),
-        data=None,  # near to ImageNet: the user's
-        classes=5,  # in both, so that no corner is easier for having fewer
-        per_class=(FEW, MANY),
-        strategies=(SCRATCH, HEAD, FULL, SECOND),
-        seeds=(0, 1, 2, 3, 4),
-        baselines=tuple(name for name in RIVALS if name.startswith("svm")),
-        conditions=(
-            Condition("near", {}),
-            Condition("far", {"data": "ferrographs"}),
-        ),
-        epochs=20,
-        steps_per_epoch=16,
-        metrics=("relative_l2",),
-        reference=0,
-        claims=CLAIMS,
-        tables=(
-            Table("corners", "test accuracy where images are few or many, near or far", rows=("condition", "per_class"),
-                  where={"condition": ("near", "far"), "strategy": tuple(RIVALS)}, labels=RIVALS),
-        ),
-        figures=(
-            Figure("corners", "who wins where", "corners", {
-                "condition": ("near", "far"), "per_class": (str(FEW), str(MANY)), "strategy": tuple(RIVALS)},
-                labels=RIVALS),
-            Figure("layers", "linear SVM on the features of one layer", "layers", {
-                "strategy": ("svm@stage1", "svm@stage2", "svm@stage3", LATE)}),
-        ),
-        mini={
-            "models": ("resnet18",), "pretrain": Pretrain("digits-0-4", epochs=4), "data": "digits-5-9",
-            "image_size": 32, "test_count": 50, "seeds": (0, 1, 2), "epochs": 1, "steps_per_epoch": 24,
-            "batch_size": 16,
-        },
-    )
+STUDY = Study(
+    "neychev2017",
+    title="which way of fine-tuning wins when images are few or many, near to the source's or far from them",
+    source="R. Neychev (2017)",
+    models=("resnet50",),
+    data=None,  # near to ImageNet: the user's
+    classes=5,  # in both, so that no corner is easier for having fewer
+    per_class=(FEW, MANY),
+    strategies=(SCRATCH, HEAD, FULL, SECOND),
+    seeds=(0, 1, 2, 3, 4),
+    baselines=tuple(name for name in RIVALS if name.startswith("svm")),
+    conditions=(
+        Condition("near", {}),
+        Condition("far", {"data": "ferrographs"}),
+    ),
+    epochs=20,
+    steps_per_epoch=16,
+    metrics=("relative_l2",),
+    reference=0,
+    claims=CLAIMS,
+    tables=(
+        Table("corners", "test accuracy where images are few or many, near or far", rows=("condition", "per_class"),
+              where={"condition": ("near", "far"), "strategy": tuple(RIVALS)}, labels=RIVALS),
+    ),
+    figures=(
+        Figure("corners", "who wins where", "corners", {
+            "condition": ("near", "far"), "per_class": (str(FEW), str(MANY)), "strategy": tuple(RIVALS)},
+            labels=RIVALS),
+        Figure("layers", "linear SVM on the features of one layer", "layers", {
+            "strategy": ("svm@stage1", "svm@stage2", "svm@stage3", LATE)}),
+    ),
+    mini={
+        "models": ("resnet18",), "pretrain": Pretrain("digits-0-4", epochs=4), "data": "digits-5-9",
+        "image_size": 32, "test_count": 50, "seeds": (0, 1, 2), "epochs": 1, "steps_per_epoch": 24,
+        "batch_size": 16,
+    },
 )  # fmt: skip

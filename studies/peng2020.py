@@ -6,10 +6,10 @@ of the weights are our choice, and the statistics are run both ways. Its images 
 classes and sizes, simulated, and ``--data`` takes any folder instead.
 """
 
-from studies.claims import Claim, Selectors
-from studies.pictures import Figure
-from studies.study import STUDIES, Study
-from studies.tables import Table
+from studies.spec.claim import Claim, Selectors
+from studies.spec.figure import Figure
+from studies.spec.study import Study
+from studies.spec.table import Table
 
 FC, BN, CONV, BOTH, KINDS = "fc", "bn+fc", "conv+fc", "conv+bn+fc", "by-kind"
 KIND_BY_KIND = (("conv", "CNN layers", CONV), ("bn", "BN layers", BN), ("both", "CNN and BN layers", BOTH))
@@ -113,32 +113,30 @@ FIGURES = tuple(
     )
 )  # fmt: skip
 
-STUDIES.add(
-    Study(
-        "peng2020",
-        title="which kind of layer to fine-tune, and how many images it takes",
-        source="P. Peng and J. Wang (2020)",
-        models=("densenet121", "densenet201", "resnet18", "resnet50", "resnet152"),
-        weights="IMAGENET1K_V1",
-        data="ferrographs",
-        per_class=(20, 40, None),
-        strategies=("scratch", FC, CONV, BN, BOTH, KINDS, *DEEPER[:-1]),
-        bn_modes=("batch", "frozen"),
-        seeds=(0, 1, 2),
-        optimizer="adam",  # section 3.1; the rates are the strategies' own
-        epochs=30,
-        batch_size=32,
-        metrics=("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance"),
-        reference=0,
-        paper="peng2020",
-        claims=(*EFFECTIVE, *WHICH, *WHY),
-        tables=TABLES,
-        figures=FIGURES,
-        mini={
-            # digits, in two of the paper's sizes: ferrographs on 32 pixels are hard to tell apart
-            "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits-0-4", "epochs": 3},
-            "data": "digits-5-9", "test_count": 50, "per_class": [20, 40, 60], "image_size": 32, "seeds": [0],
-            "epochs": 1, "batch_size": 16,
-        },
-    )
+STUDY = Study(
+    "peng2020",
+    title="which kind of layer to fine-tune, and how many images it takes",
+    source="P. Peng and J. Wang (2020)",
+    models=("densenet121", "densenet201", "resnet18", "resnet50", "resnet152"),
+    weights="IMAGENET1K_V1",
+    data="ferrographs",
+    per_class=(20, 40, None),
+    strategies=("scratch", FC, CONV, BN, BOTH, KINDS, *DEEPER[:-1]),
+    bn_modes=("batch", "frozen"),
+    seeds=(0, 1, 2),
+    optimizer="adam",  # section 3.1; the rates are the strategies' own
+    epochs=30,
+    batch_size=32,
+    metrics=("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance"),
+    reference=0,
+    paper="peng2020",
+    claims=(*EFFECTIVE, *WHICH, *WHY),
+    tables=TABLES,
+    figures=FIGURES,
+    mini={
+        # digits, in two of the paper's sizes: ferrographs on 32 pixels are hard to tell apart
+        "models": ["resnet18", "densenet121"], "pretrain": {"data": "digits-0-4", "epochs": 3},
+        "data": "digits-5-9", "test_count": 50, "per_class": [20, 40, 60], "image_size": 32, "seeds": [0],
+        "epochs": 1, "batch_size": 16,
+    },
 )  # fmt: skip

@@ -18,8 +18,8 @@ from tests.metrics.test_features import cka_oracle, procrustes_oracle
 from tests.tuning.tiny import MOBILENET, lived_in, net, snapshot, tiny_run, write_weights
 from wdiv.errors import BadData, BadInput, BadWeights, UnknownName
 from wdiv.similarity import similarity, similarity_of
-from wdiv.tuning.datasets import open_split
-from wdiv.tuning.run import fine_tune
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.training.run import fine_tune
 
 
 def images(count: int = 6, size: int = 8, seed: int = 0) -> torch.Tensor:

@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wdiv.cache import measured as measured
+    from wdiv.cache.formats import load as load
+    from wdiv.cache.formats import save as save
+    from wdiv.cache.measures import measured as measured
     from wdiv.compare import diff as diff
     from wdiv.errors import WdivError as WdivError
-    from wdiv.formats import load as load
-    from wdiv.formats import save as save
     from wdiv.measure import divergence as divergence
     from wdiv.measure import pairwise as pairwise
     from wdiv.metrics import METRICS as METRICS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wdiv.summary import outcomes as outcomes
     from wdiv.summary import results as results
     from wdiv.summary import stage_profile as stage_profile
-    from wdiv.tuning.run import fine_tune as fine_tune
+    from wdiv.tuning.training.run import fine_tune as fine_tune
 
 _HOMES = {
     "METRICS": "wdiv.metrics:METRICS",
@@ -42,15 +42,15 @@ _HOMES = {
     "diff": "wdiv.compare:diff",
     "divergence": "wdiv.measure:divergence",
     "export": "wdiv.store.export:export",
-    "fine_tune": "wdiv.tuning.run:fine_tune",
+    "fine_tune": "wdiv.tuning.training.run:fine_tune",
     "import_run": "wdiv.store.imports:import_run",
-    "load": "wdiv.formats:load",
-    "measured": "wdiv.cache:measured",
+    "load": "wdiv.cache.formats:load",
+    "measured": "wdiv.cache.measures:measured",
     "open": "wdiv.store.engine:open_store",
     "outcomes": "wdiv.summary:outcomes",
     "pairwise": "wdiv.measure:pairwise",
     "results": "wdiv.summary:results",
-    "save": "wdiv.formats:save",
+    "save": "wdiv.cache.formats:save",
     "stage_profile": "wdiv.summary:stage_profile",
     "verify": "wdiv.store.verify:verify",
 }

@@ -17,11 +17,11 @@ from wdiv.numerics.gram import LEAST_IMAGES, gram
 from wdiv.store.foreign import to_numpy
 from wdiv.store.probe import layer_kind
 from wdiv.store.stages import family_of, stages_by_name
-from wdiv.tuning import sources
-from wdiv.tuning.datasets import open_split
-from wdiv.tuning.models import ModelSpec, head_layers
-from wdiv.tuning.run import choose_device
-from wdiv.tuning.sources import Source
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.networks import sources
+from wdiv.tuning.networks.models import ModelSpec, head_layers
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.training.run import choose_device
 
 if TYPE_CHECKING:
     import torch

@@ -16,10 +16,10 @@ from baselines.features import features, label_of, places_of
 from baselines.transferability import SCORES
 from baselines.trials import STAGES, of_length_1
 from wdiv.errors import BadData
-from wdiv.tuning.features import FeatureStore
-from wdiv.tuning.images import ImageSet, Split, nested_subset
-from wdiv.tuning.sources import Source
-from wdiv.tuning.taps import BOTTLENECK
+from wdiv.tuning.data.images import ImageSet, Split, nested_subset
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
+from wdiv.tuning.prefix.feature_store import FeatureStore
 
 __all__ = ["MOST", "Findings", "Place", "look"]
 

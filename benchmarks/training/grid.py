@@ -1,8 +1,8 @@
 """A grid by wdiv's runner, and by a plain torchvision loop for each run.
 
 ``python -m benchmarks.training.grid SIDE FILE``. Strategies x images a class x seeds. Both sides start from a folder of
-images and a file of weights, and decode the images once; wdiv's time is that of the whole ``studies.runner.run``, which
-saves every epoch. Every loop is run: nothing is extrapolated.
+images and a file of weights, and decode the images once; wdiv's time is that of the whole
+``studies.grid.runner.run_grid``, which saves every epoch. Every loop is run: nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from typing import Any
 from benchmarks.process import alone, peak
 from benchmarks.training.agreement import TOLERANCE, disagreement
 from benchmarks.training.tasks import MOBILENET, Work, card, images, weights
-from studies import runner
-from studies.study import Study
+from studies.grid.planning import plan_grid
+from studies.grid.runner import run_grid
+from studies.spec.study import Study
 from wdiv.store.reader import Run
-from wdiv.tuning.datasets import open_split
-from wdiv.tuning.images import Split, nested_subset
-from wdiv.tuning.models import ModelSpec
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.images import Split, nested_subset
+from wdiv.tuning.networks.models import ModelSpec
 
 __all__ = ["compare_grid"]
 
@@ -85,10 +86,10 @@ def _study(fraction: float, scale: float, folder: Path) -> Study:
 def ours(study: Study, folder: Path, jobs: int = 1) -> dict[str, Any]:
     """wdiv's runner, into a store that is new."""
     start = time.perf_counter()
-    out, _ = runner.run(study, folder / f"store{jobs}", device="cpu", jobs=jobs)
+    out, _ = run_grid(study, folder / f"store{jobs}", device="cpu", jobs=jobs)
     seconds = time.perf_counter() - start
     rows = {}
-    for planned in runner.plan(study).runs:
+    for planned in plan_grid(study).runs:
         history = Run(out / "runs" / planned.id).history()[1:]
         rows[planned.id] = [(row["train_loss"], row["test_accuracy"]) for row in history]
     return {"seconds": seconds, **_result(study, rows)}
@@ -102,7 +103,7 @@ def theirs(study: Study, folder: Path) -> dict[str, Any]:
     split = open_split(study.data or "", IMAGE_SIZE)
     seconds = time.perf_counter() - start
     rows = {}
-    for planned in runner.plan(study).runs:
+    for planned in plan_grid(study).runs:
         spec = planned.spec
         pool = split.pool.take(nested_subset(split.pool, spec.per_class, spec.seed))
         work = Work.of(spec, Split(split.name, pool, split.test), folder / "start.pth")
@@ -115,7 +116,7 @@ def theirs(study: Study, folder: Path) -> dict[str, Any]:
 def _result(study: Study, rows: Mapping[str, list[tuple[float, float]]]) -> dict[str, Any]:
     """Run -> loss of the first epoch, strategy -> mean accuracy after the last."""
     last: dict[str, list[float]] = defaultdict(list)
-    for planned in runner.plan(study).runs:
+    for planned in plan_grid(study).runs:
         last[planned.spec.parsed.name].append(rows[planned.id][-1][1])
     losses = {run: epochs[0][0] for run, epochs in rows.items()}
     return {"MB": peak(), "losses": losses, "accuracies": {name: mean(values) for name, values in last.items()}}

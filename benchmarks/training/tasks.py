@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.process import ROOT
-from wdiv.tuning import sources
-from wdiv.tuning.datasets import open_split
-from wdiv.tuning.freeze import make_plan
-from wdiv.tuning.images import ImageSet, Split
-from wdiv.tuning.models import ModelSpec, build, head_layers, layer_table
-from wdiv.tuning.recipe import Recipe
-from wdiv.tuning.run import RunSpec
-from wdiv.tuning.sources import Source
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.images import ImageSet, Split
+from wdiv.tuning.networks import sources
+from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.strategy.freeze import make_plan
+from wdiv.tuning.training.recipe import Recipe
+from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = ["MOBILENET", "TASKS", "Task", "Work", "card", "images", "prepare", "weights"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.training.tasks import Work
 from wdiv.store.writer import RunWriter
-from wdiv.tuning.run import fine_tune
+from wdiv.tuning.training.run import fine_tune
 
 __all__ = ["train"]
 

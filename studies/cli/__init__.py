@@ -32,7 +32,7 @@ from studies.cli.svm import svm
 from studies.cli.verify import verify
 from studies.cli.watch import watch
 from wdiv.errors import WdivError
-from wdiv.tuning.stopping import Stopped
+from wdiv.tuning.training.interrupt import Stopped
 
 __all__ = ["cli", "main"]
 

@@ -35,11 +35,11 @@ def advise(data: str, source_data: str | None, device: str, out: Path | None, as
     from baselines.advice import advise as judge
     from baselines.advice import look
     from baselines.advice.toml import as_study
-    from studies.frozen import open_frozen
-    from studies.study import Study, override
+    from studies.grid.frozen_features import open_frozen
+    from studies.spec.study import Study, override
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
-    from wdiv.tuning.datasets import open_split
+    from wdiv.tuning.data.datasets import open_split
 
     if out is not None and out.suffix != ".toml":
         raise BadInput(f"{out}: the file's name must end in .toml")
@@ -69,7 +69,7 @@ _KEPT = (
 
 def _show_findings(found: Findings) -> None:
     from baselines.transferability import SCORES
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     each = str(found.scarcest) if found.scarcest == found.richest else f"{found.scarcest} to {found.richest}"
     click.echo(

@@ -83,7 +83,7 @@ def _check(out: Path | None, across: bool) -> None:
 
 
 def _write(found: Any, out: Path) -> None:
-    from studies.heatmap import draw_across
+    from studies.report.figures.across_layers import draw_across
     from wdiv.store.files import write_atomically
 
     if out.suffix == ".nc":
@@ -108,7 +108,7 @@ def _rows(found: Any, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _show(rows: list[dict[str, Any]], attrs: dict[str, Any], metrics: tuple[str, ...]) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     four = "{:.4f}".format
     columns: dict[str, Any] = {"depth": str, "layer": str, "kind": str, "stage": str}

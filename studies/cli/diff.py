@@ -23,8 +23,8 @@ def diff(a: str, b: str, metrics: tuple[str, ...], renames: tuple[str, ...], out
 
     A and B are checkpoint files (.pt .pth .tar .safetensors) or RUN_DIR[@EPOCH] of a wdiv store.
     """
-    from studies.console import print_table
-    from wdiv import formats
+    from studies.cli.console import print_table
+    from wdiv.cache import formats
     from wdiv.compare import diff as compare
     from wdiv.measure import DEFAULT_METRICS
     from wdiv.metrics import metric_names

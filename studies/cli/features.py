@@ -32,9 +32,9 @@ def features(
     One group a layer, (sample, feature), of one forward pass; each sample with its name, its label, and whether it is
     in the training pool or the test set. --per-class and --seed take part of the pool, as 'wdiv run' does.
     """
-    from studies.frozen import write_features
-    from studies.study import Study, override
-    from wdiv import formats
+    from studies.grid.frozen_features import write_features
+    from studies.spec.study import Study, override
+    from wdiv.cache import formats
 
     formats.check(out)
     study = override(Study("features"), {"data": data, **given(options)})
@@ -49,7 +49,7 @@ def features(
     if as_json:
         echo_json({"file": str(out), "layers": rows})
         return
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     print_table(rows, list(rows[0]))
     click.echo(f"wrote {out}")

@@ -15,8 +15,8 @@ def init(file: Path, study: str | None, force: bool) -> None:
     """Write a study to edit: every field with what it means. 'wdiv run FILE.toml' runs it."""
     from dataclasses import replace
 
-    from studies.study import load
-    from studies.template import as_toml, commented
+    from studies.spec.registry import load
+    from studies.spec.template import as_toml, commented
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
 

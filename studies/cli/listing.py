@@ -16,8 +16,8 @@ def list_(what: str | None, as_json: bool) -> None:
     WHAT is one of models, strategies, methods, bn-modes, heads, augmentations, schedules, losses, precisions,
     optimizers, metrics, datasets, baselines, scores, rules, studies.
     """
-    from studies.catalogue import CATALOGUE
-    from studies.console import print_table
+    from studies.cli.catalogue import CATALOGUE
+    from studies.cli.console import print_table
     from wdiv.errors import UnknownName
     from wdiv.registry import did_you_mean
 

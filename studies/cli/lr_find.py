@@ -10,8 +10,8 @@ import click
 from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
 if TYPE_CHECKING:
-    from studies.study import Study
-    from wdiv.tuning.range_test import RangeTest
+    from studies.spec.study import Study
+    from wdiv.tuning.training.lr_range_test import RangeTest
 
 ONE = {
     "models": "--model", "per_class": "--per-class", "strategies": "--strategy", "bn_modes": "--bn-mode",
@@ -41,16 +41,16 @@ def lr_find(
     All rates of the strategy are multiplied by the same factor, so that they keep their proportions. A suggestion is
     spelled as a strategy to paste. Nothing is kept, and no other image than the training images is looked at.
     """
-    from studies.figures import check_file
-    from studies.runner import plan
-    from studies.study import load
-    from wdiv.tuning.range_test import range_test
+    from studies.grid.planning import plan_grid
+    from studies.report.figures.measured import check_file
+    from studies.spec.registry import load
+    from wdiv.tuning.training.lr_range_test import range_test
 
     if out is not None:
         check_file(out)
     chosen = load(study, values=given(options))
     _check_one(chosen)
-    grid = plan(chosen)
+    grid = plan_grid(chosen)
     spec = grid.runs[0].spec
     found = range_test(spec, grid.split, steps=steps, low=low, high=high, phase=phase, device=device)
     about = f"{spec.label} on {grid.split.name}, {grid.runs[0].n_step} images, {chosen.optimizer}"
@@ -83,7 +83,7 @@ def _which(found: RangeTest) -> str:
 
 
 def _show(found: RangeTest, about: str) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     click.echo(f"{_which(found)}: {about}")
     rows = [vars(suggestion) for suggestion in found.suggestions]

@@ -45,9 +45,10 @@ def measure(
 
     What was measured before is kept in DIR/measures.nc: only epochs that are new are read.
     """
-    from studies.console import print_table
-    from wdiv import formats, summary
-    from wdiv.cache import measured
+    from studies.cli.console import print_table
+    from wdiv import summary
+    from wdiv.cache import formats
+    from wdiv.cache.measures import measured
     from wdiv.errors import BadInput
     from wdiv.measure import DEFAULT_METRICS, divergence
     from wdiv.metrics import METRICS, metric_names

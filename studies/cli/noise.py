@@ -25,8 +25,8 @@ def noise(
     For each strategy with several seeds and each layer: how far it moved, how far seeds lie apart, their ratio, and a
     one-sided jackknife test that the ratio is above 1 (3 seeds or more), adjusted for the number of layers.
     """
-    from studies.console import print_table
-    from wdiv.cache import measured
+    from studies.cli.console import print_table
+    from wdiv.cache.measures import measured
     from wdiv.errors import BadInput
     from wdiv.measure import pairwise
     from wdiv.store.engine import open_store

@@ -34,8 +34,8 @@ def plot(
 
     A store's folder is measured against the pretrained weights first; a file is what 'wdiv measure -o' wrote.
     """
-    from studies.figures import check, draw
-    from studies.finish import load_measures
+    from studies.report.figures.measured import check, draw
+    from studies.report.finish import load_measures
 
     check(figure, out, metric)
     div = load_measures(measures, (metric,), group)

@@ -21,10 +21,10 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     The paper's numbers stand beside ours. 'wdiv run' writes it when all is trained; runs that are still missing are
     left out, and the report says so.
     """
-    from studies.console import print_table
-    from studies.pages import summary
-    from studies.report import write
-    from studies.verdicts import p_in_words
+    from studies.cli.console import print_table
+    from studies.report.pages import summary
+    from studies.report.verdicts import p_in_words
+    from studies.report.writing import write
 
     found, files = write(store, out)
     if as_json:

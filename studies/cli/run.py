@@ -49,18 +49,19 @@ def run(
     An option that is given replaces that of the study. Runs that are finished are left as they are, and runs that
     were stopped go on where they stopped. Ctrl-C finishes the step and saves it; a second one stops at once.
     """
-    from studies import whole
-    from studies.progress import Progress
-    from studies.study import load
+    from studies.cli.bars import Bars
+    from studies.grid import study_runner
+    from studies.report.finish import conclude
+    from studies.spec.registry import load
     from wdiv.errors import WdivError
 
     chosen = load(study, scale, given(options))
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
     if dry_run:
-        _show_plan(whole.describe(chosen, out, device), out, as_json)
+        _show_plan(study_runner.describe(chosen, out, device), out, as_json)
         return
-    diverged = whole.run(chosen, out, device=device, progress=Progress(quiet=as_json), jobs=jobs)
-    table, files = whole.conclude(chosen, out)
+    diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
+    table, files = conclude(chosen, out)
     if as_json:
         echo_json({"out": str(out), "outcomes": table.to_dict("records"), "files": [str(f) for f in files]})
     else:
@@ -70,7 +71,7 @@ def run(
 
 
 def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
-    from studies.console import duration, print_table, size
+    from studies.cli.console import duration, print_table, size
 
     if as_json:
         echo_json({**plan, "out": str(out)})
@@ -94,8 +95,8 @@ def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
-    from studies.console import print_table
-    from studies.figures import in_words
+    from studies.cli.console import print_table
+    from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
     def percent(value: float) -> str:

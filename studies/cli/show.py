@@ -15,7 +15,7 @@ from studies.cli.options import as_json, echo_json
 @as_json
 def show(name: str, model: str | None, as_json: bool) -> None:
     """Show all that is known of a model, strategy, metric, data set, baseline or study."""
-    from studies.catalogue import facts, trained_layers
+    from studies.cli.catalogue import facts, trained_layers
 
     found = facts(name)
     if model is not None:
@@ -31,7 +31,7 @@ def show(name: str, model: str | None, as_json: bool) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     tables = {
         key: value for key, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict)

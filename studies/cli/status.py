@@ -19,8 +19,8 @@ def status(store: Path, as_json: bool) -> None:
 
     prefix: whether what is frozen is computed once for each image; --json says why.
     """
-    from studies.console import duration, print_table
-    from studies.state import seconds_left, states
+    from studies.cli.console import duration, print_table
+    from studies.grid.state import seconds_left, states
 
     found = states(store)
     if as_json:

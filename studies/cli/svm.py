@@ -50,9 +50,10 @@ def svm(
     The images for a size and a seed, and the test images, are those that 'wdiv run' takes. Its cost is chosen by
     cross-validation on the training images alone; the test images decide nothing.
     """
-    from studies.figures import check_file
-    from studies.frozen import draw, run
-    from studies.study import Study, override
+    from studies.grid.frozen_features import run
+    from studies.report.figures.baselines import draw
+    from studies.report.figures.measured import check_file
+    from studies.spec.study import Study, override
 
     if figure is not None:
         check_file(figure)
@@ -76,7 +77,7 @@ def svm(
 
 def _beside(found: list[Outcome], out: Path | None) -> tuple[pd.DataFrame | None, list[Path]]:
     """What else the store holds on these images, and the files written."""
-    from studies.results import write_results
+    from studies.grid.results import write_results
     from wdiv.summary import accuracies
 
     if out is None:
@@ -87,7 +88,7 @@ def _beside(found: list[Outcome], out: Path | None) -> tuple[pd.DataFrame | None
 
 
 def _show(found: list[Outcome]) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     first = found[0]
     click.echo(
@@ -123,7 +124,7 @@ def _show(found: list[Outcome]) -> None:
 
 
 def _show_confusion(outcome: Outcome) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     names = outcome.scores["classes"]
     rows = [
@@ -135,7 +136,7 @@ def _show_confusion(outcome: Outcome) -> None:
 
 
 def _show_beside(table: pd.DataFrame) -> None:
-    from studies.console import print_table
+    from studies.cli.console import print_table
 
     columns: dict[str, Any] = {
         "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": _percent,

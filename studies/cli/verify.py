@@ -19,8 +19,8 @@ def verify(store: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict, replace
 
-    from studies.conditions import begun
-    from studies.console import print_table
+    from studies.cli.console import print_table
+    from studies.grid.conditions import begun
     from wdiv.errors import BadStore
     from wdiv.store.verify import verify as check
 

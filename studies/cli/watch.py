@@ -10,7 +10,7 @@ import click
 from studies.cli import options
 
 if TYPE_CHECKING:
-    from studies.watching import View, Watch
+    from studies.grid.watching import View, Watch
 
 
 @click.command()
@@ -47,10 +47,10 @@ def watch(
 def _watch(
     store: Path, metric: str, runs: tuple[str, ...], every: float, once: bool, out: Path | None, as_json: bool
 ) -> None:
-    from studies.console import console
-    from studies.figures import check
-    from studies.screen import picture
-    from studies.watching import REFERENCE, Watch
+    from studies.cli.console import console
+    from studies.cli.screen import picture
+    from studies.grid.watching import REFERENCE, Watch
+    from studies.report.figures.measured import check
     from wdiv.errors import BadInput
 
     if as_json and not once:
@@ -76,7 +76,7 @@ def _follow(watched: Watch, every: float, out: Path | None, *, chosen: bool) -> 
     """Look again and again, until all is finished."""
     import time
 
-    from studies.console import console
+    from studies.cli.console import console
 
     view, drawn = watched.look(), None
     with _Screen() if console().is_terminal else _Lines() as show:
@@ -98,7 +98,7 @@ class _Screen:
     def __enter__(self) -> _Screen:
         from rich.live import Live
 
-        from studies.console import console
+        from studies.cli.console import console
 
         self._live = Live(console=console(), auto_refresh=False, vertical_overflow="crop")
         self._live.start()
@@ -110,8 +110,8 @@ class _Screen:
     def __call__(self, view: View) -> None:
         from rich.console import Group
 
-        from studies.console import console
-        from studies.screen import picture
+        from studies.cli.console import console
+        from studies.cli.screen import picture
 
         self._live.update(Group(*picture(view, console().width)), refresh=True)
 
@@ -126,7 +126,7 @@ class _Lines:
     def __exit__(self, *error: object) -> None: ...
 
     def __call__(self, view: View) -> None:
-        from studies.screen import sentence
+        from studies.cli.screen import sentence
 
         for seen in view.runs:
             last = len(seen.history) - 1
@@ -137,7 +137,7 @@ class _Lines:
 
 def _draw(view: View, out: Path, *, chosen: bool) -> None:
     """What 'wdiv plot' would draw of that which moves; complete at every instant."""
-    from studies.figures import PANELS, draw
+    from studies.report.figures.measured import PANELS, draw
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.tuning.conftest import digits, weights  # noqa: F401 - fixtures here too
 from tests.tuning.tiny import MOBILENET
-from wdiv.tuning.models import ModelSpec
-from wdiv.tuning.sources import Source, resolve
+from wdiv.tuning.networks.models import ModelSpec
+from wdiv.tuning.networks.sources import Source, resolve
 
 
 @pytest.fixture(scope="session")

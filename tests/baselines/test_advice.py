@@ -11,10 +11,10 @@ from baselines.advice.rules import QUESTIONS
 from baselines.advice.toml import as_study
 from baselines.transferability import SCORES
 from wdiv.errors import BadData
-from wdiv.tuning.images import ImageSet, Split
-from wdiv.tuning.sources import Source
-from wdiv.tuning.spelling import parse
-from wdiv.tuning.strategies import BN_MODES
+from wdiv.tuning.data.images import ImageSet, Split
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.strategy.strategies import BN_MODES
 
 
 def found(folds: dict[str, float | None], **facts: object) -> Findings:

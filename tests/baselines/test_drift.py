@@ -10,9 +10,9 @@ import torch
 
 from baselines.drift import drift, source_probabilities
 from tests.tuning.tiny import write_weights
-from wdiv.tuning.images import ImageSet, Split
-from wdiv.tuning.models import ModelSpec, build
-from wdiv.tuning.sources import Source, load_into
+from wdiv.tuning.data.images import ImageSet, Split
+from wdiv.tuning.networks.models import ModelSpec, build
+from wdiv.tuning.networks.sources import Source, load_into
 
 
 def loaded(source: Source) -> torch.nn.Module:
@@ -66,7 +66,7 @@ def test_it_is_small_for_images_like_those_that_the_statistics_are_of(source: So
 
 
 def test_a_network_without_batchnorm_says_nothing_of_drift(digits: Split) -> None:
-    from wdiv.tuning.sources import resolve
+    from wdiv.tuning.networks.sources import resolve
 
     bare = replace(resolve("random"), model=ModelSpec("squeezenet1_1"))
     assert drift(bare, digits.test, np.arange(4), device="cpu") is None

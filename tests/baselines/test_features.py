@@ -14,11 +14,11 @@ import wdiv
 from baselines.features import bottleneck, features, places_of
 from tests.tuning.tiny import shown_to_stems, tiny_run
 from wdiv.errors import BadInput, BadWeights
-from wdiv.tuning.features import FeatureStore
-from wdiv.tuning.images import Split
-from wdiv.tuning.models import ModelSpec, build
-from wdiv.tuning.run import fine_tune
-from wdiv.tuning.sources import Source, load_into, resolve
+from wdiv.tuning.data.images import Split
+from wdiv.tuning.networks.models import ModelSpec, build
+from wdiv.tuning.networks.sources import Source, load_into, resolve
+from wdiv.tuning.prefix.feature_store import FeatureStore
+from wdiv.tuning.training.run import fine_tune
 
 
 def test_the_bottleneck_is_what_the_classifier_of_the_loaded_network_reads(source: Source, digits: Split) -> None:

@@ -13,8 +13,8 @@ from baselines.features import features
 from baselines.trials import Outcome, Trial
 from tests.tuning.tiny import tiny_run
 from wdiv.errors import BadData, BadInput, BadStore, UnknownName
-from wdiv.tuning.images import Split
-from wdiv.tuning.sources import Source
+from wdiv.tuning.data.images import Split
+from wdiv.tuning.networks.sources import Source
 
 
 @pytest.fixture(scope="module")

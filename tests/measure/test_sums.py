@@ -12,7 +12,7 @@ import xarray as xr
 
 import wdiv
 from tests.fabric import make_store, rewrite, run_states
-from tests.store.test_live import with_live
+from tests.store.test_running_metrics import with_live
 from wdiv.errors import BadInput, UnknownName
 from wdiv.layers import Layer, LayerTable
 from wdiv.measure import Flag
@@ -21,8 +21,8 @@ from wdiv.measure.sums import divergence_of_sums
 from wdiv.metrics import METRICS
 from wdiv.numerics import Moments, PairSums
 from wdiv.store import tensors
-from wdiv.store.live import Live, LiveSums, read_live
 from wdiv.store.reader import CheckpointStore
+from wdiv.store.running_metrics import Live, LiveSums, read_live
 
 STRATEGIES = ("fc", "bn+fc", "conv+fc", "scratch")
 ABLE = [metric.name for metric in METRICS.values() if metric.family in ("gaussian", "paired")]

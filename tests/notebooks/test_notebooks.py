@@ -10,8 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from studies import whole
-from studies.study import load, override
+from studies.grid import study_runner
+from studies.spec.registry import load
+from studies.spec.study import override
 from tests.conftest import ROOT, once
 from tests.notebooks.executing import executed
 from tests.tuning.tiny import MOBILENET, write_weights
@@ -74,7 +75,7 @@ def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypat
     study = load(values["study"])
     changes = {key: value for key, value in values.items() if key != "study"}
     study = override(study, TOY | {"weights": str(write_weights(tmp_path / "made.pth"))} | changes)
-    assert whole.run(study, tmp_path / "store", device="cpu") == []
+    assert study_runner.run(study, tmp_path / "store", device="cpu") == []
 
     monkeypatch.setenv("WDIV_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

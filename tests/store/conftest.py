@@ -14,6 +14,6 @@ from wdiv.layers import LayerTable
 def table_of() -> Callable[[str], LayerTable]:
     """torchvision name -> the model's layer table, with a head of six classes."""
     pytest.importorskip("torch")
-    from wdiv.tuning.models import MODELS, ModelSpec, layer_table
+    from wdiv.tuning.networks.models import MODELS, ModelSpec, layer_table
 
     return cache(lambda name: layer_table(ModelSpec(name), 6, max(MODELS[name].min_size, 96)))

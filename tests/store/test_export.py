@@ -118,12 +118,13 @@ def test_torchvision_loads_an_exported_run_strictly(tmp_path: Path) -> None:
     from safetensors.torch import load_file as load_torch
     from torchvision import models
 
-    from wdiv.tuning.images import ImageSet, Split
-    from wdiv.tuning.inputs import IMAGENET
-    from wdiv.tuning.models import ModelSpec
-    from wdiv.tuning.recipe import Recipe
-    from wdiv.tuning.run import RunSpec, fine_tune
-    from wdiv.tuning.sources import Source
+    from wdiv.tuning.data.images import ImageSet, Split
+    from wdiv.tuning.data.inputs import IMAGENET
+    from wdiv.tuning.networks.models import ModelSpec
+    from wdiv.tuning.networks.sources import Source
+    from wdiv.tuning.training.recipe import Recipe
+    from wdiv.tuning.training.run import fine_tune
+    from wdiv.tuning.training.run_spec import RunSpec
 
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), np.uint8)
     images = ImageSet(pixels, np.arange(6) % 3, ("a", "b", "c"), tuple("123456"))

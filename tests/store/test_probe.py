@@ -10,7 +10,7 @@ import pytest
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
 from wdiv.store.probe import buffers_of, layer_kind, probe
-from wdiv.tuning.models import MODELS, ModelSpec, build, build_skeleton
+from wdiv.tuning.networks.models import MODELS, ModelSpec, build, build_skeleton
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

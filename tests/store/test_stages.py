@@ -11,7 +11,7 @@ import pytest
 
 from wdiv.layers import LayerTable
 from wdiv.store.stages import FAMILIES, family_of, stages_by_name, stages_by_resolution
-from wdiv.tuning.models import MODELS
+from wdiv.tuning.networks.models import MODELS
 
 TableOf = Callable[[str], LayerTable]
 
@@ -36,7 +36,7 @@ CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # Simonyan 
 
 
 def skeleton(name: str) -> Any:
-    from wdiv.tuning.models import ModelSpec, build_skeleton
+    from wdiv.tuning.networks.models import ModelSpec, build_skeleton
 
     return build_skeleton(ModelSpec(name), 6)
 
@@ -48,7 +48,7 @@ def test_every_named_model_is_held_to_its_paper() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_has_a_stage_and_only_the_classifier_is_the_head(table_of: TableOf, name: str) -> None:
-    from wdiv.tuning.models import ModelSpec, head_layers
+    from wdiv.tuning.networks.models import ModelSpec, head_layers
 
     table = table_of(name)
     assert all(re.fullmatch(r"stem|stage\d|aux|head", layer.stage) for layer in table)
@@ -87,7 +87,7 @@ def test_a_stage_of_vgg_ends_in_a_pooling(table_of: TableOf, name: str) -> None:
 
 def by_resolution(name: str, *, size: int = 96) -> LayerTable:
     from wdiv.store.probe import probe
-    from wdiv.tuning.models import ModelSpec, head_layers
+    from wdiv.tuning.networks.models import ModelSpec, head_layers
 
     return probe(skeleton(name), size, head=head_layers(ModelSpec(name)))
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.runner import run
-from studies.study import Study, load
+from studies.grid.runner import run_grid
+from studies.spec.registry import load
+from studies.spec.study import Study
 from tests.tuning.tiny import MOBILENET, write_weights
 
 TOML = """
@@ -55,7 +56,7 @@ def small(toml: Path) -> Study:
 def _trained(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "small.toml").write_text(TOML.format(model=MOBILENET, weights=weights))
-    return run(load(str(folder / "small.toml")), folder / "store", device="cpu")[0]
+    return run_grid(load(str(folder / "small.toml")), folder / "store", device="cpu")[0]
 
 
 @pytest.fixture

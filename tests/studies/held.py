@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from studies import jobs
 from studies.cli import main as wdiv
-from wdiv.tuning import run as tuning
+from studies.grid import jobs
+from wdiv.tuning.training import run as tuning
 
 WAITS = 30
 """The epoch; runs that are to be met have more."""

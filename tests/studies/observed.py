@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from studies.claims import Claim
-from studies.columns import COLUMNS
+from studies.spec.claim import Claim
+from studies.spec.columns import COLUMNS
 
 PLAIN = {
     "condition": "", "model": "net", "source": "src", "dataset": "data", "per_class": "all", "n_train": 100,

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import wdiv
 from studies.cli import cli
 from tests.conftest import once
-from wdiv.cache import measured
+from wdiv.cache.measures import measured
 
 pytestmark = once
 

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from studies.chadha2020 import FROZEN, FULL, RANDOM, SVM, TENTH
-from studies.conditions import parts
-from studies.study import Pretrain, Study, load
-from studies.whole import conclude, run
+from studies.grid.conditions import parts
+from studies.grid.study_runner import run
+from studies.report.finish import conclude
+from studies.spec.registry import load
+from studies.spec.study import Pretrain, Study
 from tests.conftest import once
-from wdiv.tuning.models import ModelSpec, head_layers, layer_table
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.networks.models import ModelSpec, head_layers, layer_table
+from wdiv.tuning.strategy.spelling import parse
 
 STUDY = load("chadha2020")
 MINI = load("chadha2020", "mini")

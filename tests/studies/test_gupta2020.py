@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from studies.augmented import MOST, TIMES, sample
+from studies.grid.study_runner import run
 from studies.gupta2020 import BLOCKS, MINI_RATE, RATE, both, unfrozen
 from studies.gupta2020_networks import NETWORKS, SMALL, Network
 from studies.papers import published
-from studies.study import Study, load
-from studies.whole import conclude, run
+from studies.report.figures.augmented import MOST, TIMES, sample
+from studies.report.finish import conclude
+from studies.spec.registry import load
+from studies.spec.study import Study
 from tests.conftest import once
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
-from wdiv.tuning.augment import AUGMENTATIONS, PRESETS
-from wdiv.tuning.heads import HEADS
-from wdiv.tuning.models import ModelSpec, head_layers, layer_table
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.data.augment import AUGMENTATIONS, PRESETS
+from wdiv.tuning.networks.heads import HEADS
+from wdiv.tuning.networks.models import ModelSpec, head_layers, layer_table
+from wdiv.tuning.strategy.spelling import parse
 
 STUDY = load("gupta2020")
 SUBSETS = load("gupta2020-subsets")

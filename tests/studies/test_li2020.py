@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.conditions import parts
-from studies.distance import FILE, SCORED
-from studies.report import write
-from studies.runner import open_data, plan, source_study
-from studies.study import Study, load, override
-from studies.whole import conclude, run
+from studies.grid.conditions import parts
+from studies.grid.domain_distance import FILE, SCORED
+from studies.grid.planning import open_data, plan_grid, source_study
+from studies.grid.study_runner import run
+from studies.report.finish import conclude
+from studies.report.writing import write
+from studies.spec.registry import load
+from studies.spec.study import Study, override
 from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.strategy.spelling import parse
 
 PAPER, MINI = load("li2020"), load("li2020", "mini")
 BOTH = pytest.mark.parametrize("study", [PAPER, MINI], ids=["paper", "mini"])
@@ -45,7 +47,9 @@ def test_each_condition_differs_from_near_in_one_factor(study: Study) -> None:
     for other, factor in zip(others, ("pretrain", "pretrain", "data"), strict=True):
         changed = {name for name in ("pretrain", "data") if getattr(near, name) != getattr(other, name)}
         assert changed == {factor}
-    sources = [plan(source_study(override(one, {"image_size": 32, "models": [MOBILENET]}))) for one in (near, *others)]
+    sources = [
+        plan_grid(source_study(override(one, {"image_size": 32, "models": [MOBILENET]}))) for one in (near, *others)
+    ]
     images = [grid.runs[0].n_train for grid in sources]
     assert images == [676, 100, 100, 676], "as many of few categories as of many"
     assert [len(grid.split.pool.classes) for grid in sources] == [5, 5, 2, 5]

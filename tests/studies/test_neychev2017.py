@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.conditions import parts
-from studies.report import write
-from studies.runner import open_data, plan
-from studies.study import Condition, Pretrain, Study, load, override
-from studies.whole import conclude, run
+from studies.grid.conditions import parts
+from studies.grid.planning import open_data, plan_grid
+from studies.grid.study_runner import run
+from studies.report.finish import conclude
+from studies.report.writing import write
+from studies.spec.registry import load
+from studies.spec.study import Condition, Pretrain, Study, override
 from tests.conftest import once
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.strategy.spelling import parse
 
 PAPER, MINI = load("neychev2017"), load("neychev2017", "mini")
 
@@ -57,7 +59,7 @@ def test_near_images_are_the_users_and_far_ones_come_along() -> None:
     near, far = parts(PAPER, Path("out"))
     assert (near.study.data, far.study.data) == (None, "ferrographs")
     with pytest.raises(BadInput, match="give --data FOLDER"):
-        plan(near.study)
+        plan_grid(near.study)
     given = parts(override(PAPER, {"data": "digits", "test_count": 20}), Path("out"))
     assert [part.study.data for part in given] == ["digits", "ferrographs"]
     assert [part.study.test_count for part in given] == [20, None], "ferrographs have their own test images"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.columns import ACCURACIES
 from studies.papers import PAPERS, published
-from studies.tables import CONDITIONS
+from studies.spec.columns import ACCURACIES
+from studies.spec.table import CONDITIONS
 from wdiv.errors import UnknownName
-from wdiv.tuning.models import MODELS, ModelSpec
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.networks.models import MODELS, ModelSpec
+from wdiv.tuning.strategy.spelling import parse
 
 Cell = tuple[str, ...]
 FC, BN, BOTH = "Transfer weights and train FC layers", "BN & FC", "CNN, BN & FC"

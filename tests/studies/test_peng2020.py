@@ -9,15 +9,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies import report, whole
+from studies.grid import study_runner
 from studies.papers import published
-from studies.study import load, override
-from studies.tables import fill
-from studies.verdicts import NOT_DECIDED
+from studies.report import writing
+from studies.report.finish import conclude
+from studies.report.tables import fill
+from studies.report.verdicts import NOT_DECIDED
+from studies.spec.registry import load
+from studies.spec.study import override
 from tests.conftest import ROOT, once
 from tests.tuning.tiny import MOBILENET
-from wdiv.tuning.datasets import DATASETS
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.strategy.spelling import parse
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )  # fmt: skip
     out = tmp_path_factory.mktemp("peng2020") / "store"
-    assert whole.run(study, out, device="cpu") == []
-    whole.conclude(study, out)
+    assert study_runner.run(study, out, device="cpu") == []
+    conclude(study, out)
     return out
 
 
@@ -95,7 +98,7 @@ def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> N
 
 @once
 def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: Path) -> None:
-    found, _ = report.write(toy, toy.parent / "again")
+    found, _ = writing.write(toy, toy.parent / "again")
     assert len(found.verdicts) == len(load("peng2020").claims)
     for verdict in found.verdicts:
         assert verdict.pairs, verdict.claim.name

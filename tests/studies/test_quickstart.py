@@ -13,9 +13,10 @@ import xarray as xr
 from PIL import Image
 
 import wdiv
-from studies.finish import finish
-from studies.runner import run
-from studies.study import load, override
+from studies.grid.runner import run_grid
+from studies.report.finish import finish
+from studies.spec.registry import load
+from studies.spec.study import override
 
 
 def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
     study = override(
         study, {"pretrain": how, "strategies": ["fc", "conv+bn+fc"], "seeds": 0, "per_class": 5, "epochs": 1}
     )
-    out, diverged = run(study, tmp_path / "out", device="cpu")
+    out, diverged = run_grid(study, tmp_path / "out", device="cpu")
     table, files = finish(out, study.metrics, study.reference)
     assert diverged == []
     assert [file.name for file in files] == ["measures.nc", "heatmap.png", "results.csv", "results.nc"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.tiny import write_weights
-from wdiv.tuning.datasets import open_split
-from wdiv.tuning.images import Split
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.images import Split
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,15 @@ from torch import nn
 
 from wdiv.layers import LayerTable
 from wdiv.store.probe import probe
-from wdiv.tuning import prefix
-from wdiv.tuning.freeze import Plan, hold, make_plan
-from wdiv.tuning.inputs import InputSpec
-from wdiv.tuning.loop import Loop, OnDevice
-from wdiv.tuning.models import ModelSpec, build
-from wdiv.tuning.recipe import Recipe
-from wdiv.tuning.run import RunSpec
-from wdiv.tuning.sources import resolve
-from wdiv.tuning.spelling import parse
+from wdiv.tuning.data.inputs import InputSpec
+from wdiv.tuning.networks.models import ModelSpec, build
+from wdiv.tuning.networks.sources import resolve
+from wdiv.tuning.prefix import frozen_prefix
+from wdiv.tuning.strategy.freeze import Plan, hold, make_plan
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.training.loop import Loop, OnDevice
+from wdiv.tuning.training.recipe import Recipe
+from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import pytest
@@ -113,14 +113,14 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 def shown_to_stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call shows to a frozen prefix made from now on; the list grows."""
     shown: list[int] = []
-    real = prefix.Traced.stem
+    real = frozen_prefix.Traced.stem
 
     def stem(self: Any, boundary: Any) -> Any:
         found = real(self, boundary)
         found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
         return found
 
-    monkeypatch.setattr(prefix.Traced, "stem", stem)
+    monkeypatch.setattr(frozen_prefix.Traced, "stem", stem)
     return shown
 
 

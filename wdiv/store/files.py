@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from wdiv.errors import BadStore, WdivError
 
-__all__ = ["read_json", "read_toml", "sha256", "write_atomically", "write_json"]
+__all__ = ["plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -69,3 +70,8 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain_name(text: str) -> str:
+    """Text as a part of a file's name."""
+    return re.sub(r"[^\w.=]+", "-", text)

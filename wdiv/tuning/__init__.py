@@ -1,4 +1,1 @@
-"""Fine-tuning: models, starting weights, data, strategies, the loop.
-
-LAW: this room imports :mod:`wdiv.store` and :mod:`wdiv.layers` of wdiv.
-"""
+"""Fine-tuning: what is trained, on what, how; each room below has its law in ``tests/test_laws.py``."""

@@ -1,0 +1,1 @@
+"""A study's runs: planned, trained side by side, how far they are, and what they came to."""

@@ -1,0 +1,141 @@
+"""How far a study's target lies from its source, by the features that the source network makes of both.
+
+Measured once, and kept beside the runs of each condition: a report needs no images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.grid.conditions import Part, parts
+from studies.spec.columns import SCORED
+from studies.spec.study import Study
+from wdiv.errors import BadStore
+from wdiv.store.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from wdiv.tuning.data.images import Split
+    from wdiv.tuning.networks.sources import Source
+
+__all__ = ["AGAINST", "FILE", "Distance", "asked", "load", "measure"]
+
+FILE = "distance.json"
+"""Of a condition's store."""
+AGAINST = "source"
+"""What observations of a distance say it is measured ``against``."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Between the training images of one size and seed, and images of the source which its network has not seen.
+
+    per_class  None: all;  n_train: the images of the target, as many as the runs of that size and seed train on
+    n_source   images of the source, as many or all there are: distances of few images are too large, so that only those
+               of like numbers can be compared
+    weights, source_digest, data_digest   SHA-256 of what it was measured with
+    """
+
+    model: str
+    source: str
+    dataset: str
+    per_class: int | None
+    seed: int
+    n_train: int
+    n_source: int
+    weights: str
+    source_digest: str
+    data_digest: str
+    frechet_distance: float
+    mmd: float
+
+    @property
+    def cell(self) -> tuple[str, int | None, int]:
+        return self.model, self.per_class, self.seed
+
+    @property
+    def digests(self) -> tuple[str, str, str]:
+        return self.weights, self.source_digest, self.data_digest
+
+
+def asked(study: Study) -> bool:
+    """True if a claim or a table of the study is about distances."""
+    named = [measure for claim in study.claims for side in ("left", "right") for measure in claim.side(side)["measure"]]
+    named += [measure for table in study.tables for measure in table.measure]
+    return not set(SCORED).isdisjoint(named)
+
+
+def measure(study: Study, out: Path, *, device: str = "auto") -> list[Path]:
+    """Measure what is missing, for each size and seed of each condition that trains its own source networks.
+
+    The source networks must have been trained. Returns the files; none where a study's weights come from elsewhere, as
+    their images are not known. Raises any of wdiv's errors.
+    """
+    return [_measured(part, device) for part in parts(study, out) if part.study.pretrain is not None]
+
+
+def load(out: Path) -> list[Distance]:
+    """The distances that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that holds none."""
+    file = out / FILE
+    if not file.exists():
+        return []
+    try:
+        return [Distance(**row) for row in read_json(file)["distances"]]
+    except (KeyError, TypeError) as error:
+        raise BadStore(f"{file}: not the distances of a study ({error})") from None
+
+
+def _measured(part: Part, device: str) -> Path:
+    from studies.grid.planning import open_data, source_study, trained_sources
+
+    sources = trained_sources(part.study, part.sources)
+    size = next(iter(sources.values())).input.at(part.study.image_size).size
+    split, source_split = open_data(part.study, size), open_data(source_study(part.study), size)
+    found = {one.cell: one for one in load(part.out)}
+    for source in sources.values():
+        found |= {one.cell: one for one in _new(source, split, source_split, part.study, found, device)}
+    return write_json(part.out / FILE, {"distances": [asdict(one) for one in found.values()]})
+
+
+def _new(
+    source: Source, split: Split, source_split: Split, study: Study, kept: Mapping[Any, Distance], device: str
+) -> Iterator[Distance]:
+    """The distances that are kept nowhere yet, or were measured with other weights or images."""
+    import numpy as np
+
+    from baselines.features import features, label_of
+    from baselines.transferability import SCORES
+    from wdiv.tuning.data.images import ImageSet, nested_subset
+    from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
+
+    def seen(images: ImageSet, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(features(source, images, rows=rows, device=device)[BOTTLENECK].features.values)
+
+    label, digests = label_of(source), (_digest(source), source_split.digest, split.digest)
+    drawn = {
+        (size, seed): nested_subset(split.pool, size, seed)
+        for size, seed in itertools.product(study.per_class, study.seeds)
+        if (label, size, seed) not in kept or kept[label, size, seed].digests != digests
+    }
+    if not drawn:
+        return
+    used = np.unique(np.concatenate(list(drawn.values())))
+    ours, theirs = seen(split.pool, used), seen(source_split.test, np.arange(len(source_split.test)))
+    for (size, seed), rows in drawn.items():
+        here = ours[np.searchsorted(used, rows)]
+        there = theirs[np.random.default_rng(seed).permutation(len(theirs))[: len(here)]]
+        values = (SCORES[name].function(here, there) for name in SCORED)  # the last fields, in this order
+        yield Distance(label, source.name, split.name, size, seed, len(here), len(there), *digests, *values)
+
+
+def _digest(source: Source) -> str:
+    """SHA-256 of the weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(source.read().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

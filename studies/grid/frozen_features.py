@@ -1,0 +1,111 @@
+"""Baselines on frozen features over a study's grid: which trials there are, and their outcomes kept beside its runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines import trials
+from baselines.features import features, places_of
+from baselines.trials import Outcome, Trial
+from studies.grid.planning import open_data, sources_of
+from studies.spec.study import Study
+from wdiv.cache import formats
+from wdiv.errors import BadInput
+from wdiv.tuning.data.images import Split, nested_subset
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
+from wdiv.tuning.prefix.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["ALL", "Frozen", "open_frozen", "run", "write_features"]
+
+ALL = "all"
+"""In place of a layer: every stage and the bottleneck, each for itself."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A study's images and its one source, whose network stays as it is; ``size`` of the images, in pixels."""
+
+    source: Source
+    split: Split
+    size: int
+
+
+def open_frozen(study: Study) -> Frozen:
+    """Find the weights and read the images. Raises any of wdiv's errors."""
+    found = sources_of(study)
+    if len(found) > 1:
+        raise BadInput(f"one network at a time, not {len(found)}; give one --model")
+    (source,) = found
+    size = source.input.at(study.image_size).size
+    return Frozen(source, open_data(study, size), size)
+
+
+def run(
+    study: Study, baselines: Sequence[str], layers: Sequence[str], *, folds: int = 5, pooling: str = "avg",
+    device: str = "auto", out: Path | None = None,
+) -> list[Outcome]:  # fmt: skip
+    """Every baseline on every layer, for each data size and seed of the study.
+
+    layers  as in a :class:`~baselines.trials.Trial`; or ``all``
+    out     a store to keep the outcomes in, beside its runs; features that do not fit in memory go there too
+    """
+    frozen = open_frozen(study)
+    spelled = _spread(layers or (trials.STAGES,), frozen)
+    wanted = [
+        Trial(baseline, layer, size, seed, folds, pooling)
+        for size, baseline, layer, seed in itertools.product(study.per_class, baselines, spelled, study.seeds)
+    ]
+    found = []
+    store = FeatureStore(None if out is None else out / "features")
+    for outcome in trials.run(frozen.source, frozen.split, wanted, device=device, store=store):
+        if out is not None:
+            trials.save(outcome, out)
+        found.append(outcome)
+    return found
+
+
+def _spread(layers: Sequence[str], frozen: Frozen) -> list[str]:
+    """Each layer once, ``all`` spelled out."""
+    known = places_of(frozen.source, frozen.size)
+    return list(dict.fromkeys(place for layer in layers for place in (known if layer == ALL else (layer,))))
+
+
+def write_features(
+    study: Study, layers: Sequence[str], out: Path, *, pooling: str = "avg", device: str = "auto"
+) -> xr.DataTree:
+    """Write the features of a study's images, those that its one size and seed draw and the test set's. Returns them.
+
+    ``part`` on ``sample`` is ``pool`` or ``test``.
+    """
+    import numpy as np
+    import xarray as xr
+
+    frozen = open_frozen(study)
+    wanted = _spread(layers or (BOTTLENECK,), frozen)
+    pool, test = frozen.split.pool, frozen.split.test
+    parts = {
+        name: features(frozen.source, images, wanted, rows=rows, pooling=pooling, device=device)
+        for name, images, rows in (
+            ("pool", pool, nested_subset(pool, study.per_class[0], study.seeds[0])),
+            ("test", test, np.arange(len(test))),
+        )
+    }
+    nodes = {
+        path: xr.concat(
+            [tree[path].to_dataset().assign_coords(part=("sample", np.full(tree.sizes["sample"], name, dtype=object)))
+             for name, tree in parts.items()],
+            dim="sample", combine_attrs="override",
+        )
+        for path in ("/", *(f"/{name}" for name in parts["pool"].children))
+    }  # fmt: skip
+    tree = xr.DataTree.from_dict(nodes)
+    formats.save(tree, out)
+    return tree

@@ -1,0 +1,226 @@
+"""A study resolved against its images and weights: which runs there are, before the first step is taken."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from baselines import trials
+from baselines.features import label_of
+from studies.spec.study import Pretrain, Study
+from wdiv.errors import BadInput
+from wdiv.layers import LayerTable
+from wdiv.registry import did_you_mean
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.images import Split
+from wdiv.tuning.networks import sources
+from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
+from wdiv.tuning.strategy.freeze import Plan, changing, make_plan
+from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.training.loop import check_batches
+from wdiv.tuning.training.run_spec import RunSpec
+
+__all__ = [
+    "Grid", "Planned", "open_data", "plan_grid", "source_networks", "source_study", "sources_of", "trained_sources",
+    "trials_of",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run to be: how many images it sees, what its epochs will take on disk, and how many images it trains on."""
+
+    spec: RunSpec
+    id: str
+    n_train: int
+    bytes: int
+    n_step: int
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.spec.recipe.steps_per_epoch or math.ceil(self.n_step / self.spec.recipe.batch_size)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study, resolved against its data and its weights."""
+
+    study: Study
+    split: Split
+    runs: tuple[Planned, ...]
+    notes: tuple[str, ...]
+
+
+def plan_grid(study: Study) -> Grid:
+    """Resolve everything that can be wrong before the first step is taken; trains and writes nothing.
+
+    Raises any of wdiv's errors: unknown names, missing data, too few images, weights for another network.
+    """
+    if study.data is None:
+        raise BadInput(
+            f"study {study.name!r} brings no images; give --data FOLDER, or a name from 'wdiv list datasets'"
+        )
+    specs = [*_specs(study)]
+    size = {spec.inputs.size for spec in specs}
+    if len(size) > 1:
+        raise BadInput(f"the weights want images of {sorted(size)} pixels; give one --image-size for all")
+    split = open_data(study, size.pop())
+    if study.pretrain is not None:
+        plan_grid(source_study(study))
+    runs: list[Planned] = []
+    for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
+        runs += _plan_runs(list(group), split)
+    _check_reference(study, [planned.id for planned in runs])
+    for source in source_networks(specs):
+        trials.check(source, trials_of(study), split.pool.pixels.shape[-1])
+    copies = split.duplicates()
+    notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
+    return Grid(study, split, tuple(runs), (*split.notes, *notes))
+
+
+def _check_reference(study: Study, runs: Sequence[str]) -> None:
+    """What cannot be measured against when all is trained is an error before."""
+    text = str(study.reference)
+    if text.isdecimal():
+        if int(text) > study.epochs:
+            raise BadInput(f"reference {text}: an epoch from 0 to {study.epochs}")
+    elif text not in ("pretrained", "previous", *runs):
+        known = did_you_mean(text, ["pretrained", "previous", *runs])
+        raise BadInput(f"reference {text!r}: an epoch number, or {known}")
+
+
+def open_data(study: Study, size: int) -> Split:
+    """The study's images at a size in pixels, split."""
+    assert study.data is not None
+    found = open_split(
+        study.data, size, test_count=study.test_count, test_fraction=study.test_fraction,
+        split_seed=study.split_seed, skip_bad=study.skip_bad_images,
+    )  # fmt: skip
+    return found if study.classes is None else found.first_classes(study.classes)
+
+
+def _specs(study: Study) -> Iterator[RunSpec]:
+    found = sources_of(study)
+    for source, size, strategy, mode, seed in itertools.product(
+        found, study.per_class, study.strategies, study.bn_modes, study.seeds
+    ):
+        assert source.model is not None
+        if mode == "frozen" and parse(strategy).random and len(study.bn_modes) > 1:
+            continue  # statistics of no network at all, never updated: the other modes say what scratch can do
+        model = source.model if study.head is None else source.model.but(head=study.head)
+        yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size)
+
+
+def sources_of(study: Study) -> list[sources.Source]:
+    """One source a model, each with the model it is for.
+
+    Raises :class:`~wdiv.errors.BadInput` for weights that are for another model or for no known one.
+    """
+    models = [ModelSpec.parse(text) for text in study.models]
+    if study.pretrain is not None:
+        if not models:
+            raise BadInput(f"study {study.name!r} trains its own source networks; give --model")
+        none = sources.resolve("random")
+        return [replace(none, model=model, name=_pretrained_name(study.pretrain, model)) for model in models]
+    if sources.names_model(study.weights):
+        own = sources.resolve(study.weights)
+    elif models:
+        return [replace(sources.resolve(study.weights, model), model=model) for model in models]
+    else:
+        raise BadInput(f"weights {study.weights!r} do not say which network they are for; give --model")
+    assert own.model is not None
+    other = next((model for model in models if (model.name, model.args) != (own.model.name, own.model.args)), None)
+    if other is not None:
+        raise BadInput(f"weights {study.weights!r} are for {own.model.label}, and cannot start a {other.label}")
+    return [own]
+
+
+def _pretrained_name(how: Pretrain, model: ModelSpec) -> str:
+    return f"{how.title} ({model.label})"
+
+
+def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
+    """The runs of one source, whose networks are looked at once each."""
+    source, classes = specs[0].source, len(split.pool.classes)
+    weights = source.read() if source.here and any(spec.start != "random" for spec in specs) else None
+    looks: dict[str, _Look] = {}
+    for spec in specs:
+        if spec.network.label not in looks:
+            look = looks[spec.network.label] = _Look.at(spec.network, classes, spec.inputs.size)
+            if weights is not None:
+                sources.check_fits(look.model, weights, spec.network, source.name)
+        each = looks[spec.network.label].bytes_per_epoch(spec)
+        train, validation = spec.rows(split.pool)
+        looks[spec.network.label].check(spec, len(train))
+        images = len(train) + len(validation)
+        yield Planned(spec, spec.id(split.name), images, each * spec.recipe.epochs, len(train))
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A network without numbers, and what its layers are."""
+
+    model: Any
+    table: LayerTable
+    head: frozenset[str]
+
+    @classmethod
+    def at(cls, network: ModelSpec, classes: int, size: int) -> _Look:
+        return cls(build_skeleton(network, classes), layer_table(network, classes, size), head_layers(network))
+
+    def _plans(self, spec: RunSpec) -> list[Plan]:
+        spec.parsed.check(self.table, self.head, spec.network.label)
+        parts = stretches(spec.parsed, self.table, self.head, spec.recipe.epochs)
+        return [make_plan(self.model, self.table, self.head, part, spec.bn_mode) for part in parts]
+
+    def check(self, spec: RunSpec, images: int) -> None:
+        for plan_grid in self._plans(spec):
+            check_batches(plan_grid, spec.recipe, images)
+
+    def bytes_per_epoch(self, spec: RunSpec) -> int:
+        state = self.model.state_dict()
+        return sum(state[key].numel() * state[key].element_size() for key in changing(self._plans(spec), state))
+
+
+def trials_of(study: Study) -> list[trials.Trial]:
+    """The study's baselines, of each data size and seed."""
+    return [
+        trials.Trial.named(name, size, seed)
+        for size, name, seed in itertools.product(study.per_class, study.baselines, study.seeds)
+    ]
+
+
+def source_networks(specs: Sequence[RunSpec]) -> list[sources.Source]:
+    """The sources of some runs, each once: several networks may start from weights of one name, such as ``random``."""
+    return list({(spec.source.name, label_of(spec.source)): spec.source for spec in specs}.values())
+
+
+def trained_sources(study: Study, folder: Path) -> dict[str, sources.Source]:
+    """The source networks that a study with ``pretrain`` has trained into a folder, by the names they have in tables.
+
+    Raises :class:`~wdiv.errors.WdivError` where one is not there.
+    """
+    assert study.pretrain is not None
+    found = {}
+    for planned in plan_grid(source_study(study)).runs:
+        name = _pretrained_name(study.pretrain, planned.spec.model)
+        found[name] = replace(sources.resolve(f"{folder / 'runs' / planned.id}@last"), name=name)
+    return found
+
+
+def source_study(study: Study) -> Study:
+    """The study that trains another study's source networks, one run each."""
+    assert study.pretrain is not None
+    how = study.pretrain
+    return Study(
+        f"{study.name}-source", models=study.models, weights="random", data=how.data, classes=how.classes,
+        per_class=(how.per_class,), strategies=(f"scratch={how.rate}",), epochs=how.epochs,
+        batch_size=how.batch_size, steps_per_epoch=how.steps_per_epoch, image_size=study.image_size,
+        split_seed=study.split_seed,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""What every run and every baseline of a store came to, in one table: ``results.csv`` and ``results.nc``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines import trials
+from studies.grid.conditions import begun
+from wdiv import summary
+from wdiv.errors import BadStore
+from wdiv.store.engine import open_store
+from wdiv.store.files import write_atomically
+from wdiv.store.reader import CheckpointStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["as_dataset", "results", "write_all", "write_results"]
+
+
+def results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
+    """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
+
+    found  the rows of the runs, a table an architecture, where they are at hand
+    """
+    import pandas as pd
+
+    if found is None:
+        labels = list(CheckpointStore.open(out).by_label()) if (out / "runs").is_dir() else []
+        found = [summary.results(open_store(out, label)) for label in labels]
+    frozen = pd.DataFrame([outcome.row() for outcome in trials.load(out)])
+    parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
+    if not parts:
+        raise BadStore(f"{out}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
+    return pd.concat(parts, ignore_index=True)
+
+
+def as_dataset(table: pd.DataFrame) -> xr.Dataset:
+    """The table along ``run``, with what tells runs apart as coordinates; accuracies are shares of 1.
+
+    >>> import pandas as pd
+    >>> row = {"run": "a", "model": "m", "dataset": "d", "n_train": 5, "strategy": "svm", "bn_mode": "frozen"}
+    >>> row |= {"seed": 0, "source": "s", "epochs": 0, "last": 0.5, "best": None, "best_epoch": None}
+    >>> row |= {"train_loss": 1.0, "seconds": 2.0}
+    >>> found = as_dataset(pd.DataFrame([row]))
+    >>> found.set_xindex("strategy").sel(strategy="svm").test_accuracy.item(), sorted(found.coords)[:3]
+    (0.5, ['bn_mode', 'dataset', 'model'])
+    """
+    import numpy as np
+    import xarray as xr
+
+    words = [name for name in ("run", "condition", *summary.CELL, "seed", "source") if name in table]
+    coords = {name: ("run", _plain(table[name])) for name in words}
+    facts = {
+        "test_accuracy": ("last", "test accuracy after the epoch that counts", "1"),
+        "best_test_accuracy": ("best", "best test accuracy of all epochs, chosen on the test images", "1"),
+        "best_epoch": ("best_epoch", "epoch of the best test accuracy", "1"),
+        "epochs": ("epochs", "epochs of training; 0: a baseline on frozen features", "1"),
+        "train_loss": ("train_loss", "training loss after the epoch that counts", "1"),
+        "seconds": ("seconds", "time of training", "s"),
+    }
+    variables = {
+        name: ("run", np.asarray(table[column].astype("float64")), {"long_name": text, "units": units})
+        for name, (column, text, units) in facts.items()
+    }
+    return xr.Dataset(variables, coords)
+
+
+def write_results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> tuple[pd.DataFrame, list[Path]]:
+    """Write :func:`results` beside the runs. Returns it, and the files."""
+    table = results(out, found)
+    return table, _write(table, out)
+
+
+def write_all(out: Path) -> list[Path]:
+    """Write :func:`results` of every condition of a study that has begun as one table, which says the condition."""
+    import pandas as pd
+
+    return _write(pd.concat([results(store).assign(condition=name) for name, store in begun(out).items()]), out)
+
+
+def _write(table: pd.DataFrame, out: Path) -> list[Path]:
+    dataset = as_dataset(table)
+    csv = write_atomically(out / "results.csv", lambda temporary: table.to_csv(temporary, index=False))
+    return [csv, write_atomically(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
+
+
+def _plain(column: pd.Series) -> object:
+    import numpy as np
+
+    return column.to_numpy() if column.dtype.kind in "iuf" else np.array(column.tolist(), dtype=object)

@@ -1,0 +1,149 @@
+"""Running a planned grid: its source networks, its runs, its baselines."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from baselines import trials
+from studies.grid.jobs import side_by_side
+from studies.grid.planning import Grid, plan_grid, source_networks, source_study, trained_sources, trials_of
+from studies.grid.progress import Progress
+from studies.grid.study_file import STUDY, merged, told
+from studies.spec.study import Study
+from wdiv.store.files import write_json
+from wdiv.store.reader import Run
+from wdiv.store.writer import is_being_written
+from wdiv.tuning.data.images import Split
+from wdiv.tuning.networks import sources
+from wdiv.tuning.prefix.feature_store import FeatureStore
+from wdiv.tuning.training import precision
+from wdiv.tuning.training.cost import estimate
+from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
+from wdiv.tuning.training.loop import Diverged
+from wdiv.tuning.training.run import choose_device, fine_tune
+from wdiv.tuning.training.run_spec import RunSpec
+
+__all__ = ["describe_grid", "run_grid"]
+
+
+def run_grid(
+    study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1,
+    source_store: Path | None = None, grid: Grid | None = None,
+) -> tuple[Path, list[str]]:  # fmt: skip
+    """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
+
+    Its baselines follow, on the same images. Conditions are not looked at: :mod:`studies.grid.study_runner` does.
+
+    jobs          runs that train side by side, each in a process of its own
+    source_store  where the study's own source networks are trained; by default ``source`` beneath ``out``
+    grid          what :func:`plan_grid` made of the study, where that is at hand: its images need not be read again
+
+    Returns the folder and a line for each run whose loss diverged; the others go on regardless. SIGINT and SIGTERM
+    finish the step, save it, and raise :class:`~wdiv.tuning.training.interrupt.Stopped`.
+    """
+    progress = progress or Progress()
+    precision.check(study.precision, choose_device(device).type)
+    grid = grid or plan_grid(study)
+    for planned in grid.runs:
+        planned.spec.source.fetch()
+    write_json(out / STUDY, _resolved(grid, out))
+    for note in grid.notes:
+        progress.say(f"note: {note}")
+    trained = {} if study.pretrain is None else _pretrain(study, source_store or out / "source", device, progress)
+    specs = [replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source)) for p in grid.runs]
+    names = [planned.id for planned in grid.runs]
+    with asked_by_signals() as stop, progress.grid(names):
+        train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
+        diverged = train(specs, names, grid.split, out, device, progress, stop)
+        _baselines(study, specs, grid.split, out, device, progress, stop)
+    if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
+        shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
+    return out, diverged
+
+
+def _one_by_one(
+    specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
+    stop: Stop,
+) -> list[str]:  # fmt: skip
+    features, diverged = FeatureStore(out / "features"), []
+    for spec, name in zip(specs, names, strict=True):
+        if stop.signum is not None:
+            raise Stopped(f"stopped before {name}", stop.signum)
+        try:
+            with progress.run(name, spec.recipe.epochs) as watcher:
+                fine_tune(spec, split, out, device=device, watcher=watcher, features=features, stop=stop)
+        except Diverged as error:
+            diverged.append(f"{name}: {error}")
+            progress.say(f"stopped: {diverged[-1]}")
+        except Stopped as error:
+            raise Stopped(f"{name}: {error}", error.signum) from None
+    return diverged
+
+
+def _baselines(
+    study: Study, specs: Sequence[RunSpec], split: Split, out: Path, device: str, progress: Progress, stop: Stop
+) -> None:
+    """The study's baselines on each source that is kept nowhere yet."""
+    wanted = trials_of(study)
+    kept = {outcome.id for outcome in trials.load(out) if outcome.data_digest == split.digest} if wanted else set()
+    store = FeatureStore(out / "features")
+    for source in source_networks(specs):
+        missing = [trial for trial in wanted if trial.id(source, split) not in kept]
+        for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
+            trials.save(outcome, out)
+            progress.say(f"{outcome.id}: test {100 * outcome.accuracy:.1f} %, {outcome.seconds:.1f} s")
+            if stop.signum is not None:
+                raise Stopped(f"stopped after {outcome.id}", stop.signum)
+
+
+def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
+    """Train the study's source networks, in a store of their own, and return them as sources by name."""
+    assert study.pretrain is not None
+    source = source_study(study)
+    _, diverged = run_grid(source, folder, device=device, progress=progress)
+    if diverged:
+        raise Diverged(f"the source network: {diverged[0]}")
+    return trained_sources(study, folder)
+
+
+def _resolved(grid: Grid, out: Path) -> dict[str, Any]:
+    """What ``study.json`` shall say. Axes grow when a study is run again; all else must stay."""
+    planned = list(dict.fromkeys([*told(out)["runs"], *(planned.id for planned in grid.runs)]))
+    host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    return {"study": merged(grid.study, out), "runs": planned, "notes": list(grid.notes), "host": host}
+
+
+def describe_grid(grid: Grid, out: Path, device: str = "auto") -> dict[str, Any]:
+    """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
+
+    Runs that are finished there are left out, and one that was stopped counts as a whole. The training of a study's
+    own source network is not in it. Raises :class:`~wdiv.errors.BadInput` where ``out`` holds another study.
+    """
+    precision.check(grid.study.precision, choose_device(device).type)
+    _resolved(grid, out)
+    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    seconds = estimate([planned.spec for planned in runs], grid.split, device)
+    return {
+        "study": grid.study.name,
+        "data": grid.split.name,
+        "classes": list(grid.split.pool.classes),
+        "train_images": len(grid.split.pool),
+        "test_images": len(grid.split.test),
+        "image_size": grid.runs[0].spec.inputs.size,
+        "epochs": grid.study.epochs,
+        "runs": [
+            {"run": p.id, "n_train": p.n_train, "bytes": p.bytes, "seconds": round(s, 1)}
+            for p, s in zip(runs, seconds, strict=True)
+        ],
+        "finished": len(grid.runs) - len(runs),
+        "steps": sum(planned.steps for planned in runs) * grid.study.epochs,
+        "bytes": sum(p.bytes for p in runs),
+        "seconds": round(sum(seconds), 1),
+        "notes": list(grid.notes),
+    }

@@ -1,0 +1,162 @@
+"""How far a store's runs are, and how long they will take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from studies.grid.conditions import stores
+from studies.grid.study_file import told
+from wdiv.errors import BadStore
+from wdiv.store.reader import Run
+from wdiv.store.writer import is_being_written
+
+__all__ = ["State", "named_runs", "seconds_left", "state_of", "states"]
+
+RECENT = 5
+"""Epochs whose time tells how long the others will take."""
+OVER = ("finished", "diverged")
+_ID = re.compile(r"(?P<before>.+?)-(?P<size>n\d+|all)-(?P<how>.+)-s\d+")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is.
+
+    state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not) or
+             ``waiting``
+    last     test accuracy of the epoch that counts: the last, or where the run stopped early, the best by its
+             validation images
+    seconds  that its epochs took;  left: that it will still take, None where nothing tells
+    prefix   of each stretch of epochs, whether what is frozen is computed once an image, and why
+    """
+
+    run: str
+    state: str
+    epoch: int | None = None
+    of: int | None = None
+    last: float | None = None
+    best: float | None = None
+    seconds: float | None = None
+    left: float | None = None
+    prefix: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def over(self) -> bool:
+        """True if nothing more will come."""
+        return self.state in OVER
+
+    @property
+    def kept(self) -> str | None:
+        """In a word, whether the frozen prefix is computed once an image: ``yes``, ``no``, ``partly`` (in some
+        stretches of epochs), ``test`` (for test images only); None where nothing is known.
+
+        >>> State("r", "running", prefix=({"kept": True}, {"kept": False, "judging_kept": False})).kept
+        'partly'
+        """
+        words = {"yes" if one["kept"] else "test" if one.get("judging_kept") else "no" for one in self.prefix}
+        return (words.pop() if len(words) == 1 else "partly") if words else None
+
+
+def states(store: Path) -> list[State]:
+    """The state of every run of a study, in the study's order; then of runs that are there besides.
+
+    A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
+    BN mode, else of all.
+    """
+    runs = named_runs(store)
+    return _foreseen([State(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()])
+
+
+def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
+    """A store's runs, those planned first, in the study's order; None for one that has not begun.
+
+    Those of a study with conditions are called ``CONDITION/RUN``.
+
+    known: runs that were opened before, and are not opened again. Raises :class:`~wdiv.errors.BadStore`.
+    """
+    found: dict[str, Run | None] = {}
+    for condition, folder in stores(store).items():
+        prefix = f"{condition}/" if condition else ""
+        mine = {name.removeprefix(prefix): run for name, run in (known or {}).items() if name.startswith(prefix)}
+        found |= {prefix + name: run for name, run in _runs_of(folder, mine, bool(condition)).items()}
+    return found
+
+
+def _runs_of(store: Path, known: Mapping[str, Run], may_wait: bool) -> dict[str, Run | None]:
+    """may_wait: the store of a condition whose turn has not come."""
+    paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
+    there = {name: known.get(name) or Run(path) for name, path in paths.items()}
+    planned = told(store)["runs"]
+    if not there and not planned and not may_wait:
+        raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
+    return {name: there.get(name) for name in (*planned, *there)}
+
+
+def state_of(run: Run, called: str | None = None) -> State:
+    """One run's state, from its own files; what is left by the median of its last epochs' time."""
+    rows, prefix, called = run.history(), run.record.prefix, called or run.path.name
+    of = int(run.record.recipe["epochs"])
+    name = (
+        "finished" if run.finished
+        else "diverged" if run.diverged is not None
+        else "running" if is_being_written(run) else "stopped"
+    )  # fmt: skip
+    if not rows:
+        return State(called, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
+    accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
+    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    final = rows[-1].get("final", rows[-1]["epoch"])  # not run.final, which may have seen an epoch more by now
+    last = next(row for row in rows if row["epoch"] == final)
+    return State(
+        called, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
+        round(sum(seconds), 1) if seconds else None, 0.0 if name in OVER else _left(rows, of), prefix,
+    )  # fmt: skip
+
+
+def _left(rows: Sequence[Mapping[str, Any]], of: int) -> float | None:
+    times = [row["seconds"] for row in rows if row["epoch"] and row.get("seconds") is not None][-RECENT:]
+    return round(median(times) * (of - rows[-1]["epoch"]), 1) if times else None
+
+
+def _foreseen(found: Sequence[State]) -> list[State]:
+    totals: dict[tuple[str, ...], list[float]] = {}
+    for state in found:
+        if state.state != "diverged" and state.seconds is not None and state.left is not None:
+            for kind in _kinds(state.run):
+                totals.setdefault(kind, []).append(state.seconds + state.left)
+
+    def left(state: State) -> float | None:
+        known = next((totals[kind] for kind in _kinds(state.run) if kind in totals), None)
+        return None if known is None else max(0.0, round(mean(known) - (state.seconds or 0.0), 1))
+
+    return [replace(state, left=left(state)) if state.left is None else state for state in found]
+
+
+def _kinds(run: str) -> Iterator[tuple[str, ...]]:
+    """What a run has in common with others, by its id: all but the seed; strategy and BN mode; nothing."""
+    match = _ID.fullmatch(run)
+    if match is not None:
+        yield match["before"], match["size"], match["how"]
+        yield (match["how"],)
+    yield ()
+
+
+def seconds_left(found: Sequence[State]) -> float | None:
+    """What a grid will still take, where as many runs go on side by side as do now; None where nothing tells.
+
+    >>> seconds_left([State("a", "running", left=30.0), State("b", "waiting", left=10.0)])
+    40.0
+    """
+    left = [state.left for state in found if not state.over]
+    if any(one is None for one in left):
+        return None
+    side_by_side = sum(state.state == "running" for state in found)
+    return sum(one for one in left if one is not None) / max(1, side_by_side)

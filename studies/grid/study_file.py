@@ -1,0 +1,101 @@
+"""What a store says of the study that it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wdiv.errors import BadInput, BadStore, WdivError
+from wdiv.store.files import read_json
+
+if TYPE_CHECKING:
+    from studies.spec.study import Study
+
+__all__ = ["STUDY", "merged", "read_study", "told"]
+
+STUDY = "study.json"
+KINDS = {"study": dict, "runs": list, "conditions": list, "notes": list}
+"""What the file tells, and as what."""
+FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
+"""Fields of a study that may change from one time to the next."""
+PATHS = ("data", "weights")
+"""Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
+AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "conditions")
+"""Fields that grow when a study is run again."""
+
+
+def told(out: Path) -> dict[str, Any]:
+    """What ``study.json`` says: ``study``, ``runs``, ``conditions`` and ``notes``, empty where it says nothing of them.
+
+    Raises :class:`~wdiv.errors.BadStore` for a file that is damaged.
+    """
+    file = out / STUDY
+    if not file.exists():
+        return {name: kind() for name, kind in KINDS.items()}
+    data = read_json(file)
+    if not isinstance(data, dict):
+        raise BadStore(f"{file}: damaged: it tells no study")
+    found = {name: data.get(name, kind()) for name, kind in KINDS.items()}
+    for name, kind in KINDS.items():
+        value = found[name]
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
+            raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
+    return found
+
+
+def read_study(out: Path) -> Study:
+    """The study that was run into a folder. Raises :class:`~wdiv.errors.BadStore` where there is none or it is damaged.
+
+    Fields that wdiv did not have yet when it was written have their usual values.
+    """
+    from studies.spec.study import (  # brings scikit-learn along, for which a look at a store need not wait
+        Study,
+        override,
+    )
+
+    file = out / STUDY
+    if not file.exists():
+        raise BadStore(f"{out}: not the folder of a study; it has no {STUDY}")
+    fields = dict(told(out)["study"])
+    if not fields:
+        raise BadStore(f"{file}: damaged: it tells no study")
+    try:
+        return override(Study(str(fields.pop("name", out.name))), fields)
+    except WdivError as error:
+        raise BadStore(f"{file}: damaged, or of another version of wdiv: {error}") from None
+
+
+def merged(study: Study, out: Path) -> dict[str, Any]:
+    """The study as plain data, its axes grown by what was run into ``out`` before.
+
+    Raises :class:`~wdiv.errors.BadInput` where anything else is not as it was then.
+    """
+    new = _plain(study)
+    if not (out / STUDY).exists():
+        return new
+    before = _plain(read_study(out))
+    fixed = [key for key in new if key not in AXES and key not in FREE]
+    changed = [key for key in fixed if _told(key, before[key]) != _told(key, new[key])]
+    if changed:
+        what = ", ".join(f"{key} {before[key]!r}, now {new[key]!r}" for key in changed)
+        raise BadInput(f"{out}: holds this study with {what}; give another --out")
+    for axis in AXES:
+        new[axis] = [*before[axis], *(one for one in new[axis] if one not in before[axis])]
+    conditions = {one["name"]: one["values"] for one in before["conditions"]}
+    for one in new["conditions"]:
+        if (old := conditions.get(one["name"], one["values"])) != one["values"]:
+            raise BadInput(
+                f"{out}: holds condition {one['name']!r} with {old!r}, now {one['values']!r}; give another --out"
+            )
+    return new
+
+
+def _plain(study: Study) -> dict[str, Any]:
+    """As a file has it: tuples are lists there."""
+    found: dict[str, Any] = json.loads(json.dumps(study.to_json()))
+    return found
+
+
+def _told(field: str, value: Any) -> Any:
+    return Path(value).name if field in PATHS and isinstance(value, str) else value

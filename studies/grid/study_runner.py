@@ -1,0 +1,87 @@
+"""A whole study: every condition planned and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from studies.grid import domain_distance
+from studies.grid.conditions import Part, parts
+from studies.grid.planning import Grid, plan_grid, source_study
+from studies.grid.progress import Progress
+from studies.grid.runner import describe_grid, run_grid
+from studies.grid.study_file import STUDY, merged
+from studies.papers import published
+from studies.spec.study import Study
+from studies.spec.table import check_against
+from wdiv.store.files import write_json
+
+__all__ = ["describe", "plan", "run"]
+
+
+def plan(study: Study, out: Path) -> list[tuple[Part, Grid | None]]:
+    """Resolve every condition, and what the report will need; trains and writes nothing.
+
+    Returns each with its grid; None where there are conditions, so that the images of all are not held at once.
+
+    Raises any of wdiv's errors. That ``out`` holds another study is one of them.
+    """
+    found: list[tuple[Part, Grid | None]] = []
+    for part in parts(study, out):
+        grid = plan_grid(part.study)
+        merged(part.study, part.out)
+        if part.study.pretrain is not None:
+            merged(source_study(part.study), part.sources)
+        found.append((part, None if study.conditions else grid))
+        del grid
+    if study.conditions:
+        merged(study, out)
+    if study.paper is not None:
+        check_against(study.tables, published(study.paper))
+    return found
+
+
+def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
+    """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
+    where a claim or a table asks for it. Returns a line for each run that diverged."""
+    progress = progress or Progress()
+    wanted = plan(study, out)
+    if study.conditions:
+        told = merged(study, out)
+        write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
+    diverged: list[str] = []
+    for part, grid in wanted:
+        if part.condition:
+            progress.say(f"condition {part.condition}")
+        _, lines = run_grid(
+            part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources, grid=grid
+        )
+        diverged += [f"{part.condition}/{line}" if part.condition else line for line in lines]
+    if domain_distance.asked(study):
+        domain_distance.measure(study, out, device=device)
+    return diverged
+
+
+def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:
+    """What a run of the study into ``out`` would do and take, as plain data: of all conditions, and of the source
+    networks that they train first."""
+    found, seen = [], set()
+    for part, grid in plan(study, out):
+        if part.study.pretrain is not None and part.sources not in seen:
+            seen.add(part.sources)
+            source = describe_grid(plan_grid(source_study(part.study)), part.sources, device)
+            found.append(source | {"condition": part.sources.relative_to(out).as_posix()})
+        found.append(describe_grid(grid or plan_grid(part.study), part.out, device) | {"condition": part.condition})
+    return {"parts": found, **_total(found)}
+
+
+def _total(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    last = found[-1]
+    runs = [
+        run | {"run": "/".join(filter(None, (one["condition"], run["run"])))} for one in found for run in one["runs"]
+    ]
+    sums = {name: sum(one[name] for one in found) for name in ("finished", "steps", "bytes", "seconds")}
+    notes = list(dict.fromkeys(note for one in found for note in one["notes"]))
+    facts = ("study", "data", "classes", "train_images", "test_images", "image_size", "epochs")
+    return {**{name: last[name] for name in facts}, "runs": runs, **sums, "notes": notes}

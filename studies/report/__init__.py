@@ -1,0 +1,1 @@
+"""What a study found: observations, verdicts on its claims, tables, figures, pages."""

@@ -1,0 +1,32 @@
+"""What one figure of a study is drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studies.spec.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from studies.spec.study import Study
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one figure is drawn from: rows of both tables that were asked for, and ``everything`` of the model."""
+
+    figure: Figure
+    model: str
+    observations: pd.DataFrame
+    distances: pd.DataFrame
+    everything: pd.DataFrame
+    paper: pd.DataFrame | None
+    study: Study | None = None
+
+    @property
+    def title(self) -> str:
+        return self.figure.title or self.figure.name

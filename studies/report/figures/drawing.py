@@ -1,0 +1,109 @@
+"""Figures of a study, drawn from the long tables of :mod:`studies.report.observations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from studies.report.figures import augmented, bought, moved
+from studies.report.figures.asked import Asked
+from studies.report.figures.common import STYLE, chosen
+from studies.report.figures.measured import check_file
+from studies.spec.figure import FIGURE_KINDS, Figure, FigureKind
+from wdiv.errors import BadInput
+from wdiv.store.files import plain_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from studies.spec.study import Study
+
+__all__ = ["DRAWN_BY", "draw", "figures"]
+
+DRAWN_BY: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
+    {
+        "panels": moved.panels,
+        "profile": moved.profile,
+        "accuracy": bought.accuracy,
+        "bars": bought.bars,
+        "lines": bought.lines,
+        "corners": bought.corners,
+        "layers": bought.layers,
+        "augmented": augmented.augmented,
+    }
+)
+"""Kind of figure -> what makes a matplotlib figure of what was :class:`Asked`."""
+
+
+def draw(
+    figure: Figure,
+    observations: pd.DataFrame,
+    distances: pd.DataFrame,
+    paper: pd.DataFrame | None,
+    out: Path,
+    ending: str = ".png",
+    study: Study | None = None,
+) -> list[Path]:
+    """Draw what :func:`figures` makes into a folder: ``NAME.png``, or ``NAME-MODEL.png`` where it is of one model."""
+    import matplotlib as mpl
+
+    check_file(Path(f"{figure.name}{ending}"))
+    files = []
+    for model, made in figures(figure, observations, distances, paper, study).items():
+        file = out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            made.savefig(file)
+        files.append(file)
+    return files
+
+
+def figures(
+    figure: Figure,
+    observations: pd.DataFrame,
+    distances: pd.DataFrame,
+    paper: pd.DataFrame | None = None,
+    study: Study | None = None,
+) -> dict[str, Any]:
+    """A figure of a study as matplotlib's, for a notebook: model -> figure, or ``""`` -> the one figure of all models.
+
+    observations, distances  as :func:`~studies.report.observations.observe` and ``layer_distances`` beside it give them
+    paper   the paper's values, to be shown beside: ``value`` (a share of 1) and ``strategy``, and of the columns of
+            ``observations`` those that tell them apart
+    study   whose images are shown, by a figure that shows some
+
+    Raises :class:`~wdiv.errors.BadInput`, saying what is missing, where there are no data for it.
+    """
+    import matplotlib as mpl
+
+    kind, made = FIGURE_KINDS[figure.kind], {}
+    for asked in _asked(figure, kind, observations, distances, paper, study):
+        with mpl.rc_context(STYLE):
+            made[asked.model] = DRAWN_BY[kind.name](asked)
+    return made
+
+
+def _asked(
+    figure: Figure, kind: FigureKind, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None,
+    study: Study | None,
+) -> Iterator[Asked]:  # fmt: skip
+    """What each of its files is drawn from."""
+    if kind.of_study:
+        yield Asked(figure, "", observations, distances, observations, paper, study)
+        return
+    table = distances if kind.by_layer else observations
+    where = {column: values for column, values in figure.where.items() if column in table}
+    lost = [column for column in figure.where if column not in table]
+    if lost:
+        raise BadInput(f"figure {figure.name!r}: {lost[0]} is no column of what a figure of kind {kind.name!r} shows")
+    mine = chosen(table, where, figure.name)
+    if mine.empty:
+        raise BadInput(f"figure {figure.name!r}: no data at all")
+    models: Sequence[str] = list(dict.fromkeys(mine["model"])) if kind.per_model else [""]
+    for model in models:
+        rows = mine[mine["model"].eq(model)] if model else mine
+        every = observations[observations["model"].eq(model)] if model else observations
+        parts = (every, rows) if kind.by_layer else (rows, distances)
+        yield Asked(figure, model, *parts, everything=every, paper=paper, study=study)

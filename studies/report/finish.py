@@ -1,0 +1,90 @@
+"""After the grid: measure it, draw it, write the tables beside the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.trials import load
+from studies.grid.conditions import parts
+from studies.grid.results import write_all, write_results
+from studies.report.figures.measured import draw
+from studies.report.writing import write
+from studies.spec.study import Study
+from wdiv import summary
+from wdiv.cache import formats
+from wdiv.cache.measures import measured, place_of
+from wdiv.errors import BadInput
+from wdiv.registry import did_you_mean
+from wdiv.store.engine import open_store
+from wdiv.store.files import plain_name
+from wdiv.store.reader import CheckpointStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["conclude", "finish", "load_measures"]
+
+
+def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
+    """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
+
+    Returns what moved and what it bought (:func:`wdiv.summary.outcomes`, its ``attrs["metric"]`` saying by which
+    measure), the store's baselines among it, and the files.
+    """
+    import pandas as pd
+
+    tables, found, files = [], [], []
+    labels = list(CheckpointStore.open(out).by_label())
+    shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
+    for label in labels:
+        tail = "" if len(labels) == 1 else "-" + plain_name(label)
+        tree = open_store(out, label)
+        div = measured(out, metrics, reference, label)
+        files.append(place_of(out, tree, reference))
+        files.append(draw(div, "heatmap", out / f"heatmap{tail}.png", metric=shown))
+        tables.append(summary.outcomes(tree, div, shown))
+        found.append(summary.results(tree))
+    everything, written = write_results(out, found)
+    bought = summary.accuracies(everything)
+    baselines = {outcome.strategy for outcome in load(out)}
+    tables.append(bought[bought["strategy"].isin(baselines)])
+    table = pd.concat([one for one in tables if len(one)], ignore_index=True)
+    table = table.sort_values(["model", "n_train"], kind="stable", ignore_index=True)
+    table.attrs["metric"] = shown
+    return table, [*files, *written]
+
+
+def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """Measure and draw every condition, and write the tables. Returns what moved and what it bought, and the files."""
+    import pandas as pd
+
+    tables, files = [], []
+    for part in parts(study, out):
+        table, written = finish(part.out, study.metrics, study.reference)
+        tables.append(table if not part.condition else table.assign(condition=part.condition))
+        files += written
+    whole = pd.concat(tables, ignore_index=True)
+    whole.attrs |= tables[0].attrs
+    if study.conditions:
+        files += write_all(out)
+    if study.claims or study.tables or study.figures:
+        files += write(out)[1][:2]
+    return whole, files
+
+
+def load_measures(path: str | Path, metrics: Sequence[str], group: str | None = None) -> xr.DataTree:
+    """A divergence tree: read from what ``measure -o`` wrote, or measured from a store's folder (only what is new)."""
+    path = Path(path)
+    if path.is_dir() and path.suffix != ".zarr":
+        return measured(path, metrics, "pretrained", group)
+    tree = formats.load(path)
+    if "direction" not in tree.attrs:
+        raise BadInput(f"{path}: not a file of measures; 'wdiv measure DIR -o FILE.nc' writes one")
+    missing = [m for m in metrics if not any(m in node.data_vars for node in tree.children.values())]
+    if missing:
+        known = {str(n) for node in tree.children.values() for n in node.data_vars if n != "flag"}
+        raise BadInput(f"{path}: metric {missing[0]!r} was not measured; {did_you_mean(missing[0], known)}")
+    return tree

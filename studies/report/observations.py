@@ -1,0 +1,336 @@
+"""Everything that was observed in some stores, as one long table: what claims, tables and figures are made of.
+
+One row a value. A store is one condition of a study (a source, a rate, a data set); its name is ``""`` where a study
+has none. Divergence is counted from the start of each run, and between runs that differ in the number of images alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baselines import trials
+from studies.grid import domain_distance
+from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, RUN, SCORED
+from wdiv import summary
+from wdiv.cache.measures import measured
+from wdiv.cache.pairs import measured_pairs
+from wdiv.errors import BadStore
+from wdiv.measure import Flag
+from wdiv.measure.reference import final_positions
+from wdiv.metrics import METRICS, metric_names
+from wdiv.store.engine import open_store
+from wdiv.store.files import write_atomically
+from wdiv.store.reader import CheckpointStore
+from wdiv.store.stages import BESIDE, OUTSIDE
+from wdiv.tuning.networks.models import ModelSpec
+from wdiv.tuning.training.run_spec import size_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = [
+    "HALVES", "START", "change_and_gain", "layer_distances", "observe", "observe_distances", "read_observations",
+    "typed", "write_observations",
+]  # fmt: skip
+
+TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float64"}
+"""Of columns that are no text."""
+START = "start"
+"""``against``: the run's own state before the first step. Otherwise ``per_class`` of the larger run of a pair."""
+HALVES = ("all", "shallow", "deep", "last")
+"""Parts of the trunk, beside its stages."""
+
+
+def observe(
+    stores: Mapping[str, Path],
+    metrics: str | Sequence[str] = ("relative_l2",),
+    reference: str | int = 0,
+    distances: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row a value of every run and every baseline of some stores, in the columns
+    :data:`~studies.spec.columns.COLUMNS`.
+
+    stores     condition -> folder of a store;  distances: :func:`layer_distances` of the same, where they are at hand
+    reference  that divergence is counted from: 0, called ``start``, or ``pretrained``
+
+    measure ``accuracy`` and ``train_accuracy``: after the epoch that counts; of a baseline the first alone.
+    A metric's name: its mean over layers of one kind and role, ``part`` saying which: ``all`` of the trunk, its
+    ``shallow`` and ``deep`` halves by depth (the middle one of an odd number belongs to neither), the ``last`` layer,
+    or those of one stage; a stage outside of the trunk counts for no part but itself. A frozen layer counts as the
+    metric's value for equal tensors, one whose value is undefined not at all; a part without a layer has no row.
+    ``against`` is the reference or, for the smaller of two runs that differ in ``per_class`` alone, the larger one's:
+    metric(smaller, larger).
+
+    Raises :class:`~wdiv.errors.UnknownName` for an unknown metric and :class:`~wdiv.errors.BadStore` for a folder that
+    holds no runs and no baselines.
+    """
+    import pandas as pd
+
+    if distances is None:
+        distances = layer_distances(stores, metrics, reference)
+    found = [_accuracies(condition, Path(path)) for condition, path in stores.items()]
+    return typed(pd.concat([*found, _parts(distances)], ignore_index=True))
+
+
+def layer_distances(
+    stores: Mapping[str, Path], metrics: str | Sequence[str] = ("relative_l2",), reference: str | int = 0
+) -> pd.DataFrame:
+    """One row a run, metric, ``against`` and layer, in the columns :data:`DISTANCES`; ``value`` is NaN where undefined.
+
+    Both the divergence from the reference and that between sizes are kept in the stores, and measured once.
+    """
+    import pandas as pd
+
+    names, frames = metric_names(metrics), []
+    for condition, path in stores.items():
+        for label in _labels(Path(path)):
+            runs = _runs(condition, Path(path), label)
+            frames += _from_start(Path(path), label, runs, names, reference)
+            frames += _between_sizes(Path(path), label, runs, names)
+    empty = pd.DataFrame(columns=list(DISTANCES))
+    return typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
+
+
+def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """Whether runs that moved more gained more: one row a model, kind and role of layer, and stage.
+
+    rho   Spearman's rank correlation, over runs, of a stage's divergence from the start and the run's gain: its
+          accuracy less that of ``fc`` with the same model, data, size, seed and condition, in the same BN mode or,
+          where there is no such one, in the only one there is. NaN where either is the same for all runs
+    n     runs. ``fc`` itself and runs that started at random are left out: the ones gain nothing, the others began
+          elsewhere
+    p, p_adjusted   of the two-sided test, as if runs were independent; and over all rows, by Benjamini and Hochberg
+
+    metric  ``relative_l2``, or the first that the table has, unless another is named
+    """
+    import numpy as np
+    import pandas as pd
+    from scipy.stats import spearmanr
+
+    from wdiv.numerics import false_discovery
+
+    known = [str(name) for name in observations["measure"].unique() if name not in ACCURACIES]
+    if metric is None:
+        metric = "relative_l2" if "relative_l2" in known or not known else known[0]
+    moved = observations[observations["measure"].eq(METRICS[metric].name) & observations["against"].eq(START)]
+    moved = moved[~moved["part"].isin([*HALVES, *OUTSIDE, ""])].drop(columns="measure")
+    table = moved.merge(_gains(observations), on=["condition", "model", "dataset", "run"])
+    rows = []
+    for keys, group in table.groupby(["model", "layers", "part"], sort=False):
+        varied = len(group) > 2 and group["value"].nunique() > 1 and group["gain"].nunique() > 1
+        rho, p = spearmanr(group["value"], group["gain"]) if varied else (np.nan, np.nan)
+        rows.append((*keys, metric, len(group), float(rho), float(p)))
+    found = pd.DataFrame(rows, columns=["model", "layers", "stage", "measure", "n", "rho", "p"])
+    found = found.astype({"n": "int64", "rho": "float64", "p": "float64"})
+    return found.assign(p_adjusted=false_discovery(found["p"]))
+
+
+def typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Some columns of a table, in their order, each of the type that observations have it in."""
+    types: dict[str, Any] = {name: TYPES.get(name, "str") for name in columns}
+    return table[list(columns)].astype(types)
+
+
+def write_observations(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table of :func:`observe` or :func:`layer_distances` as CSV, packed where the name ends in ``.gz``."""
+    text = table.to_csv(index=False).encode()
+    if Path(path).suffix == ".gz":
+        text = gzip.compress(text, mtime=0)  # equal tables are equal files
+    return write_atomically(Path(path), lambda temporary: temporary.write_bytes(text))
+
+
+def read_observations(path: Path) -> pd.DataFrame:
+    """Read what :func:`write_observations` wrote. Raises :class:`~wdiv.errors.BadStore`."""
+    import pandas as pd
+
+    path = Path(path)
+    try:
+        # text is read as it stands: "" and "NA" are names like others
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise BadStore(f"{path}: no such file") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # all of pandas' own here are ValueErrors
+        raise BadStore(f"{path}: damaged ({(str(error).splitlines() or [''])[0]})") from None
+    columns = next((known for known in (COLUMNS, DISTANCES) if set(known) == set(table.columns)), None)
+    if columns is None:
+        lacking = [name for name in COLUMNS if name not in table.columns]
+        problem = f"no column {lacking[0]!r}" if lacking else "other columns than it should have"
+        raise BadStore(f"{path}: not a table of observations ({problem})")
+    try:
+        return typed(table.assign(value=table["value"].replace("", "nan")), columns)
+    except ValueError as error:
+        raise BadStore(f"{path}: damaged ({error})") from None
+
+
+def observe_distances(stores: Mapping[str, Path]) -> pd.DataFrame:
+    """How far target and source lie apart, as rows of :func:`observe`. stores: condition -> folder of a store.
+
+    ``strategy``, ``run``, ``layers`` and ``part`` are empty: a distance is of images, before any training.
+    """
+    import pandas as pd
+
+    empty = dict.fromkeys(("strategy", "run", "layers", "part"), "")
+    rows = [
+        {
+            **empty, "condition": condition, "model": one.model, "source": one.source, "dataset": one.dataset,
+            "per_class": "all" if one.per_class is None else str(one.per_class), "n_train": one.n_train,
+            "bn_mode": "frozen", "seed": one.seed, "measure": name, "against": domain_distance.AGAINST,
+            "value": getattr(one, name),
+        }
+        for condition, path in stores.items() for one in domain_distance.load(path) for name in SCORED
+    ]  # fmt: skip
+    return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+# ------------------------------------------------------------------------------------------------------------ runs
+
+
+def _labels(path: Path) -> list[str]:
+    if (path / "runs").is_dir():
+        return list(CheckpointStore.open(path).by_label())
+    if not (path / trials.FOLDER).is_dir():
+        raise BadStore(f"{path}: holds no runs and no baselines")
+    return []
+
+
+def _runs(condition: str, path: Path, label: str) -> pd.DataFrame:
+    """The columns :data:`RUN` and both accuracies, one row a run."""
+    import pandas as pd
+
+    tree = open_store(path, label)
+    root, history = tree.to_dataset(), tree.children["history"].to_dataset()
+    last = final_positions(root)
+    rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
+    rows["per_class"] = _sizes(rows)
+    rows["model"] = rows["model"].map(_alone)
+    for measure, name in zip(ACCURACIES, ("test_accuracy", "train_accuracy"), strict=True):
+        rows[measure] = [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
+    return rows
+
+
+def _alone(model: str) -> str:
+    """The model without the network that a strategy puts beside it: the strategy tells of that.
+
+    >>> _alone("resnet18:beside=True"), _alone("vgg16:head=mlp512")
+    ('resnet18', 'vgg16:head=mlp512')
+    """
+    return ModelSpec.parse(model).but(beside=None).label if f"{BESIDE}=" in model else model
+
+
+def _sizes(rows: pd.DataFrame) -> list[str]:
+    columns = ("run", "model", "dataset", "strategy", "bn_mode", "seed")
+    return [size_of(*row) for row in rows[list(columns)].itertuples(index=False)]
+
+
+def _accuracies(condition: str, path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    frames = [_runs(condition, path, label) for label in _labels(path)]
+    frozen = pd.DataFrame([outcome.row() for outcome in trials.load(path)])
+    if len(frozen):
+        frozen = frozen.assign(condition=condition, per_class=_sizes(frozen)).rename(columns={"last": "accuracy"})
+        frames.append(frozen[[*RUN, "accuracy"]])
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = pd.concat(frames, ignore_index=True).reindex(columns=[*RUN, *ACCURACIES])
+    long = table.melt(list(RUN), list(ACCURACIES), "measure")
+    return long.dropna(subset="value").assign(against="", layers="", part="")[list(COLUMNS)]
+
+
+# ------------------------------------------------------------------------------------------------------- divergence
+
+
+def _from_start(
+    path: Path, label: str, runs: pd.DataFrame, metrics: Sequence[str], reference: str | int
+) -> list[pd.DataFrame]:
+    div = measured(path, metrics, reference, label)
+    against = START if str(reference) == "0" else str(reference)
+    tables = {metric: summary.layers(div, metric) for metric in metrics}
+    return [_long(table, runs, metric).assign(against=against) for metric, table in tables.items()]
+
+
+def _between_sizes(path: Path, label: str, runs: pd.DataFrame, metrics: Sequence[str]) -> list[pd.DataFrame]:
+    able = [name for name in metrics if METRICS[name].family != "trajectory"]  # two runs have no path in common
+    alike = [name for name in RUN if name not in ("per_class", "n_train", "run")]
+    pairs = [
+        pair
+        for _, group in runs.sort_values("n_train", kind="stable").groupby(alike, sort=False)
+        for pair in combinations(group["run"], 2)
+    ]
+    if not pairs or not able:
+        return []
+    tree = measured_pairs(path, pairs, able, label)
+    larger = runs.set_index("run")["per_class"]
+    tables = {metric: _of_pairs(tree, metric) for metric in able}
+    return [
+        _long(table, runs, metric).assign(against=table["run_b"].map(larger).to_numpy())
+        for metric, table in tables.items()
+    ]
+
+
+def _of_pairs(tree: xr.DataTree, metric: str) -> pd.DataFrame:
+    """As :func:`wdiv.summary.layers`, one row a (pair, layer, role)."""
+    import pandas as pd
+
+    sides = tree.to_dataset().coords  # no index, so the nodes do not have them
+    frames = []
+    for kind, node in tree.children.items():
+        data = node.to_dataset()[[metric, "flag"]].assign_coords(run=sides["run"], run_b=sides["run_b"])
+        frames.append(data.to_dataframe().reset_index().rename(columns={metric: "value"}).assign(kind=kind))
+    return _told(pd.concat(frames, ignore_index=True))
+
+
+def _told(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tensors that are there and that :data:`LAYERS` names."""
+    table = table.assign(layers=table["kind"].str.cat(table["role"].astype(str), sep=":"))
+    there = (table["flag"] & int(Flag.ABSENT)) == 0
+    return table[table["layers"].isin(LAYERS) & there].reset_index(drop=True)
+
+
+def _long(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    told = table if "layers" in table else _told(table)
+    places = told[["run", "layers", "layer", "depth", "stage", "value"]].assign(measure=metric)
+    return places.merge(runs[list(RUN)], on="run", how="left", validate="many_to_one")
+
+
+def _parts(distances: pd.DataFrame) -> pd.DataFrame:
+    """Means over the layers of each part: the columns :data:`COLUMNS`."""
+    import pandas as pd
+
+    keys = [name for name in COLUMNS if name not in ("part", "value")]
+    table = distances.sort_values("depth", kind="stable")
+    trunk = table[~table["stage"].isin(OUTSIDE)]
+    groups = trunk.groupby(keys, sort=False)["value"]
+    place, count = groups.cumcount(), groups.transform("size")
+    chosen = {
+        "all": trunk,
+        "shallow": trunk[place < count // 2],
+        "deep": trunk[place >= count - count // 2],
+        "last": trunk[place == count - 1],
+    }
+    parts = [rows.assign(part=part) for part, rows in chosen.items()]
+    parts.append(table[table["stage"].ne("")].assign(part=table["stage"]))
+    known = pd.concat(parts, ignore_index=True).dropna(subset="value")
+    return known.groupby([*keys, "part"], sort=False)["value"].mean().reset_index()
+
+
+def _gains(observations: pd.DataFrame) -> pd.DataFrame:
+    """condition, model, dataset, run and gain over ``fc``, of the runs that have such a partner."""
+    cell = ["condition", "model", "dataset", "per_class", "seed"]
+    accuracy = observations[observations["measure"].eq("accuracy")]
+    is_fc = accuracy["strategy"].eq("fc")
+    partners: dict[tuple[Any, ...], dict[str, float]] = {}  # cell -> BN mode -> accuracy
+    for *where, mode, value in accuracy.loc[is_fc, [*cell, "bn_mode", "value"]].itertuples(index=False):
+        partners.setdefault(tuple(where), {})[mode] = value
+    others, gains = accuracy[~is_fc & ~accuracy["source"].eq("random")], []
+    for *where, mode, value in others[[*cell, "bn_mode", "value"]].itertuples(index=False):
+        found = partners.get(tuple(where), {})
+        only = next(iter(found.values())) if len(found) == 1 else float("nan")
+        gains.append(value - found.get(mode, only))
+    return others[["condition", "model", "dataset", "run"]].assign(gain=gains).dropna(subset="gain")

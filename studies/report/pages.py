@@ -1,0 +1,171 @@
+"""A report in words: Markdown, and the same as one HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.report.report import Report
+from studies.report.tables import in_words
+from studies.report.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["as_html", "as_markdown", "summary"]
+
+MOST = 20
+"""Rows of a table that only supports; the whole stands in its file."""
+
+STATISTICS = f"""\
+Pairs are runs that agree in all but what is compared. Their differences are averaged within each seed; a t test over
+the seeds' means gives p, and q is p corrected for all claims by Benjamini and Hochberg's false discovery rate. At
+q ≤ {LEVEL:g} a claim holds, or fails where the effect is the other way; all else is not decided. One seed decides
+nothing. The bootstrap interval over seeds is in claims.json and decides nothing: of three seeds it is too narrow.
+"""
+PAPER = """\
+The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
+"""
+TRANSFER = """\
+Runs whose test accuracy is below that of training from scratch on the same images with the same seed.
+"""
+CHANGE = """\
+Spearman's rank correlation over runs of how far a stage has moved and the run's gain over `fc` alike in all else; q is
+p corrected for all rows. Runs are not independent of one another, so it describes, and decides nothing.
+"""
+STYLE = """\
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+img { max-width: 100%; }
+"""
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """How many claims came out which way: ``9 hold, 2 fail, 15 not decided``."""
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    words = {HOLDS: ("holds", "hold"), FAILS: ("fails", "fail"), NOT_DECIDED: (NOT_DECIDED, NOT_DECIDED)}
+    return ", ".join(f"{counts[key]} {one if counts[key] == 1 else many}" for key, (one, many) in words.items())
+
+
+def as_markdown(report: Report, to: Path) -> str:
+    """The report; its figures are named by their place beneath ``to``."""
+    study = report.study
+    parts = [f"# {study.name}" + (f": {study.title}" if study.title else ""), *_opening(report)]
+    if report.verdicts:
+        parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report.verdicts), STATISTICS.strip()]
+    beside = any(table.cells["theirs"].notna().any() for table in report.tables)
+    if report.tables:
+        parts += [
+            "## Tables",
+            *([PAPER.strip()] if beside else []),
+            *(in_words(table).strip() for table in report.tables),
+        ]
+    if report.figures or report.missing:
+        parts += ["## Figures", *_figures(report, to)]
+    if len(report.change):
+        parts += ["## Change and gain", CHANGE.strip(), *_change(report.change)]
+    if len(report.transfer):
+        parts += ["## Negative transfer", TRANSFER.strip(), *_transfer(report.transfer)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(markdown: str, to: Path) -> str:
+    """The Markdown as one HTML file; the figures beneath ``to`` that it names are put inside."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    title = html.escape(markdown.partition("\n")[0].removeprefix("# "))
+
+    def inside(match: re.Match[str]) -> str:
+        picture = base64.b64encode((to / html.unescape(match[1])).read_bytes()).decode()
+        return f'src="data:image/png;base64,{picture}"'
+
+    body = re.sub(r'src="(figures/[^"]+\.png)"', inside, body)
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'
+
+
+def _opening(report: Report) -> Iterator[str]:
+    study, table = report.study, report.observations
+    runs = table[table["measure"] == "accuracy"]
+    if study.source:
+        yield f"After {study.source}."
+    facts = {
+        "networks": _several(runs["model"]), "from": _several(runs["source"]), "images": _several(runs["dataset"]),
+        "training images": _several(runs["n_train"].sort_values()), "conditions": _several(runs["condition"]),
+        "seeds": _several(runs["seed"].sort_values()), "runs": str(len(runs)),
+    }  # fmt: skip
+    yield "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
+    left, of = report.unfinished
+    notes = [f"{left} of {of} runs are not finished: what they would say is missing here."] if left else []
+    notes += [note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in report.notes]
+    if notes:
+        yield "\n".join(f"- **Note**: {note}" for note in notes)
+
+
+def _several(values: pd.Series) -> str:
+    return ", ".join(str(value) for value in dict.fromkeys(values.tolist()) if value != "")
+
+
+def _claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    questions = dict.fromkeys(verdict.claim.question for verdict in verdicts)
+    for question in questions:
+        if question:
+            yield f"### Question {question}" if question.isdecimal() else f"### {question}"
+        yield _table([
+            {
+                "claim": verdict.claim.text, "where": verdict.claim.where, "verdict": f"**{verdict.verdict}**",
+                "found": verdict.in_words, "seeds": str(verdict.seeds), "q": p_in_words(verdict.q),
+            }
+            for verdict in verdicts if verdict.claim.question == question
+        ])  # fmt: skip
+
+
+def _figures(report: Report, to: Path) -> Iterator[str]:
+    for figure in report.study.figures:
+        files = report.figures.get(figure.name)
+        if files is None:
+            yield f"**{figure.name}** could not be drawn: {report.missing[figure.name]}."
+            continue
+        yield f"**{figure.name}**" + (f": {figure.title}" if figure.title else "")
+        yield from (f"![{figure.name}]({file.relative_to(to).as_posix()})" for file in files)
+
+
+def _change(table: pd.DataFrame) -> Iterator[str]:
+    known = table[table["rho"].notna()].sort_values("p", kind="stable")
+    rows = [
+        {"network": r["model"], "layers": r["layers"], "stage": r["stage"], "runs": str(r["n"]),
+         "correlation": f"{r['rho']:+.2f}", "q": p_in_words(r["p_adjusted"])}
+        for r in known.head(MOST).to_dict("records")
+    ]  # fmt: skip
+    yield _table(rows) if rows else "Nothing to correlate: neither change nor gain varies."
+    yield from _more(known, "change_and_gain.csv")
+
+
+def _transfer(table: pd.DataFrame) -> Iterator[str]:
+    beyond = int(table["beyond_sampling"].eq(True).sum())
+    yield f"{len(table)} runs lost against scratch, {beyond} of them by more than so few test images explain."
+    yield _table([
+        {"run": "/".join(filter(None, (r["condition"], r["run"]))), "accuracy": f"{100 * r['accuracy']:.1f}",
+         "scratch": f"{100 * r['scratch']:.1f}", "points lost": f"{100 * r['lost']:.1f}"}
+        for r in table.head(MOST).to_dict("records")
+    ])  # fmt: skip
+    yield from _more(table, "negative_transfer.csv")
+
+
+def _more(table: pd.DataFrame, file: str) -> Iterator[str]:
+    if len(table) > MOST:
+        yield f"The first {MOST} of {len(table)}; all are in {file}."
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([str(row[name]).replace("|", "\\|") for name in heads] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

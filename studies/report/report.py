@@ -1,0 +1,114 @@
+"""What a study's report says: a verdict on every claim, the paper's tables beside ours, its figures.
+
+Read from the store alone, so that it can be made again, and while runs are still missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studies.grid.conditions import begun
+from studies.grid.state import states
+from studies.grid.study_file import read_study, told
+from studies.papers import published
+from studies.report.figures.drawing import draw
+from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
+from studies.report.tables import Filled, at_sizes_of, fill
+from studies.report.transfer import negative_transfer
+from studies.report.verdicts import Verdict, judge
+from studies.spec.study import Study
+from wdiv.errors import BadStore, WdivError
+from wdiv.store.reader import CheckpointStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Report", "gather"]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What there is to say of a study.
+
+    transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
+    figures     name -> its files;  missing: name -> why it could not be drawn
+    unfinished  how many of the study's runs are not over, and how many there are
+    """
+
+    study: Study
+    observations: pd.DataFrame
+    distances: pd.DataFrame
+    verdicts: Sequence[Verdict]
+    tables: Sequence[Filled]
+    transfer: pd.DataFrame
+    change: pd.DataFrame
+    figures: dict[str, list[Path]]
+    missing: dict[str, str]
+    unfinished: tuple[int, int]
+    notes: Sequence[str]
+
+
+def gather(out: Path, figures: Path | None = None) -> Report:
+    """Everything a report says, its figures drawn into a folder, if one is given.
+
+    Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
+    """
+    import pandas as pd
+
+    study = read_study(out)
+    found = begun(out)
+    if not found:
+        raise BadStore(f"{out}: no run has begun; there is nothing to report")
+    distances = layer_distances(found, study.metrics)
+    observations = pd.concat([observe(found, study.metrics, distances=distances), observe_distances(found)])
+    observations = observations.reset_index(drop=True)
+    paper = None if study.paper is None else published(study.paper)
+    told, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
+    drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
+    whole = states(out)
+    tests, notes = _told(found)
+    return Report(
+        study, observations, distances, judge(study.claims, observations),
+        [fill(table, told, paper) for table in study.tables],
+        negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
+        (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
+    )  # fmt: skip
+
+
+def _draw(
+    study: Study, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None, to: Path
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    shares = _shares(study, paper)
+    drawn, missing = {}, {}
+    for figure in study.figures:
+        try:
+            drawn[figure.name] = draw(figure, observations, distances, shares, to, study=study)
+        except WdivError as error:
+            missing[figure.name] = str(error)
+    return drawn, missing
+
+
+def _shares(study: Study, paper: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The paper's numbers as shares of 1, by strategy: as the paper says, or as the study's tables read it."""
+    import pandas as pd
+
+    if paper is not None and "strategy" not in paper:
+        readings = [reading for table in study.tables for reading in table.reading.items()]
+        read = [paper.assign(strategy=paper[name].map(strategies)) for name, strategies in readings]
+        paper = pd.concat(read).dropna(subset="strategy").drop_duplicates() if read else None
+    return None if paper is None else paper.assign(value=paper["value"] / 100)
+
+
+def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
+    """Dataset -> its test images, and what the stores say of their data."""
+    tests: dict[str, int] = {}
+    notes: dict[str, None] = {}
+    for path in found.values():
+        notes |= dict.fromkeys(told(path)["notes"])
+        if (path / "runs").is_dir():
+            for run in CheckpointStore.open(path):
+                tests[run.record.dataset] = run.record.n_test
+    return tests, list(notes)

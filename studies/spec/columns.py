@@ -1,0 +1,142 @@
+"""Columns of a table of observations, and how their values are spelled: what claims, tables and figures choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wdiv.errors import BadInput, WdivError
+from wdiv.metrics import METRICS, metric_names
+from wdiv.registry import did_you_mean
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.strategy.strategies import BN_MODES
+
+__all__ = [
+    "ACCURACIES", "COLUMNS", "DISTANCES", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "labelled", "metrics_of",
+    "selector", "strategy_name", "texts",
+]  # fmt: skip
+
+RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
+"""What tells a run."""
+COLUMNS = (*RUN, "measure", "against", "layers", "part", "value")
+"""Of a table of observations, one row a value.
+
+condition  what tells a study's parts apart, empty where it has none
+per_class  training images of each class, in words: ``"20"``, ``"all"``;  n_train: all of them, a number
+measure    ``accuracy`` and ``train_accuracy``, shares of 1, or a metric's name
+against    of a divergence: ``start``, the weights it began from; or the ``per_class`` of the other run, where two
+           differ in their size alone
+layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``
+part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
+"""
+DISTANCES = (*RUN, "measure", "against", "layers", "layer", "depth", "stage", "value")
+"""Of a table of distances, one row a layer."""
+SELECTABLE = (
+    "condition", "model", "dataset", "bn_mode", "source", "per_class", "strategy", "measure", "against", "layers",
+    "part",
+)  # fmt: skip
+"""What values are chosen by; what follows from others comes after them."""
+ACCURACIES = ("accuracy", "train_accuracy")
+"""Measures that are no divergence: shares of 1, on the test images and on the training batches."""
+SCORED = ("frechet_distance", "mmd")
+"""Measures of how far the target's images lie from the source's, of :data:`~baselines.transferability.SCORES`."""
+LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "fc:weight")
+"""``kind:role`` of the tensors that divergence is told of."""
+SIZES = ("smallest", "middle", "largest")
+"""Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs
+three or more; of two in the middle it is the smaller."""
+
+
+def selector(column: str, values: Any, here: str, words: Sequence[str] = ()) -> tuple[str, ...]:
+    """A value of a column, or several, as observations spell them. words: other sizes that are allowed.
+
+    Raises :class:`~wdiv.errors.BadInput`, which begins with ``here``.
+
+    >>> selector("strategy", ["fc+bn", "svm@stage3", "bn+fc"], "left.strategy")
+    ('bn+fc', 'svm@stage3')
+    >>> selector("per_class", 20, "where per_class")
+    ('20',)
+    """
+    found = texts(values, here)
+    try:
+        return tuple(dict.fromkeys(_spelled(column, value, words) for value in found))
+    except WdivError as error:
+        raise BadInput(f"{here}: {error}") from None
+
+
+def texts(values: Any, here: str) -> tuple[str, ...]:
+    """Text, or a whole number, or a list of those, as a list of text."""
+    found = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+    if not found or any(isinstance(one, bool) or not isinstance(one, (str, int)) for one in found):
+        raise BadInput(f"{here} is a value or a list of at least one, not {values!r}")
+    return tuple(map(str, found))
+
+
+def strategy_name(text: str) -> str:
+    """A strategy as runs spell it, or a baseline on the features of some layer.
+
+    >>> strategy_name("fc+bn"), strategy_name("svm@stage3")
+    ('bn+fc', 'svm@stage3')
+    """
+    try:
+        return parse(text).name
+    except BadInput:
+        from baselines.estimators.record import BASELINES  # only now: it brings scikit-learn along
+        from baselines.trials import Trial
+
+        if text.partition(",")[0].partition("@")[0] in BASELINES:
+            return Trial.named(text).strategy
+        raise
+
+
+def labelled(labels: Mapping[str, Any], here: str) -> dict[str, str]:
+    """Value -> how it is printed, strategies as runs spell them.
+
+    Raises :class:`~wdiv.errors.BadInput`, which begins with ``here``, for a label that is no text, and for two of one
+    strategy.
+
+    >>> labelled({"fc+bn": "batch norm", "plain": "as it is"}, "labels")
+    {'bn+fc': 'batch norm', 'plain': 'as it is'}
+    """
+    found: dict[str, str] = {}
+    for value, label in labels.items():
+        if not isinstance(label, str):
+            raise BadInput(f"{here}: the label of {value!r} is text, not {label!r}")
+        name = _run_spelling(value)
+        if name in found:
+            raise BadInput(f"{here}: {value!r} has two labels, {found[name]!r} and {label!r}")
+        found[name] = label
+    return found
+
+
+def metrics_of(measures: Sequence[str]) -> tuple[str, ...]:
+    """Those of some measures that must be measured."""
+    return tuple(one for one in measures if one not in (*ACCURACIES, *SCORED))
+
+
+def _spelled(column: str, value: str, words: Sequence[str]) -> str:
+    if column == "strategy":
+        return strategy_name(value)
+    if column == "bn_mode":
+        return BN_MODES[value].name
+    if column == "measure" and value not in (*ACCURACIES, *SCORED):
+        _known(value, [*ACCURACIES, *SCORED, *METRICS])
+        metric_names((value,))  # raises for one that does not compare weights
+    if column == "layers":
+        _known(value, LAYERS)
+    if column == "per_class" and value not in ("all", *words) and not (value.isdecimal() and int(value)):
+        allowed = ", ".join(("whole numbers from 1", *map(repr, words)))
+        raise BadInput(f"{allowed}, or 'all', not {value!r}")
+    return value
+
+
+def _run_spelling(value: str) -> str:
+    try:
+        return strategy_name(value)
+    except WdivError:
+        return value
+
+
+def _known(value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")

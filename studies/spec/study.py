@@ -1,0 +1,245 @@
+"""A study: the grid of runs, the recipe, what to measure, and what was claimed. Data; one file per study, or a user's
+TOML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from baselines.trials import Trial
+from studies.papers import PAPERS
+from studies.spec.claim import Claim
+from studies.spec.columns import metrics_of
+from studies.spec.fields import fitting
+from studies.spec.figure import Figure
+from studies.spec.table import Table
+from wdiv.errors import BadInput, WdivError
+from wdiv.metrics import metric_names
+from wdiv.registry import did_you_mean
+from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.networks.heads import HEADS
+from wdiv.tuning.networks.sources import names_model
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.strategy.strategies import BN_MODES
+from wdiv.tuning.training.recipe import Recipe
+
+__all__ = ["Condition", "Pretrain", "Study", "override"]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Source networks to train first, one for each of the study's models, from scratch.
+
+    data       a data set's name or a folder;  classes: the first of its classes only;  per_class: images of each
+    steps_per_epoch   as of the study: so that sources of different sizes train for as long
+    """
+
+    data: str
+    epochs: int
+    rate: float = 1e-3
+    batch_size: int = 32
+    classes: int | None = None
+    per_class: int | None = None
+    steps_per_epoch: int | None = None
+
+    @property
+    def title(self) -> str:
+        """How the source is called in tables.
+
+        >>> Pretrain("digits", 4).title, Pretrain("digits", 4, classes=2, per_class=20).title
+        ('digits', 'digits, 2 classes, 20 of each')
+        """
+        some = "" if self.classes is None else f", {self.classes} classes"
+        return self.data + some + ("" if self.per_class is None else f", {self.per_class} of each")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The whole grid once more with some fields of the study replaced, in a store of its own."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.+-]+", self.name) or self.name.startswith("."):
+            raise BadInput(f"condition {self.name!r}: letters, digits, '-', '+' and '.' only, for its folder")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The axes are ``models``, ``per_class``, ``strategies``, ``bn_modes`` and ``seeds``: every combination is a run.
+
+    models        empty where the weights name their own network (a source card, another run)
+    weights       as in ``--weights``; ``pretrain`` instead trains a source network on the spot
+    data          a data set's name or a folder; None: the user must give one
+    head          in place of the networks' own classifier; None: that one stays
+    per_class     training images of each class; None (in TOML ``"all"``) is all of them
+    image_size    None: what the weights were trained on
+    classes       the first of the data's classes only, in the order of their names; None: all
+    test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
+    metrics       what is measured when the grid is done; what claims, tables and figures need besides is added
+    reference     of that divergence
+    baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
+    conditions    what else varies: every condition is the whole grid with some fields replaced
+    paper         whose published numbers stand beside ours: a name of :data:`~studies.papers.PAPERS`
+    claims, tables, figures   what the report says, see there
+    mini          fields replaced by ``--scale mini``: minutes on two cores
+    """
+
+    name: str
+    title: str = ""
+    source: str = ""
+    models: tuple[str, ...] = ("resnet18",)
+    weights: str = "IMAGENET1K_V1"
+    pretrain: Pretrain | None = None
+    data: str | None = None
+    per_class: tuple[int | None, ...] = (None,)
+    strategies: tuple[str, ...] = ("fc", "conv+fc", "bn+fc", "conv+bn+fc")
+    bn_modes: tuple[str, ...] = ("auto",)
+    seeds: tuple[int, ...] = (0,)
+    baselines: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    optimizer: str = Recipe.optimizer
+    epochs: int = Recipe.epochs
+    batch_size: int = Recipe.batch_size
+    weight_decay: float = Recipe.weight_decay
+    momentum: float = Recipe.momentum
+    decay_all: bool = Recipe.decay_all
+    steps_per_epoch: int | None = Recipe.steps_per_epoch
+    schedule: str = Recipe.schedule
+    warmup: float = Recipe.warmup
+    loss: str = Recipe.loss
+    label_smoothing: float = Recipe.label_smoothing
+    augment: tuple[str, ...] = Recipe.augment
+    mixup: float = Recipe.mixup
+    validation: float = Recipe.validation
+    patience: int = Recipe.patience
+    precision: str = Recipe.precision
+    compile: bool = Recipe.compile
+    keep_prefix: bool = Recipe.keep_prefix
+    head: str | None = None
+    image_size: int | None = None
+    classes: int | None = None
+    test_count: int | None = None
+    test_fraction: float | None = None
+    split_seed: int = 0
+    skip_bad_images: bool = False
+    metrics: tuple[str, ...] = ("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance")
+    reference: str | int = "pretrained"
+    paper: str | None = None
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    mini: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("models", "per_class", "strategies", "bn_modes", "seeds", "metrics"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not (values or name == "models"):
+                raise BadInput(f"study {self.name!r}: {name} is a list of at least one entry, not {values!r}")
+        names = tuple(dict.fromkeys(parse(text).name for text in self.strategies))
+        object.__setattr__(self, "strategies", names)
+        for name in ("models", "per_class", "bn_modes", "seeds", "metrics"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        for mode in self.bn_modes:
+            BN_MODES[mode]
+        reported = [
+            one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
+        ]
+        object.__setattr__(self, "metrics", metric_names((*self.metrics, *metrics_of(reported))))
+        if self.head is not None:
+            HEADS[self.head]
+        object.__setattr__(self, "augment", self.recipe.augment)
+        baselines = tuple(dict.fromkeys(Trial.named(text).strategy for text in self.baselines))
+        object.__setattr__(self, "baselines", baselines)
+        if self.paper is not None and self.paper not in PAPERS:
+            raise BadInput(f"study {self.name!r}: paper {self.paper!r}; {did_you_mean(self.paper, PAPERS)}")
+        for what, records in (("claims", self.claims), ("tables", self.tables), ("figures", self.figures)):
+            self._check_names(what, [record.name for record in records])
+        self._check_names("conditions", [condition.name for condition in self.conditions])
+        self._check_conditions()
+
+    def _check_names(self, what: str, names: Sequence[str]) -> None:
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadInput(f"study {self.name!r}: two {what} are called {twice!r}")
+
+    def _check_conditions(self) -> None:
+        alone = replace(self, conditions=(), mini={}) if self.conditions or self.mini else self
+        for condition in self.conditions:
+            taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
+            if taken:
+                raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
+            try:
+                override(alone, condition.values)
+            except WdivError as error:
+                raise BadInput(f"condition {condition.name!r}: {error}") from None
+        if self.mini:
+            try:
+                override(replace(self, mini={}), self.mini)
+            except WdivError as error:
+                raise BadInput(f"study {self.name!r}, mini: {error}") from None
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers; ``all`` for every training image."""
+        data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        data["per_class"] = ["all" if n is None else n for n in self.per_class]
+        return data
+
+
+def override(study: Study, values: Mapping[str, Any]) -> Study:
+    """The study with some fields replaced; unknown names are errors with a did-you-mean.
+
+    Lists and single values both do for an axis, and ``all`` for a data size.
+    """
+    known = {f.name for f in fields(Study)}
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise BadInput(f"unknown key {key!r}; {did_you_mean(key, known)}")
+        if key == "per_class":
+            value = [_size(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))]
+        changed[key] = fitting(Study, key, value)
+    changed = _reconciled(changed)
+    _check_free(study, changed)
+    return replace(study, **changed)
+
+
+def _check_free(study: Study, changed: Mapping[str, Any]) -> None:
+    """What each of a study's conditions replaces cannot be given besides: it would be given in vain."""
+    if "conditions" in changed or not study.conditions:
+        return
+    taken = set(changed).intersection(*(condition.values for condition in study.conditions))
+    if taken:
+        raise BadInput(f"{min(taken)}: each condition of study {study.name!r} has its own")
+
+
+def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
+    """Weights that name their own network replace the axis of models, unless both are given; and a test count
+    replaces a test fraction, or the other way round; data with a test set of their own need neither."""
+    for one, other in (("test_count", "test_fraction"), ("test_fraction", "test_count")):
+        if changed.get(one) is not None:
+            changed.setdefault(other, None)
+    own = DATASETS.get(changed.get("data") or "")
+    if own is not None and own.n_train is not None:  # it has a test set of its own
+        changed.setdefault("test_count", None)
+        changed.setdefault("test_fraction", None)
+    if "weights" in changed:
+        changed.setdefault("pretrain", None)
+        if "models" not in changed and names_model(changed["weights"]):
+            changed["models"] = ()
+    return changed
+
+
+def _size(entry: Any) -> int | None:
+    if entry is None or entry == "all":
+        return None
+    if isinstance(entry, bool) or not isinstance(entry, int) or entry < 1:
+        raise BadInput(f"per_class: whole numbers from 1, or 'all', not {entry!r}")
+    return entry

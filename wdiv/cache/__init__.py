@@ -1,0 +1,1 @@
+"""Results kept: measures and pairs beside the store they were made of, files of netCDF and zarr."""

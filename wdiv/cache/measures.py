@@ -1,0 +1,197 @@
+"""Measures that are kept beside the store they were made of, and grow by new epochs only.
+
+A kept value holds as long as its epoch, every epoch of that run before it, the starting weights and the reference are
+the files they were. The variable ``identity`` (run, epoch) of the kept file is the digest of all of these.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from wdiv.cache.formats import load
+from wdiv.errors import BadStore
+from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_names, with_derived
+from wdiv.metrics import METRICS, Metric, metric_names
+from wdiv.store.engine import open_store
+from wdiv.store.files import plain_name, write_atomically
+from wdiv.store.reader import CheckpointStore
+
+__all__ = ["VERSION", "chain", "measured", "place_of", "write"]
+
+VERSION = "1"
+"""Raised when values measured by an older wdiv no longer hold."""
+
+
+def measured(
+    path: str | Path,
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
+    reference: str | int = "pretrained",
+    group: str | None = None,
+) -> xr.DataTree:
+    """``divergence(open(path, group), metrics, reference)``, with what is known of it read from ``measures.nc``.
+
+    Of a store that has grown, only the new epochs are read (and what they are set against). The file is an ordinary
+    netCDF file of every metric that was ever asked for here, one value a layer; :func:`place_of` says where. A folder
+    that cannot be written to is measured without one.
+
+    Raises what :func:`wdiv.open` and :func:`wdiv.divergence` raise.
+    """
+    tree, names = open_store(path, group), metric_names(metrics)
+    identity = _identities(CheckpointStore.open(path), tree, reference)
+    file = place_of(path, tree, reference)
+    kept = _read(file, tree, reference)
+    known = [] if kept is None else _metrics_of(kept)
+    new = [name for name in stored_names(names) if name not in known]
+    same = np.zeros(identity.shape, dtype=bool) if kept is None else (kept.to_dataset()["identity"] == identity).values
+    have = same & tree.to_dataset()["saved"].values
+    if kept is None or new or not same.all():
+        fresh = divergence(tree, [*known, *new], reference, only=~have)
+        extra = divergence(tree, new, reference, only=have) if new and have.any() else None
+        kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
+        root = fresh.to_dataset().assign(identity=identity).assign_attrs(wdiv_measures=VERSION)
+        kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
+        write(kept, file)
+    return _asked(kept, names)
+
+
+def place_of(path: str | Path, tree: xr.DataTree, reference: str | int) -> Path:
+    """The file for measures of a store's architecture against a reference.
+
+    ``measures.nc``, or ``measures-ARCHITECTURE.nc`` where the store holds several. It is for the first reference that
+    is measured there; another one's is ``measures-…-REFERENCE.nc``.
+    """
+    path = Path(path)
+    several = len(CheckpointStore.open(path).by_label()) > 1
+    stem = "measures" + (f"-{plain_name(str(tree.attrs['architecture']))}" if several else "")
+    first = path / f"{stem}.nc"
+    if not first.exists() or _attrs(first).get("reference", str(reference)) == str(reference):
+        return first
+    return path / f"{stem}-{plain_name(str(reference))}.nc"
+
+
+def _attrs(file: Path) -> dict[str, object]:
+    try:
+        with xr.open_dataset(file) as root:
+            return dict(root.attrs)
+    except (OSError, ValueError):  # damaged: it is measured anew, and replaced
+        return {}
+
+
+def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | None:
+    """What is kept, over the runs and epochs of the tree; None where it is not of this tree."""
+    about = _attrs(file) if file.exists() else {}
+    if about.get("wdiv_measures") != VERSION or about.get("reference") != str(reference):
+        return None
+    try:
+        kept = load(file)
+    except BadStore:  # damaged further on
+        return None
+    if set(kept.children) != {kind for kind, node in tree.children.items() if "role" in node.coords}:
+        return None
+    root = tree.to_dataset()
+    places = {name: root[name].values for name in ("run", "epoch")}
+    fill = {"identity": "", "flag": 0}
+    identity = kept.to_dataset()[["identity"]].reset_coords(drop=True).reindex(places, fill_value=fill)
+    about = kept.attrs | {name: value for name, value in tree.attrs.items() if name in kept.attrs}
+    nodes = {"/": identity.assign_coords(root.coords).assign_attrs(about)}
+    for kind, node in kept.children.items():
+        data, now = node.to_dataset(), tree.children[kind].to_dataset()
+        if any(not np.array_equal(data[name].values, now[name].values) for name in data.coords if name not in places):
+            return None
+        nodes[f"/{kind}"] = data.reindex(places, fill_value=fill).drop_vars(list(places))
+    return xr.DataTree.from_dict(nodes)
+
+
+def _identities(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
+    root = tree.to_dataset()
+    runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
+    chains = {run: chain(store, run) for run in runs}
+
+    def against(run: str, epoch: int) -> str:
+        if isinstance(reference, str) and reference in chains:
+            return chains[reference].get(epoch, "")
+        return chains[run].get(int(reference), "") if str(reference).isdecimal() else ""
+
+    found = [
+        [f"{chains[run][epoch]}{against(run, epoch)}" if epoch in chains[run] else "" for epoch in epochs]
+        for run in runs
+    ]
+    attrs = {"long_name": "digest of the files a value was measured from"}
+    values = np.array(found, dtype=object).reshape(len(runs), len(epochs))
+    return xr.DataArray(values, dims=("run", "epoch"), coords={"run": root["run"], "epoch": root["epoch"]}, attrs=attrs)
+
+
+def chain(store: CheckpointStore, run_id: str) -> dict[int, str]:
+    """Epoch -> digest of it and of all that went before."""
+    run = store[run_id]
+    foreign = run.imported
+    start = run.record.base if foreign is None else foreign.base  # its files, and what was matched in them
+    digest, found = hashlib.sha256(f"{VERSION} {start}".encode()), {}
+    for row in run.history():
+        digest.update(f" {row['epoch']}:{row.get('sha256') or row.get('identity')}".encode())
+        found[int(row["epoch"])] = digest.hexdigest()[:16]
+    return found
+
+
+def _metrics_of(kept: xr.DataTree) -> list[str]:
+    node = next(iter(kept.children.values())).to_dataset()
+    return [str(name) for name in node.data_vars if name in METRICS]
+
+
+def _joined(have: np.ndarray, kept: xr.DataTree, extra: xr.DataTree | None, fresh: xr.DataTree) -> xr.DataTree:
+    """What is kept where it holds, beside it the metrics that are new, and elsewhere what has just been measured."""
+    held = xr.DataArray(have, dims=("run", "epoch"))
+    nodes = {"/": fresh.to_dataset()}
+    for name, node in fresh.children.items():
+        now, old = node.to_dataset(), kept.children[name].to_dataset()
+        more = None if extra is None else extra.children[name].to_dataset()
+        flags = old["flag"] if more is None else old["flag"] | more["flag"]
+        for metric in _metrics_of(fresh):
+            before = old if metric in old or more is None else more
+            now[metric].values = xr.where(held, before[metric], now[metric]).transpose(*now[metric].dims).values
+        now["flag"].values = xr.where(held, flags, now["flag"]).transpose(*now["flag"].dims).values
+        nodes[f"/{name}"] = now
+    return xr.DataTree.from_dict(nodes)
+
+
+def _asked(kept: xr.DataTree, names: Sequence[str]) -> xr.DataTree:
+    """What was asked for, and of the flags those that it raises."""
+    stored = stored_names(names)
+    root = kept.to_dataset().drop_vars("identity")
+    root.attrs.pop("wdiv_measures")
+    nodes = {"/": root}
+    for kind, node in kept.children.items():
+        data = node.to_dataset()[[*stored, "flag"]]
+        flags = np.zeros_like(data["flag"].values)
+        for name in stored:
+            flags |= np.where(data[name].isnull(), _raised(METRICS[name], data["flag"].values), 0)
+        nodes[f"/{kind}"] = data.assign(flag=(data["flag"].dims, flags, data["flag"].attrs))
+    return with_derived(xr.DataTree.from_dict(nodes), names)
+
+
+def _raised(metric: Metric, flags: np.ndarray) -> np.ndarray:
+    """Of flags those that say why values of this metric are NaN; the others are another metric's."""
+    others = [flag for what, flag in UNDEFINED.items() if what != metric.undefined]
+    if metric.family == "trajectory":
+        others += [Flag.NO_START, Flag.FIRST_EPOCH]
+    if metric.family == "spectral":
+        vector = (flags & int(Flag.NO_MATRIX)) != 0
+        flags = np.where(vector, flags & ~int(Flag.ZERO_NORM), flags)
+    else:
+        others.append(Flag.NO_MATRIX)
+    return flags & ~sum(map(int, others))
+
+
+def write(kept: xr.DataTree, file: Path) -> None:
+    """Keep a tree, unless the folder is somebody else's and cannot be written to."""
+    try:
+        write_atomically(file, lambda temporary: kept.to_netcdf(temporary))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise

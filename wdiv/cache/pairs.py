@@ -1,0 +1,159 @@
+"""How far chosen pairs of runs lie from one another, kept beside the store they were measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from wdiv.cache.formats import load
+from wdiv.cache.measures import VERSION, chain, write
+from wdiv.errors import BadInput, BadStore
+from wdiv.measure import DEFAULT_METRICS, pairwise
+from wdiv.measure.columns import columns, kinds_of
+from wdiv.metrics import METRICS, metric_names
+from wdiv.registry import did_you_mean
+from wdiv.store.engine import open_store
+from wdiv.store.files import plain_name
+from wdiv.store.reader import CheckpointStore
+
+__all__ = ["Pair", "measured_pairs"]
+
+Pair = tuple[str, str]
+"""The ids of two runs, the first being the reference."""
+HELD = 1 << 26
+"""Elements of one tensor in several runs that a core holds at once (256 MiB of float32), but for larger clusters."""
+MOST = 32
+"""Runs that are measured together, but for larger clusters: what they are measured into grows by their square."""
+
+
+def measured_pairs(
+    path: str | Path,
+    pairs: Sequence[Pair],
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
+    group: str | None = None,
+) -> xr.DataTree:
+    """metric(run, run_b) for each of these pairs of runs of one architecture, each after its epoch that counts.
+
+    Returns a tree with a node for each kind of layer, of dims (pair, layer, role); the root names ``run`` and
+    ``run_b`` of each pair. The values are those of :func:`wdiv.pairwise`, of which only these are computed, and kept in
+    ``pairs.nc`` (``pairs-ARCHITECTURE.nc`` where the store holds several): a pair is measured anew only if one of its
+    runs has changed, or if another metric is asked for.
+
+    Raises what :func:`wdiv.open` and :func:`wdiv.pairwise` raise, and :class:`~wdiv.errors.BadInput` for no pairs and
+    for a run that is not there.
+    """
+    tree, names = open_store(path, group), metric_names(metrics, follows_epochs=False)
+    runs, asked = tree.to_dataset()["run"].values.tolist(), list(dict.fromkeys(pairs))
+    for run in (run for pair in asked for run in pair):
+        if run not in runs:
+            raise BadInput(f"{path}: no run {run!r}; {did_you_mean(run, runs)}")
+    if not asked:
+        raise BadInput(f"{path}: no pairs of runs to measure")
+    store = CheckpointStore.open(path)
+    states = {run: chain(store, run)[store[run].final or 0] for run in {run for pair in asked for run in pair}}
+    identity = [states[a] + states[b] for a, b in asked]
+    tail = f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
+    file = Path(path) / f"pairs{tail}.nc"
+    kept = _read(file, tree)
+    known = [] if kept is None else [name for name in METRICS if name in next(iter(kept.children.values()))]
+    place: dict[Pair, int] = {}
+    if kept is not None and set(names) <= set(known):
+        about = zip(*(kept.to_dataset()[name].values.tolist() for name in ("run", "run_b", "identity")), strict=True)
+        old = {(a, b): (i, digest) for i, (a, b, digest) in enumerate(about)}
+        place = {p: old[p][0] for p, digest in zip(asked, identity, strict=True) if old.get(p, (0, ""))[1] == digest}
+    new = [pair for pair in asked if pair not in place]
+    if new or kept is None:
+        every = tuple(dict.fromkeys([*known, *names]))
+        parts = [] if kept is None or not place else [_rows(kept, list(place.values()))]
+        clusters = _clusters(new, min(MOST, HELD // _largest(tree)))
+        parts += [_measure(tree, cluster, every) for cluster in clusters]
+        order = [*place, *(pair for cluster in clusters for pair in cluster)]
+        kept = _joined(parts, order, dict(zip(asked, identity, strict=True)))
+        write(kept, file)
+        place = {pair: i for i, pair in enumerate(order)}
+    nodes = _rows(kept, [place[pair] for pair in asked])
+    return _tree({kind: data[[*names, "flag"]] for kind, data in nodes.items()}, asked)
+
+
+def _read(file: Path, tree: xr.DataTree) -> xr.DataTree | None:
+    """What is kept; None where it is not of these layers, damaged, or an older wdiv's."""
+    try:
+        kept = load(file)
+    except BadStore:
+        return None
+    if kept.attrs.get("wdiv_pairs") != VERSION or not kept.children:
+        return None
+    for kind, node in kept.children.items():
+        if kind not in tree.children:
+            return None
+        old, now = node.to_dataset(inherit=False), tree.children[kind].to_dataset()
+        if any(not np.array_equal(old[name].values, now[name].values) for name in old.coords):
+            return None
+    return kept
+
+
+def _clusters(pairs: Sequence[Pair], most: int = 0) -> list[list[Pair]]:
+    """Pairs that share runs, together: a run's tensors are read once for all that it is compared with.
+
+    And small clusters together, up to so many runs: going through a store has its price, however few are looked at.
+
+    >>> _clusters([("a", "b"), ("c", "d"), ("b", "e")])
+    [[('c', 'd')], [('a', 'b'), ('b', 'e')]]
+    >>> _clusters([("a", "b"), ("c", "d"), ("b", "e")], most=5)
+    [[('c', 'd'), ('a', 'b'), ('b', 'e')]]
+    """
+    found: list[list[Pair]] = []
+    for pair in pairs:
+        touching = [cluster for cluster in found if any(set(pair) & set(other) for other in cluster)]
+        found = [cluster for cluster in found if cluster not in touching]
+        found.append([*(other for cluster in touching for other in cluster), pair])
+    together: list[list[Pair]] = []
+    for cluster in found:
+        if together and len({run for pair in (*together[-1], *cluster) for run in pair}) <= most:
+            together[-1] += cluster
+        else:
+            together.append(cluster)
+    return together
+
+
+def _largest(tree: xr.DataTree) -> int:
+    """Elements of the largest tensor."""
+    return max(column.size for kind in kinds_of(tree) for column in columns(tree, kind, "layer"))
+
+
+def _measure(tree: xr.DataTree, pairs: Sequence[Pair], metrics: Sequence[str]) -> dict[str, xr.Dataset]:
+    runs = list(dict.fromkeys(run for pair in pairs for run in pair))
+    a, b = ([runs.index(pair[side]) for pair in pairs] for side in (0, 1))
+    only = np.zeros((len(runs), len(runs)), dtype=bool)
+    only[a, b] = True
+    every = tree.to_dataset()["run"].values.tolist()
+    found = pairwise(tree.isel(run=[every.index(run) for run in runs]), metrics, only=only)
+    places = {"run": xr.DataArray(a, dims="pair"), "run_b": xr.DataArray(b, dims="pair")}
+    return {kind: node.to_dataset(inherit=False).isel(places) for kind, node in found.children.items()}
+
+
+def _rows(kept: xr.DataTree, places: list[int]) -> dict[str, xr.Dataset]:
+    return {kind: node.to_dataset(inherit=False).isel(pair=places) for kind, node in kept.children.items()}
+
+
+def _joined(parts: Sequence[dict[str, xr.Dataset]], pairs: Sequence[Pair], identity: dict[Pair, str]) -> xr.DataTree:
+    nodes = {
+        kind: xr.concat([part[kind] for part in parts], "pair", coords="minimal", compat="override")
+        for kind in parts[0]
+    }
+    tree = _tree(nodes, pairs)
+    digests = np.array([identity[pair] for pair in pairs], dtype=object)
+    attrs = {"long_name": "digest of the files a value was measured from"}
+    root = tree.to_dataset().assign(identity=("pair", digests, attrs)).assign_attrs(wdiv_pairs=VERSION)
+    return xr.DataTree.from_dict({"/": root, **{f"/{kind}": data for kind, data in nodes.items()}})
+
+
+def _tree(nodes: dict[str, xr.Dataset], pairs: Sequence[Pair]) -> xr.DataTree:
+    sides = {
+        name: ("pair", np.array([pair[i] for pair in pairs], dtype=object)) for i, name in enumerate(("run", "run_b"))
+    }
+    root = xr.Dataset(coords=sides, attrs={"direction": "metric(run, run_b)"})
+    return xr.DataTree.from_dict({"/": root, **{f"/{kind}": data for kind, data in nodes.items()}})

@@ -1,0 +1,1 @@
+"""Images: decoded once, split, prepared, augmented; data sets by name and by folder."""

@@ -1,0 +1,142 @@
+"""Data sets by name, and any folder of images by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wdiv.errors import BadData, BadInput
+from wdiv.registry import Registry, did_you_mean
+from wdiv.tuning.data import ferrographs
+from wdiv.tuning.data.folder import read_folder, split_folders
+from wdiv.tuning.data.images import ImageSet, Split, resized, split
+
+__all__ = ["DATASETS", "DEFAULT_TEST_FRACTION", "Dataset", "open_split"]
+
+DEFAULT_TEST_FRACTION = 0.25
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that needs no download. ``read(size)`` gives all its images.
+
+    n_train: if it has a split of its own, the first so many are for training and the others the test set; None if
+    :func:`open_split` draws one.
+    """
+
+    name: str
+    long_name: str
+    classes: int
+    images: int
+    source: str
+    read: Callable[[int], ImageSet]
+    n_train: int | None = None
+
+    @property
+    def split(self) -> str:
+        """How it is split, in words."""
+        if self.n_train is None:
+            return "drawn from all images"
+        return f"its own: {self.n_train} training and {self.images - self.n_train} test images"
+
+
+DATASETS: Registry[Dataset] = Registry("data set")
+
+
+def _digits(first: int, last: int) -> Callable[[int], ImageSet]:
+    def read(size: int) -> ImageSet:
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        chosen = np.flatnonzero((data.target >= first) & (data.target <= last))
+        grey = np.round(data.images[chosen] * (255 / 16)).astype(np.uint8)
+        return ImageSet(
+            np.stack([resized(picture, size) for picture in grey]),
+            data.target[chosen].astype(np.int64) - first,
+            tuple(str(d) for d in range(first, last + 1)),
+            tuple(f"digit {i}" for i in chosen),
+        )
+
+    return read
+
+
+for _name, _first, _last, _count in (("digits", 0, 9, 1797), ("digits-0-4", 0, 4, 901), ("digits-5-9", 5, 9, 896)):
+    DATASETS.add(
+        Dataset(
+            _name,
+            f"handwritten digits {_first} to {_last}, 8x8 grey",
+            _last - _first + 1,
+            _count,
+            "Alpaydin and Kaynak (1998), UCI; bundled with scikit-learn",
+            _digits(_first, _last),
+        )
+    )
+
+DATASETS.add(
+    Dataset(
+        "ferrographs",
+        "simulated ferrographs: fatigue, oxide and spherical wear particles on a glass slide, 96x96",
+        len(ferrographs.CLASSES),
+        sum(map(sum, ferrographs.COUNTS.values())),
+        "wdiv, simulated after Peng and Wang (2020)",
+        ferrographs.read,
+        n_train=sum(ferrographs.COUNTS["train"]),
+    )
+)
+
+
+def open_split(
+    name: str,
+    size: int,
+    *,
+    test_count: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+) -> Split:
+    """The training pool and the test set of a registered data set or a folder of images.
+
+    A data set with a split of its own keeps it, as does a folder with train and test folders. Otherwise
+    ``test_count`` images of each class are set aside, or ``test_fraction`` of each (default a quarter), drawn with
+    ``split_seed``.
+
+    Raises :class:`~wdiv.errors.BadData` and :class:`~wdiv.errors.BadInput`.
+    """
+    if test_count is not None and test_fraction is not None:
+        raise BadInput("give a test count or a test fraction, not both")
+    if test_count is not None and test_count < 1:
+        raise BadInput(f"test count: at least 1 image of each class, not {test_count}")
+    if test_fraction is not None and not 0 < test_fraction < 1:
+        raise BadInput(f"test fraction: between 0 and 1, not {test_fraction}")
+    asked = test_count is not None or test_fraction is not None
+    root = Path(name)
+    notes: tuple[str, ...] = ()
+    if name in DATASETS:
+        record = DATASETS[name]
+        if record.n_train is not None and asked:
+            raise BadInput(f"{name}: has its own test images; leave the test count or fraction out")
+        label, images = name, record.read(size)
+        if record.n_train is not None:
+            rows = np.arange(len(images))
+            return Split(label, images.take(rows[: record.n_train]), images.take(rows[record.n_train :]))
+    else:
+        if not root.exists() and root.name == name:
+            raise BadData(f"no data set and no folder {name!r}; {did_you_mean(name, DATASETS)}")
+        own, label = split_folders(root), root.resolve().name
+        if own is not None:
+            if asked:
+                raise BadInput(f"{root}: has its own test folder {own[1].name!r}; leave the test count or fraction out")
+            (pool, bad_pool), (test, bad_test) = (read_folder(part, size, skip_bad=skip_bad) for part in own)
+            return Split(label, pool, test, _notes(label, (*bad_pool, *bad_test)))
+        images, bad = read_folder(root, size, skip_bad=skip_bad)
+        notes = _notes(label, bad)
+    fraction = test_fraction if test_fraction is not None else DEFAULT_TEST_FRACTION
+    pool, test = split(images, count=test_count, fraction=fraction, seed=split_seed)
+    return Split(label, pool, test, notes)
+
+
+def _notes(label: str, bad: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"{label}: {len(bad)} images left out: {'; '.join(bad)}",) if bad else ()

@@ -1,0 +1,1 @@
+"""Networks by name, their heads, and where their starting weights come from."""

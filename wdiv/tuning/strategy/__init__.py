@@ -1,0 +1,1 @@
+"""What trains, at what rate and when: strategies, their methods, and the freeze contract."""

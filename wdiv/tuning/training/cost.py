@@ -1,0 +1,319 @@
+"""What a run will take, from a short measured trial: real steps of the real network on some of the real images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wdiv.tuning.data.images import ImageSet, Split
+from wdiv.tuning.prefix.feature_store import BLOCK, BLOCK_CUDA, FeatureStore
+from wdiv.tuning.prefix.frozen_prefix import Cut
+from wdiv.tuning.strategy.auto_rgn import BATCHES
+from wdiv.tuning.strategy.freeze import Plan, changing
+from wdiv.tuning.strategy.segments import Stretch
+from wdiv.tuning.training.feeds import Feed, OnDevice
+from wdiv.tuning.training.loop import Loop
+from wdiv.tuning.training.precision import computing
+from wdiv.tuning.training.prefix_plan import Cuts, Part, feed
+from wdiv.tuning.training.recipe import Recipe
+from wdiv.tuning.training.run import choose_device
+from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.trial import Trial, seeds_kept
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Cost", "Line", "Pace", "Stem", "estimate", "probe"]
+
+FEW = 4
+"""Images of the smaller of the two batches that are timed."""
+BUDGET = 0.25
+"""Seconds for a step on the larger; a network that is too slow for a whole batch is judged by a part of one."""
+LEAST, TIMES = 0.03, (3, 30)
+"""Work is timed again until it has taken so many seconds, but at least and at most so many times; the shortest time
+counts, as others may use the machine, too."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds that batches of images take: ``once`` for each batch and ``each`` for each image.
+
+    >>> Line(0.5, 0.1)(images=30, batches=2)
+    4.0
+    """
+
+    once: float
+    each: float
+
+    def __call__(self, images: int, batches: int = 1) -> float:
+        return self.once * batches + self.each * images
+
+
+@dataclass(frozen=True)
+class Stem:
+    """A frozen prefix. Equal names: the same for the same images, in whichever run; None: no other run has it.
+
+    each  seconds that it takes for an image
+    """
+
+    name: str | None
+    each: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a stretch of epochs takes.
+
+    step     of training;  judge: of test and validation images, in eval mode;  both on what is kept, if anything is
+    passes   over the training images to estimate statistics, in all;  passing: seconds of one, an image
+    looks    batches before each epoch whose gradients are only looked at
+    training, judging  the prefixes that are kept; None where nothing is
+    """
+
+    epochs: int
+    step: Line
+    judge: Line
+    passes: int = 0
+    passing: float = 0.0
+    looks: int = 0
+    training: Stem | None = None
+    judging: Stem | None = None
+
+    def seconds(self, train: int, judged: int, recipe: Recipe) -> float:
+        """Of all its epochs, the prefix apart."""
+        size = min(recipe.batch_size, train)
+        steps = recipe.steps_per_epoch or math.ceil(train / size)
+        images = steps * size if recipe.steps_per_epoch else train
+        epoch = self.step(images + self.looks * size, steps + self.looks) + self.judge(judged)
+        return self.epochs * epoch + self.passes * self.passing * train
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes: ``setup``, in seconds, and each stretch of its epochs."""
+
+    recipe: Recipe
+    setup: float
+    paces: tuple[Pace, ...]
+
+    def seconds(self, train: int, judged: int) -> float:
+        """Of a run on so many training images, and test and validation images together; the prefix apart.
+
+        setup + judging before the first step + Σ over epochs of steps and judging. Writing epochs is not in it.
+
+        >>> pace = Pace(epochs=10, step=Line(0.01, 0.001), judge=Line(0.0, 0.001))
+        >>> round(Cost(Recipe(epochs=10, batch_size=32), 1.0, (pace,)).seconds(train=64, judged=100), 6)
+        2.94
+        """
+        before = self.paces[0].judge(judged)
+        return self.setup + before + sum(pace.seconds(train, judged, self.recipe) for pace in self.paces)
+
+
+def estimate(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> list[float]:
+    """Seconds that each run of a grid takes, one after another; their sum is the grid's.
+
+    A network, image size, strategy, BN mode and recipe are probed once. The prefix of an image is counted in the first
+    run that needs it and not again, as :class:`~wdiv.tuning.prefix.feature_store.FeatureStore` keeps it.
+    """
+    where, costs, kept = choose_device(device), dict[tuple[object, ...], Cost](), set[tuple[object, ...]]()
+    found = []
+    for number, spec in enumerate(specs):
+        kind = (spec.network.label, spec.network.bn_eps, spec.inputs.size, spec.parsed.name, spec.bn_mode, spec.recipe)
+        if kind not in costs:
+            costs[kind] = probe(spec, split, where)
+        cost = costs[kind]
+        train, validation = spec.rows(split.pool)
+        test = np.arange(len(split.test))
+        seconds = cost.seconds(len(train), len(test) + len(validation))
+        for at, pace in enumerate(cost.paces):
+            for stem, images, rows in (
+                (pace.training, "pool", train), (pace.judging, "pool", validation), (pace.judging, "test", test)
+            ):  # fmt: skip
+                if stem is not None:
+                    seconds += stem.each * _missing(
+                        rows, _block(where), (_shared(stem, spec, number, at), images), kept
+                    )
+        found.append(seconds)
+    return found
+
+
+def _shared(stem: Stem, spec: RunSpec, run: int, stretch: int) -> tuple[object, ...]:
+    """Equal for runs that find each other's features."""
+    if stem.name is None:
+        return run, stretch
+    return stem.name, spec.start, spec.seed if spec.start == "random" else None, repr(spec.inputs.to_json())
+
+
+def _missing(rows: np.ndarray, size: int, whose: tuple[object, ...], kept: set[tuple[object, ...]]) -> int:
+    """Images, in whole blocks, that are not kept yet; from now on they are."""
+    new = {(*whose, block) for block in np.unique(rows // size).tolist()} - kept
+    kept |= new
+    return len(new) * size
+
+
+def _block(device: torch.device) -> int:
+    return BLOCK_CUDA if device.type == "cuda" else BLOCK
+
+
+def probe(spec: RunSpec, split: Split, device: torch.device) -> Cost:
+    """Measure what a run takes, in a second or so for a small network.
+
+    Times training steps, judging and the prefix of each stretch, on two sizes of batches of the run's images, with
+    rates of 0 and weights of the same shapes (none are read or fetched). Compiled networks are timed as they are
+    without. Writes nothing, and leaves PyTorch's generators as they were.
+    """
+    import torch
+
+    with seeds_kept(device), torch.enable_grad():
+        start = _now(device)
+        trial = Trial.of(spec, len(split.pool.classes), device, weights=False)
+        setup, plans, paces = _now(device) - start, list[Plan](), []
+        for stretch in trial.stretches:
+            start = _now(device)
+            plan, at = trial.held(stretch)
+            setup += _now(device) - start
+            plans.append(plan)
+            moved = frozenset(changing(plans, trial.start))
+            paces.append(_Bench(trial, split, device, stretch, plan, at).pace(moved))
+    return Cost(spec.recipe, setup, tuple(paces))
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """A stretch, and the images it is timed on."""
+
+    trial: Trial
+    split: Split
+    device: torch.device
+    stretch: Stretch
+    plan: Plan
+    at: Cuts
+
+    def pace(self, moved: frozenset[str]) -> Pace:
+        """moved: what this stretch and those before it may change; a prefix that reads any of it is the run's own."""
+        plan, stretch, spec = self.plan, self.stretch, self.trial.spec
+        epochs = stretch.last - stretch.first + 1
+        step, judge = self._lines(spec.recipe.batch_size)
+        cuts = [cut for cut in (self.at.training, self.at.judging) if cut is not None]
+        stems = {digest: self._stem(cut, moved) for digest, cut in {cut.digest: cut for cut in cuts}.items()}
+        passes = epochs if plan.bn_mode == "adapt" else int(plan.bn_mode == "adabn" and stretch.first == 1)
+        return Pace(
+            epochs, step, judge, passes, self._passing(spec.recipe.batch_size) if passes else 0.0,
+            looks=BATCHES if stretch.phase.has("rgn") else 0,
+            training=None if self.at.training is None else stems[self.at.training.digest],
+            judging=None if self.at.judging is None else stems[self.at.judging.digest],
+        )  # fmt: skip
+
+    def _lines(self, batch: int) -> tuple[Line, Line]:
+        few = self._times(FEW)
+        many = _more(few[0], batch)
+        more = self._times(many) if many > FEW else few
+        step, judge = (_line((FEW, a), (many, b)) for a, b in zip(few, more, strict=True))
+        return step, judge
+
+    def _times(self, count: int) -> tuple[float, float]:
+        """Seconds of a training step on ``count`` images, and of judging them."""
+        loop, ticks = self._loop(count)
+        with suppress(_Enough):
+            loop.train_epoch(self.stretch.first)
+        return _shortest(ticks), self._repeat(loop.evaluate)
+
+    def _passing(self, batch: int) -> float:
+        """Seconds that an image takes to have statistics estimated from it."""
+        loop, _ = self._loop(batch)
+        return self._repeat(loop.adapt) / batch
+
+    def _loop(self, count: int) -> tuple[Loop, list[float]]:
+        """The run's loop on batches of ``count`` images, which leaves the weights as they are, and its ticks."""
+        trial, at, spec, ticks = self.trial, self.at, self.trial.spec, list[float]()
+        images = _some(self.split.pool, count)
+        shown, part = OnDevice.of(images, self.device), Part(images, np.arange(count))
+        recipe = replace(
+            spec.recipe, batch_size=count, steps_per_epoch=TIMES[1] + 1, compile=False, validation=0.0, patience=0
+        )
+
+        def tick(epoch: int, done: int, of: int) -> None:
+            ticks.append(_now(self.device))
+            if done > TIMES[0] and ticks[-1] - ticks[0] > LEAST:
+                raise _Enough
+
+        def fed(cut: Cut | None) -> Feed:
+            return feed(trial.model, cut, part, shown, spec.inputs, recipe, FeatureStore())
+
+        loop = Loop(
+            trial.model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, stretch=self.stretch,
+            on_epoch=lambda row, optimizer: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
+        )  # fmt: skip
+        for group in loop.optimizer.param_groups:
+            group["base"] = 0.0  # as much work, and no loss can leave the numbers
+        return loop, ticks
+
+    def _stem(self, cut: Cut, moved: frozenset[str]) -> Stem:
+        import torch
+
+        spec = self.trial.spec
+
+        def seconds(count: int) -> float:
+            shown = OnDevice.of(_some(self.split.pool, count), self.device)
+
+            def work() -> None:
+                with torch.no_grad(), computing(spec.recipe.precision, self.device.type):
+                    cut.stem(spec.inputs.prepare(shown.pixels))
+
+            return self._repeat(work)
+
+        few = seconds(FEW)
+        many = _more(few, _block(self.device))
+        each = seconds(many) / many if many > FEW else few / FEW
+        name = hashlib.sha256(repr((cut.digest, cut.keys)).encode()).hexdigest()
+        return Stem(None if moved.intersection(cut.keys) else name, each)
+
+    def _repeat(self, work: Callable[[], object]) -> float:
+        work()
+        ticks = [_now(self.device)]
+        while len(ticks) <= TIMES[0] or (ticks[-1] - ticks[0] < LEAST and len(ticks) <= TIMES[1]):
+            work()
+            ticks.append(_now(self.device))
+        return _shortest(ticks)
+
+
+class _Enough(Exception):
+    """Enough steps were timed."""
+
+
+def _more(seconds: float, most: int) -> int:
+    """Images of the larger batch: as many as the budget allows where :data:`FEW` take so many seconds."""
+    return max(FEW, min(most, int(BUDGET / seconds * FEW)))
+
+
+def _line(few: tuple[int, float], more: tuple[int, float]) -> Line:
+    """Through two points; all by the image where that would fall, or where there is but one."""
+    (n, first), (m, second) = few, more
+    if m == n:
+        return Line(0.0, first / n)
+    each = min(max(0.0, (second - first) / (m - n)), second / m)
+    return Line(second - each * m, each)
+
+
+def _shortest(ticks: Sequence[float]) -> float:
+    return min(later - sooner for sooner, later in pairwise(ticks))
+
+
+def _some(images: ImageSet, count: int) -> ImageSet:
+    return images.take(np.arange(count) % len(images))
+
+
+def _now(device: torch.device) -> float:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

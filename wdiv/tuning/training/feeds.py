@@ -1,0 +1,122 @@
+"""What a network is shown: images, or what its frozen prefix made of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from wdiv.tuning.data import augment
+from wdiv.tuning.data.images import ImageSet
+from wdiv.tuning.data.inputs import InputSpec
+from wdiv.tuning.prefix.bn_folding import Judge, judge
+from wdiv.tuning.training import losses
+from wdiv.tuning.training.precision import PRECISIONS
+from wdiv.tuning.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from wdiv.tuning.prefix.feature_store import Features
+    from wdiv.tuning.prefix.frozen_prefix import Cut
+
+__all__ = ["Feed", "Kept", "OnDevice", "Pixels", "Seen"]
+
+
+@dataclass(frozen=True, eq=False)
+class OnDevice:
+    """Images and labels where the network is: uint8 pixels (n, 3, h, w), int64 labels."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def of(cls, images: ImageSet, device: torch.device) -> OnDevice:
+        import torch
+
+        return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Seen(NamedTuple):
+    """The network's outputs for a batch, and what they are compared with (:func:`wdiv.tuning.training.losses.loss`)."""
+
+    outputs: Any
+    labels: torch.Tensor
+    partner: torch.Tensor
+    lam: float = 1.0
+
+
+class Feed(Protocol):
+    """A set of images before a network."""
+
+    labels: torch.Tensor
+
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+        """Show a batch to the network to train on; ``rng`` is for what is drawn anew each time."""
+
+    def judging(self) -> AbstractContextManager[Callable[[torch.Tensor], Any]]:
+        """What gives the network's outputs for rows, as it is now and in eval mode; nothing is drawn."""
+
+
+class Pixels:
+    """The whole network, on images as they lie in memory; to train on they are augmented and blended."""
+
+    def __init__(self, model: nn.Module, inputs: InputSpec, images: OnDevice, recipe: Recipe) -> None:
+        self.images, self.labels, self._inputs, self._mixup = images, images.labels, inputs, recipe.mixup
+        self._augment = augment.parse(recipe.augment)
+        self._network = _compiled(model, images.pixels.device.type) if recipe.compile else model
+        self._judge = cache(partial(_judge_of, self._network, recipe))
+
+    def prepared(self, rows: torch.Tensor) -> torch.Tensor:
+        """The images as the network reads them, unaugmented."""
+        return self._inputs.prepare(self.images.pixels[rows])
+
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+        pixels, labels = self.images.pixels[rows], self.labels[rows]
+        if self._augment:
+            pixels = self._augment(pixels, rng)
+        x, partner, lam = losses.mix(self._inputs.prepare(pixels), labels, self._mixup, rng)
+        return Seen(self._network(x), labels, partner, lam)
+
+    @contextmanager
+    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
+        with self._judge().now() as show:
+            yield lambda rows: show(self.prepared(rows))
+
+
+class Kept:
+    """What follows the frozen prefix, on what the prefix made of each image."""
+
+    def __init__(self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> None:
+        """rows: which of the features are this feed's, in the order of its labels."""
+        self.labels, self._rest, self._features, self._rows = labels, cut.rest, features, rows
+        self._judge = cache(partial(_judge_of, cut.rest, recipe))
+
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+        labels = self.labels[rows]
+        return Seen(self._rest(*self._features[self._rows[rows]]), labels, labels)
+
+    @contextmanager
+    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
+        with self._judge().now() as show:
+            yield lambda rows: show(*self._features[self._rows[rows]])
+
+
+def _judge_of(network: nn.Module, recipe: Recipe) -> Judge:
+    """What is folded is rounded elsewhere: that shows in few bits, and a compiled network is whole."""
+    precision = PRECISIONS[recipe.precision]
+    return Judge(network) if recipe.compile or precision.autocast or precision.tf32 else judge(network)
+
+
+def _compiled(model: nn.Module, device: str) -> Any:
+    import torch
+
+    return torch.compile(model, mode="reduce-overhead" if device == "cuda" else "default")

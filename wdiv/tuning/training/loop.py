@@ -1,0 +1,309 @@
+"""The training loop. It knows a model, a plan and what the model is shown; nothing of studies, stores or files.
+
+All randomness of a step is a function of (seed, epoch, step), so a run continued after a kill, or after it was asked
+to stop in the middle of an epoch, is the run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wdiv.errors import BadInput, WdivError
+from wdiv.tuning.data.inputs import InputSpec
+from wdiv.tuning.strategy.auto_rgn import BATCHES, relative_gradients
+from wdiv.tuning.strategy.freeze import Plan, parameter_groups
+from wdiv.tuning.strategy.l2sp import Pull
+from wdiv.tuning.strategy.segments import Stretch
+from wdiv.tuning.training import losses, schedules
+from wdiv.tuning.training.bn_statistics import estimate
+from wdiv.tuning.training.feeds import Feed, OnDevice, Pixels, Seen
+from wdiv.tuning.training.interrupt import Stop, Stopped
+from wdiv.tuning.training.precision import computing
+from wdiv.tuning.training.recipe import OPTIMIZERS, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["AUX_WEIGHT", "Diverged", "Loop", "OnDevice", "Position", "check_batches"]
+
+AUX_WEIGHT = 0.4
+"""Of an auxiliary head's loss: Szegedy et al. (2016), as in their code."""
+EVAL_BATCH = {"cpu": 32, "cuda": 256}
+"""Images that are judged at once: on a CPU as many as its caches hold the maps of."""
+Row = dict[str, Any]
+
+
+class Diverged(WdivError):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Position:
+    """How far an epoch has come: the next step, the sums so far, the tensors' own factors of the rate."""
+
+    epoch: int
+    step: int = 0
+    loss: float = 0.0
+    right: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_batches(plan: Plan, recipe: Recipe, images: int) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` where a batch would hold one image and its statistics be used."""
+    if plan.batch_stats and min(recipe.batch_size, images) < 2:
+        raise BadInput("batch statistics need batches of at least 2 images; raise the batch size or freeze BN")
+
+
+class Loop:
+    """Train ``model`` as ``plan`` says, for the epochs of a stretch.
+
+    on_epoch   called with (row, optimizer) after each epoch; training ends early if it returns True
+    on_batch   called with (epoch, batches done, of how many)
+    on_stop    called with (position, optimizer) when ``stop`` was asked, before :class:`Stopped` is raised
+    train_feed, test_feed, validation_feed   what the model is shown; by default the images, by the whole model
+
+    ``lead`` may be set to the seconds that went into the feeds; they count for the next epoch to be reported.
+    """
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, recipe: Recipe, inputs: InputSpec, train: OnDevice, test: OnDevice,
+        *, seed: int, on_epoch: Callable[[Row, torch.optim.Optimizer], bool | None],
+        on_batch: Callable[[int, int, int], None] = lambda epoch, done, of: None,
+        on_stop: Callable[[Position, torch.optim.Optimizer], None] = lambda position, optimizer: None,
+        stretch: Stretch | None = None, stop: Stop | None = None, pull: Pull | None = None,
+        train_feed: Feed | None = None, test_feed: Feed | None = None, validation_feed: Feed | None = None,
+    ) -> None:  # fmt: skip
+        check_batches(plan, recipe, len(train))
+        self.model, self.plan, self.recipe = model, plan, recipe
+        self.train_set, self.test_set, self.seed = train, test, seed
+        self.on_epoch, self.on_batch, self.on_stop = on_epoch, on_batch, on_stop
+        self.stop, self.pull = stop or Stop(), pull
+        self.first, self.last = (1, recipe.epochs) if stretch is None else (stretch.first, stretch.last)
+        self.images = Pixels(model, inputs, train, recipe)
+        self.train_feed: Feed = train_feed or self.images
+        self.test_feed: Feed = test_feed or Pixels(model, inputs, test, recipe)
+        self.validation_feed = validation_feed
+        self.by_gradient = stretch is not None and stretch.phase.has("rgn")
+        self.device = train.labels.device.type
+        self.schedule = schedules.SCHEDULES[recipe.schedule]
+        self.lead = 0.0
+        groups = parameter_groups(model, plan, recipe.weight_decay, recipe.decay_all, apart=self.by_gradient)
+        self.optimizer = recipe.make_optimizer(groups)
+
+    # --- epochs ----------------------------------------------------------------------------------------------------
+
+    def run(self, after: int | None = None, position: Position | None = None) -> None:
+        """All epochs of the stretch, or those after one that is done; ``position``: from within the next.
+
+        Epoch 0, which belongs to the run's first stretch, only evaluates. Raises :class:`Diverged` and
+        :class:`~wdiv.tuning.training.interrupt.Stopped`.
+        """
+        if after is None and self.first == 1:
+            self.begin()
+        for epoch in range(max(self.first, (after or 0) + 1), self.last + 1):
+            at = position if position is not None and position.epoch == epoch else Position(epoch)
+            if self._epoch(at):
+                return
+            if self.stop.signum is not None and epoch < self.recipe.epochs:
+                self._stopped(Position(epoch + 1))
+
+    def begin(self) -> None:
+        """Report epoch 0: the network before its first step."""
+        start = time.perf_counter()
+        self.on_epoch(self._row(Position(0), None, None, start), self.optimizer)
+
+    def _epoch(self, at: Position) -> bool:
+        start = time.perf_counter()
+        loss, seen = self.train_epoch(at.epoch, at)
+        if self.plan.bn_mode == "adapt":
+            self.adapt()
+        return bool(self.on_epoch(self._row(at, loss, seen, start), self.optimizer))
+
+    def train_epoch(self, epoch: int, at: Position | None = None) -> tuple[float, float]:
+        """The steps of an epoch, or those it still lacks. Returns the mean loss and the accuracy as trained on."""
+        import torch
+
+        at, started = at or Position(epoch), time.perf_counter()
+        batches = self.batches(epoch)
+        self.model.train()
+        if self.by_gradient and not at.factors:
+            at.factors = self._relative_gradients(epoch, batches)
+        sums = torch.tensor([at.loss, at.right], dtype=torch.float64, device=self.train_set.labels.device)
+        for step in range(at.step, len(batches)):
+            sums += self._step(epoch, step, len(batches), batches[step], at.factors)
+            at.seen += len(batches[step])
+            self.on_batch(epoch, step + 1, len(batches))
+            if self.stop.signum is not None and step + 1 < len(batches):
+                at.step, at.seconds = step + 1, self.lead + at.seconds + time.perf_counter() - started
+                at.loss, at.right = float(sums[0]), int(sums[1])
+                self._stopped(at)
+        loss = float(sums[0]) / at.seen
+        if not math.isfinite(loss):
+            raise self._diverged(epoch, loss)
+        return loss, float(sums[1]) / at.seen
+
+    def _step(
+        self, epoch: int, step: int, steps: int, rows: torch.Tensor, factors: Mapping[str, float]
+    ) -> torch.Tensor:
+        """One batch. Returns (loss times images, right answers)."""
+        import torch
+
+        self._set_rates((epoch - self.first) * steps + step, (self.last - self.first + 1) * steps, steps, factors)
+        loss, seen = self._loss(epoch, step, rows)
+        if self.device == "cpu" and not math.isfinite(float(loss.detach())):  # on a GPU asking each time would wait
+            raise self._diverged(epoch, float(loss.detach()))
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.pull is not None:
+            self.pull()
+        self.optimizer.step()
+        main = _main(seen.outputs).detach()
+        right = (main.argmax(1) == seen.labels).sum()
+        return torch.stack([loss.detach().double() * len(rows), right.double()])
+
+    def _loss(self, epoch: int, step: int, rows: torch.Tensor) -> tuple[torch.Tensor, Seen]:
+        import torch
+
+        draws = np.random.SeedSequence([self.seed, epoch, step, 1])  # 1: [seed, epoch] is the order's, and [.., 0] too
+        torch.manual_seed(int(draws.generate_state(1)[0]))  # for dropout
+        with computing(self.recipe.precision, self.device):
+            seen = self.train_feed(rows, np.random.default_rng(draws))
+            auxiliary = seen.outputs[1:] if isinstance(seen.outputs, tuple) else ()
+            loss = self._compare(_main(seen.outputs), seen)
+            for output in auxiliary:
+                loss = loss + AUX_WEIGHT * self._compare(output, seen)
+        return loss, seen
+
+    def _compare(self, outputs: torch.Tensor, seen: Seen) -> torch.Tensor:
+        smoothing, kind = self.recipe.label_smoothing, self.recipe.loss
+        return losses.loss(outputs.float(), seen.labels, seen.partner, seen.lam, smoothing, kind)
+
+    def batches(self, epoch: int) -> Sequence[torch.Tensor]:
+        """The epoch's batches: one pass in nearly equal parts, or ``steps_per_epoch`` of them, pass after pass.
+
+        Nearly equal, because a last batch of one image has no batch statistics.
+        """
+        import torch
+
+        rng, images = np.random.default_rng([self.seed, epoch]), len(self.train_set)
+        size, steps = self.recipe.batch_size, self.recipe.steps_per_epoch
+        if steps is None:
+            parts = math.ceil(images / size)
+            if self.plan.batch_stats:
+                parts = min(parts, images // 2)
+            order = rng.permutation(images)
+        else:
+            parts = steps
+            passes = [rng.permutation(images) for _ in range(math.ceil(steps * min(size, images) / images))]
+            order = np.concatenate(passes)[: steps * min(size, images)]
+        device = self.train_set.labels.device
+        return [torch.from_numpy(part).to(device) for part in np.array_split(order, parts)]
+
+    # --- rates -----------------------------------------------------------------------------------------------------
+
+    def _set_rates(self, step: int, steps: int, per_epoch: int, factors: Mapping[str, float]) -> None:
+        warmup = min(round(self.recipe.warmup * per_epoch), steps - 1)
+        share = schedules.factor(self.schedule, step, steps, warmup)
+        momentum = self.schedule.momentum(max(0, step - warmup), steps - warmup)
+        cycled = OPTIMIZERS[self.recipe.optimizer].cycled
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * share * factors.get(group["keys"][0], 1.0)
+            if momentum is not None and cycled is not None:
+                group[cycled] = (momentum, group[cycled][1]) if cycled == "betas" else momentum
+
+    def _relative_gradients(self, epoch: int, batches: Sequence[torch.Tensor]) -> dict[str, float]:
+        kept = {name: value.clone() for name, value in self.model.named_buffers()}  # a look must not move anything
+        losses = (self._loss(epoch, step, rows)[0] for step, rows in enumerate(batches[:BATCHES]))
+        found = relative_gradients(self.model, losses)
+        for name, value in self.model.named_buffers():
+            value.copy_(kept[name])
+        return found
+
+    def _rates(self) -> dict[str, float]:
+        """Kind -> rate in the last step taken, the mean over tensors where it differs."""
+        rates: dict[str, list[float]] = {}
+        for group in self.optimizer.param_groups:
+            for key in group["keys"]:
+                if key in self.plan.kinds:
+                    rates.setdefault(self.plan.kinds[key], []).append(group["lr"])
+        return {kind: v[0] if len(set(v)) == 1 else sum(v) / len(v) for kind, v in rates.items()}
+
+    # --- judging ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self) -> float:
+        """Accuracy on the test images, in eval mode."""
+        return self._judge(self.test_feed)[0]
+
+    def _judge(self, feed: Feed) -> tuple[float, float]:
+        """Accuracy and mean loss on a feed's images, in eval mode; nothing is smoothed or blended."""
+        import torch
+
+        self.model.eval()
+        right, loss, count, size = 0, 0.0, len(feed.labels), EVAL_BATCH[self.device]
+        precise = computing(self.recipe.precision, self.device)
+        with torch.inference_mode(), precise, feed.judging() as show:
+            for start in range(0, count, size):
+                rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
+                outputs, labels = _main(show(rows)).float(), feed.labels[rows]
+                right += int((outputs.argmax(1) == labels).sum())
+                loss += float(losses.loss(outputs, labels, labels, kind=self.recipe.loss)) * len(rows)
+        return right / count, loss / count
+
+    def adapt(self) -> None:
+        """Estimate the running statistics that the plan names anew, over one pass of the training images."""
+        order = np.random.default_rng(self.seed).permutation(len(self.train_set))
+        size, device = self.recipe.batch_size, self.train_set.labels.device
+        parts = min(math.ceil(len(order) / size), max(1, len(order) // 2))
+        import torch
+
+        batches = (self.images.prepared(torch.from_numpy(p).to(device)) for p in np.array_split(order, parts))
+        estimate(self.model, self.plan.estimated, batches)
+
+    def _row(self, at: Position, loss: float | None, seen: float | None, start: float) -> Row:
+        row: Row = {"epoch": at.epoch, "train_loss": loss, "train_accuracy": seen}
+        if self.validation_feed is not None:
+            row["val_accuracy"], row["val_loss"] = self._judge(self.validation_feed)
+            if not math.isfinite(row["val_loss"]):
+                raise self._diverged(at.epoch, row["val_loss"])
+        row["test_accuracy"] = self.evaluate()
+        row["seconds"] = round(self.lead + at.seconds + time.perf_counter() - start, 4)
+        self.lead = 0.0
+        row["lr"] = self._rates() if at.epoch else {}
+        return row
+
+    # --- ends ------------------------------------------------------------------------------------------------------
+
+    def _stopped(self, at: Position) -> None:
+        self.on_stop(at, self.optimizer)
+        where = f"in epoch {at.epoch}, after step {at.step}" if at.step else f"after epoch {at.epoch - 1}"
+        raise Stopped(f"stopped {where}", self.stop.signum or 0)
+
+    def _diverged(self, epoch: int, loss: float) -> Diverged:
+        """The error, with the layer whose gradient was the largest in the last step that was taken."""
+        sizes = {key: float(p.grad.double().norm()) for key, p in self.model.named_parameters() if p.grad is not None}
+        if not sizes:
+            return Diverged(
+                f"the loss is {loss} in the first step of epoch {epoch}; the weights or the images are to blame"
+            )
+        worst = max(sizes, key=lambda key: sizes[key] if math.isfinite(sizes[key]) else math.inf)
+        return Diverged(
+            f"the loss is {loss} in epoch {epoch}; the largest gradient was that of {worst}, {sizes[worst]:.3g}; "
+            "lower the rate"
+        )
+
+
+def _main(outputs: Any) -> torch.Tensor:
+    """The classifier's outputs; auxiliary ones follow them while training."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs

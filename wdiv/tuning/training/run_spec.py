@@ -1,0 +1,138 @@
+"""What makes one fine-tuning run, what it is called, and which images it draws."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wdiv.errors import BadInput
+from wdiv.tuning.data.images import ImageSet, Split, nested_subset, split
+from wdiv.tuning.data.inputs import InputSpec
+from wdiv.tuning.networks.models import ModelSpec
+from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.strategy import strategies
+from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["RunSpec", "held_out", "run_id", "size_of"]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What makes one run. ``per_class`` None: all training images."""
+
+    model: ModelSpec
+    source: Source
+    per_class: int | None
+    strategy: str
+    bn_mode: str
+    seed: int
+    recipe: Recipe
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        parse(self.strategy)
+        strategies.BN_MODES[self.bn_mode]  # raises for an unknown one
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise BadInput(f"seed: a whole number from 0, not {self.seed!r}")
+        if self.per_class is not None and self.per_class < 1:
+            raise BadInput(f"images per class: at least 1, or 'all', not {self.per_class!r}")
+
+    @property
+    def network(self) -> ModelSpec:
+        """The network that trains: the model, and what the strategy puts beside it."""
+        return self.model.but(beside=True) if self.parsed.beside else self.model
+
+    @property
+    def label(self) -> str:
+        """The architecture in tables and folder names: the source card's name, or the model's; and what was added."""
+        if not self.source.label:
+            return self.network.label
+        of_card = {} if self.source.model is None else self.source.model.args
+        added = {name: value for name, value in self.network.args.items() if of_card.get(name) != value}
+        return ModelSpec(self.source.label, added).label
+
+    @property
+    def parsed(self) -> strategies.Strategy:
+        return parse(self.strategy)
+
+    @property
+    def start(self) -> str:
+        """The source that this run starts from: none if its strategy says so."""
+        return "random" if self.parsed.random else self.source.name
+
+    @property
+    def inputs(self) -> InputSpec:
+        return self.source.input.at(self.image_size)
+
+    def id(self, dataset: str) -> str:
+        """The run's name, and its folder's."""
+        return run_id(self.label, dataset, self.per_class, self.parsed.name, self.bn_mode, self.seed)
+
+    def rows(self, pool: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """Which images train, and which are held out to validate."""
+        return held_out(pool, nested_subset(pool, self.per_class, self.seed), self.recipe.validation, self.seed)
+
+    def facts(self, split: Split) -> dict[str, Any]:
+        """What must agree for a run on disk to be this run."""
+        return {
+            "source": self.start,
+            "dataset": split.name,
+            "data_digest": split.digest,
+            "recipe": self.recipe.to_json() | {"phases": [_told(phase) for phase in self.parsed.phases]},
+            "input": self.inputs.to_json(),
+            "strategy": self.parsed.name,
+            "bn_mode": self.bn_mode,
+            "model": self.network.name,
+            "model_args": dict(self.network.args),
+            "bn_eps": self.network.bn_eps,
+        }
+
+
+def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mode: str, seed: int) -> str:
+    """A run's name, from what tells it from the others of a grid; plain enough for a folder's.
+
+    >>> run_id("mobilenet_v2:width_mult=0.1", "my photos", 20, "bn+fc", "auto", 0)
+    'mobilenet_v2-width_mult=0.1-my-photos-n20-bn+fc-auto-s0'
+    """
+    size = "all" if per_class is None else f"n{per_class}"
+    return "-".join(map(_plain, (label, dataset, size, strategy, bn_mode, f"s{seed}")))
+
+
+def size_of(run: str, label: str, dataset: str, strategy: str, bn_mode: str, seed: int) -> str:
+    """Images of each class, from a name that :func:`run_id` has made; ``all`` where it tells of none.
+
+    >>> size_of("lenet-my-photos-n20-bn+fc-auto-s0", "lenet", "my photos", "bn+fc", "auto", 0)
+    '20'
+    >>> size_of("somebody's run", "lenet", "my photos", "bn+fc", "auto", 0)
+    'all'
+    """
+    before, after = ("-".join(map(_plain, parts)) for parts in ((label, dataset), (strategy, bn_mode, f"s{seed}")))
+    found = re.fullmatch(re.escape(before) + r"-n(\d+)-" + re.escape(after), run)
+    return found[1] if found else "all"
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"[^\w.+@=,]+", "-", part).strip("-")
+
+
+def _told(phase: strategies.Phase) -> dict[str, Any]:
+    rates = {term.kind + ("@" + "+".join(term.stages) if term.stages else ""): term.rate for term in phase.terms}
+    return {"rates": rates, "methods": dict(phase.methods), "length": phase.length}
+
+
+def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``.
+
+    Raises :class:`~wdiv.errors.BadData` where that leaves a class none to train on.
+    """
+    if not share:
+        return chosen, chosen[:0]
+    few = ImageSet(np.empty((len(chosen), 0), np.uint8), pool.labels[chosen], pool.classes, tuple(map(str, chosen)))
+    return tuple(np.array(part.names, dtype=np.int64) for part in split(few, fraction=share, seed=seed))  # type: ignore[return-value]
