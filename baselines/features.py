@@ -14,10 +14,10 @@ from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import ModelSpec, build, head_keys, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
-from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, check_pooling, places, pool, tap
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, check_pooling, feature_extractor, places, pool
 from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import cut
-from wdiv.tuning.strategy.freeze import hold, make_plan
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.run import choose_device
 
@@ -137,7 +137,7 @@ def _compute(
         feature_key(at, model, inputs, images.digest, where, "fp32"),
         torch.from_numpy(images.pixels).to(where),
         rows,
-        lambda pixels: at.stem(inputs.prepare(pixels)),
+        lambda pixels: at.module(inputs.prepare(pixels)),
     )
     values = [pool(tensor, pooling).float().cpu().numpy() for tensor in found[torch.from_numpy(rows).to(where)]]
     return {name: (value, layer) for name, value, layer in zip(names, values, deepest, strict=True)}
@@ -149,8 +149,8 @@ def _places(
     """Where to read the network off: the bottleneck by itself as runs that train the classifier alone cut it."""
     table, head = layer_table(spec, 2, size), head_layers(spec)
     if layers != [BOTTLENECK]:
-        taps = tap(model, table, head, layers, size, pooling)
-        return taps.names, taps, taps.layers
-    hold(model, make_plan(model, table, head, parse("fc"), "frozen"), table)
+        extractor = feature_extractor(model, table, head, layers, size, pooling)
+        return extractor.names, extractor, extractor.layers
+    apply_freeze(model, make_plan(model, table, head, parse("fc"), "frozen"), table)
     trunk = [layer for layer in table if layer.name not in head and layer.stage != "aux"]
     return (BOTTLENECK,), cut(model, head_keys(spec), size, training=False), (max(trunk, key=lambda row: row.depth),)

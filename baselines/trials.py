@@ -17,7 +17,7 @@ from wdiv.store.files import read_json, write_json
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
-from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, tap
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
 
@@ -150,7 +150,7 @@ def check(source: Source, trials: Sequence[Trial], size: int) -> None:
     table, head = layer_table(spec, 2, size), head_layers(spec)
     for pooling in dict.fromkeys(trial.pooling for trial in trials):
         wanted = dict.fromkeys(place for t in trials if t.pooling == pooling for place in t.places(known))
-        tap(build_skeleton(spec, 2), table, head, list(wanted), size, pooling)
+        feature_extractor(build_skeleton(spec, 2), table, head, list(wanted), size, pooling)
 
 
 def run(

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from baselines.estimators.discriminant import Discriminant, NearestMean
 from baselines.estimators.svm import LinearSVM
-from baselines.estimators.tuned import Grid, Tuned
+from baselines.estimators.tuned import ParamGrid, Tuned
 from wdiv.registry import Registry
 
 __all__ = ["BASELINES", "Baseline"]
@@ -47,7 +47,7 @@ class Neighbours:
 
     upto: tuple[int, ...] = NEIGHBOURS
 
-    def __call__(self, images: int, features: int) -> Grid:
+    def __call__(self, images: int, features: int) -> ParamGrid:
         return {"n_neighbors": [k for k in self.upto if k <= images]}
 
 
@@ -58,7 +58,7 @@ class Kernels:
     costs: tuple[float, ...] = KERNEL_COSTS
     widths: tuple[float, ...] = KERNEL_WIDTHS
 
-    def __call__(self, images: int, features: int) -> Grid:
+    def __call__(self, images: int, features: int) -> ParamGrid:
         return {"C": self.costs, "gamma": [width / features for width in self.widths]}
 
 

@@ -17,9 +17,9 @@ from baselines.estimators.coordinates import Coordinates
 from baselines.estimators.folds import make_folds, mean_accuracy
 from baselines.estimators.linear import checked
 
-__all__ = ["Delegating", "Grid", "Tuned"]
+__all__ = ["Delegating", "ParamGrid", "Tuned"]
 
-Grid = Mapping[str, Sequence[Any]]
+ParamGrid = Mapping[str, Sequence[Any]]
 """Parameter → values to try, as ``GridSearchCV`` takes it."""
 
 
@@ -83,7 +83,7 @@ class Tuned(Delegating):
     def __init__(
         self,
         estimator: Any,
-        grid: Grid | Callable[[int, int], Grid] | None = None,
+        grid: ParamGrid | Callable[[int, int], ParamGrid] | None = None,
         *,
         folds: int = 5,
         random_state: Any = 0,

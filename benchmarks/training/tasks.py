@@ -89,7 +89,7 @@ class Work:
         torch.save(model.state_dict(), start)
         own = Source(start.name, spec.inputs, spec.model, start)
         held = tuple(layer.name for layer in table.of("bn") if layer.name not in plan.batch_stats)
-        return cls(replace(spec, source=own, per_class=None), split, start, plan.rates, held)
+        return cls(replace(spec, source=own, per_class=None), split, start, plan.lrs, held)
 
 
 def prepare(task: Task, folder: Path, start: str | None = None) -> Path:

@@ -20,9 +20,9 @@ from wdiv.tuning.data.augment import AUGMENTATIONS
 from wdiv.tuning.data.datasets import DATASETS
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.models import MODELS, ModelSpec, head_layers, layer_table
-from wdiv.tuning.strategy.layerwise_lr import factors
+from wdiv.tuning.strategy.layerwise_lr import lr_factors
 from wdiv.tuning.strategy.methods import METHODS
-from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES, STRATEGIES, TERMS, kind_of
 from wdiv.tuning.training.losses import LOSSES
@@ -79,16 +79,16 @@ def trained_layers(strategy: str, model: str) -> list[Facts]:
     spec = spec.but(beside=True) if parsed.beside else spec
     table, head = layer_table(spec, 2, _usual_size(spec)), head_layers(spec)
     parsed.check(table, head, spec.label)
-    phases = stretches(parsed, table, head, EPOCHS + sum(int(phase.length or 0) for phase in parsed.phases))
+    phases = segments(parsed, table, head, EPOCHS + sum(int(phase.length or 0) for phase in parsed.phases))
     counts: dict[tuple[int, str, str], Facts] = {}
-    for number, stretch in enumerate(phases, start=1):
-        scale = factors(stretch.phase, table, head)
+    for number, segment in enumerate(phases, start=1):
+        scale = lr_factors(segment.phase, table, head)
         for layer in table:
             kind = kind_of(layer, head)
             place = {"phase": number} if phases[1:] else {}
             new = {**place, "stage": layer.stage, "kind": kind, "trains": 0, "of": 0, "rate": ""}
             row = counts.setdefault((number, layer.stage, kind), new)
-            rate = stretch.phase.rate(layer, head) if stretch.opens(layer.stage) else None
+            rate = segment.phase.lr(layer, head) if segment.opens(layer.stage) else None
             row["of"] += 1
             if rate is not None:
                 row["trains"] += 1
@@ -126,7 +126,7 @@ def _strategy(name: str) -> Facts:
     terms = [
         {
             **({"phase": number} if several else {}),
-            "kind": t.kind, "stages": ", ".join(t.stages) or "all", "rate": f"{t.rate:g}",
+            "kind": t.kind, "stages": ", ".join(t.stages) or "all", "rate": f"{t.lr:g}",
         }
         for number, phase in enumerate(parsed.phases, start=1)
         for t in phase.terms

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from studies.cli.console import duration
-from studies.grid.watching import Seen, Strip, View
+from studies.grid.watching import RunView, StoreView, Strip
 from wdiv import plots
 from wdiv.metrics import METRICS
 
@@ -25,7 +25,7 @@ VALUE = 10
 Shades = dict[tuple[str, str], plots.Shade]
 
 
-def picture(view: View, width: int) -> list[Text]:
+def picture(view: StoreView, width: int) -> list[Text]:
     """The whole view, a Text a line, at most ``width`` wide."""
     from rich.text import Text
 
@@ -42,7 +42,7 @@ def picture(view: View, width: int) -> list[Text]:
     return lines
 
 
-def sentence(seen: Seen, metric: str, place: int) -> str:
+def sentence(seen: RunView, metric: str, place: int) -> str:
     """One epoch of a run in a line. place: of its row in ``seen.history``."""
     epoch, parts = seen.history[place]["epoch"], []
     at = seen.epochs.index(epoch) if epoch in seen.epochs else None
@@ -52,7 +52,7 @@ def sentence(seen: Seen, metric: str, place: int) -> str:
     return f"{seen.run}: {_progress(seen, place)}" + (f"; {metric}: {'; '.join(parts)}" if parts else "")
 
 
-def _progress(seen: Seen, place: int = -1) -> str:
+def _progress(seen: RunView, place: int = -1) -> str:
     if not seen.history:
         return "has not begun" if seen.state == "waiting" else "before the first epoch"
     row, newest = seen.history[place], place in (-1, len(seen.history) - 1)
@@ -67,7 +67,7 @@ def _progress(seen: Seen, place: int = -1) -> str:
     return ", ".join(parts)
 
 
-def _shades(view: View) -> Shades:
+def _shades(view: StoreView) -> Shades:
     """A scale for each kind and role, for all runs the same, as a figure would have it."""
     import pandas as pd
 
@@ -82,7 +82,7 @@ def _shades(view: View) -> Shades:
     }
 
 
-def _strips(seen: Seen, metric: str, shades: Shades, width: int) -> list[Text]:
+def _strips(seen: RunView, metric: str, shades: Shades, width: int) -> list[Text]:
     from rich.text import Text
 
     told = seen.moved
@@ -129,7 +129,7 @@ def _marks(values: Sequence[float], shade: plots.Shade) -> Iterator[tuple[str, s
             yield BLOCKS[level], COLOURS[level]
 
 
-def _rest(seen: Seen, told: Sequence[Strip]) -> list[Text]:
+def _rest(seen: RunView, told: Sequence[Strip]) -> list[Text]:
     """What has no strip, in words."""
     from rich.text import Text
 

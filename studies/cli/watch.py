@@ -10,7 +10,7 @@ import click
 from studies.cli import options
 
 if TYPE_CHECKING:
-    from studies.grid.watching import View, Watch
+    from studies.grid.watching import StoreView, Watch
 
 
 @click.command()
@@ -107,7 +107,7 @@ class _Screen:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def __call__(self, view: View) -> None:
+    def __call__(self, view: StoreView) -> None:
         from rich.console import Group
 
         from studies.cli.console import console
@@ -125,7 +125,7 @@ class _Lines:
 
     def __exit__(self, *error: object) -> None: ...
 
-    def __call__(self, view: View) -> None:
+    def __call__(self, view: StoreView) -> None:
         from studies.cli.screen import sentence
 
         for seen in view.runs:
@@ -135,7 +135,7 @@ class _Lines:
             self._told[seen.run] = last + 1
 
 
-def _draw(view: View, out: Path, *, chosen: bool) -> None:
+def _draw(view: StoreView, out: Path, *, chosen: bool) -> None:
     """What 'wdiv plot' would draw of that which moves; complete at every instant."""
     from studies.report.figures.measured import PANELS, draw
     from wdiv.errors import BadInput

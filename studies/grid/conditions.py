@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.grid.study_file import STUDY, told
+from studies.grid.study_file import STUDY, read_study_json
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.files import plain_name
 
@@ -63,7 +63,7 @@ def stores(out: Path) -> dict[str, Path]:
     """
     if not out.is_dir():
         raise BadStore(f"{out}: no such folder")
-    return {name: out / name for name in told(out)["conditions"]} or {"": out}
+    return {name: out / name for name in read_study_json(out)["conditions"]} or {"": out}
 
 
 def begun(out: Path) -> dict[str, Path]:

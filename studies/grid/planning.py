@@ -19,15 +19,15 @@ from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import Plan, changing, make_plan
-from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.freeze import FreezePlan, changing, make_plan
+from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import check_batches
 from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = [
-    "Grid", "Planned", "open_data", "plan_grid", "source_networks", "source_study", "sources_of", "trained_sources",
-    "trials_of",
+    "Planned", "StudyGrid", "open_data", "plan_grid", "source_networks", "source_study", "sources_of",
+    "trained_sources", "trials_of",
 ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Grid:
+class StudyGrid:
     """A study, resolved against its data and its weights."""
 
     study: Study
@@ -57,7 +57,7 @@ class Grid:
     notes: tuple[str, ...]
 
 
-def plan_grid(study: Study) -> Grid:
+def plan_grid(study: Study) -> StudyGrid:
     """Resolve everything that can be wrong before the first step is taken; trains and writes nothing.
 
     Raises any of wdiv's errors: unknown names, missing data, too few images, weights for another network.
@@ -81,7 +81,7 @@ def plan_grid(study: Study) -> Grid:
         trials.check(source, trials_of(study), split.pool.pixels.shape[-1])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
-    return Grid(study, split, tuple(runs), (*split.notes, *notes))
+    return StudyGrid(study, split, tuple(runs), (*split.notes, *notes))
 
 
 def _check_reference(study: Study, runs: Sequence[str]) -> None:
@@ -174,9 +174,9 @@ class _Look:
     def at(cls, network: ModelSpec, classes: int, size: int) -> _Look:
         return cls(build_skeleton(network, classes), layer_table(network, classes, size), head_layers(network))
 
-    def _plans(self, spec: RunSpec) -> list[Plan]:
+    def _plans(self, spec: RunSpec) -> list[FreezePlan]:
         spec.parsed.check(self.table, self.head, spec.network.label)
-        parts = stretches(spec.parsed, self.table, self.head, spec.recipe.epochs)
+        parts = segments(spec.parsed, self.table, self.head, spec.recipe.epochs)
         return [make_plan(self.model, self.table, self.head, part, spec.bn_mode) for part in parts]
 
     def check(self, spec: RunSpec, images: int) -> None:

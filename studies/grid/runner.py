@@ -12,9 +12,9 @@ from typing import Any
 
 from baselines import trials
 from studies.grid.jobs import side_by_side
-from studies.grid.planning import Grid, plan_grid, source_networks, source_study, trained_sources, trials_of
+from studies.grid.planning import StudyGrid, plan_grid, source_networks, source_study, trained_sources, trials_of
 from studies.grid.progress import Progress
-from studies.grid.study_file import STUDY, merged, told
+from studies.grid.study_file import STUDY, merge_axes, read_study_json
 from studies.spec.study import Study
 from wdiv.store.files import write_json
 from wdiv.store.reader import Run
@@ -23,7 +23,7 @@ from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import precision
-from wdiv.tuning.training.cost import estimate
+from wdiv.tuning.training.cost import estimate_seconds
 from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
 from wdiv.tuning.training.loop import Diverged
 from wdiv.tuning.training.run import choose_device, fine_tune
@@ -34,7 +34,7 @@ __all__ = ["describe_grid", "run_grid"]
 
 def run_grid(
     study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1,
-    source_store: Path | None = None, grid: Grid | None = None,
+    source_store: Path | None = None, grid: StudyGrid | None = None,
 ) -> tuple[Path, list[str]]:  # fmt: skip
     """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
 
@@ -112,14 +112,14 @@ def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> di
     return trained_sources(study, folder)
 
 
-def _resolved(grid: Grid, out: Path) -> dict[str, Any]:
+def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:
     """What ``study.json`` shall say. Axes grow when a study is run again; all else must stay."""
-    planned = list(dict.fromkeys([*told(out)["runs"], *(planned.id for planned in grid.runs)]))
+    planned = list(dict.fromkeys([*read_study_json(out)["runs"], *(planned.id for planned in grid.runs)]))
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    return {"study": merged(grid.study, out), "runs": planned, "notes": list(grid.notes), "host": host}
+    return {"study": merge_axes(grid.study, out), "runs": planned, "notes": list(grid.notes), "host": host}
 
 
-def describe_grid(grid: Grid, out: Path, device: str = "auto") -> dict[str, Any]:
+def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str, Any]:
     """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
 
     Runs that are finished there are left out, and one that was stopped counts as a whole. The training of a study's
@@ -128,7 +128,7 @@ def describe_grid(grid: Grid, out: Path, device: str = "auto") -> dict[str, Any]
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
     runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
-    seconds = estimate([planned.spec for planned in runs], grid.split, device)
+    seconds = estimate_seconds([planned.spec for planned in runs], grid.split, device)
     return {
         "study": grid.study.name,
         "data": grid.split.name,

@@ -10,12 +10,12 @@ from statistics import mean, median
 from typing import Any
 
 from studies.grid.conditions import stores
-from studies.grid.study_file import told
+from studies.grid.study_file import read_study_json
 from wdiv.errors import BadStore
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 
-__all__ = ["State", "named_runs", "seconds_left", "state_of", "states"]
+__all__ = ["RunState", "named_runs", "seconds_left", "state_of", "states"]
 
 RECENT = 5
 """Epochs whose time tells how long the others will take."""
@@ -24,7 +24,7 @@ _ID = re.compile(r"(?P<before>.+?)-(?P<size>n\d+|all)-(?P<how>.+)-s\d+")
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """How far a run is.
 
     state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not) or
@@ -65,14 +65,14 @@ class State:
         return (words.pop() if len(words) == 1 else "partly") if words else None
 
 
-def states(store: Path) -> list[State]:
+def states(store: Path) -> list[RunState]:
     """The state of every run of a study, in the study's order; then of runs that are there besides.
 
     A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
     BN mode, else of all.
     """
     runs = named_runs(store)
-    return _foreseen([State(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()])
+    return _foreseen([RunState(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()])
 
 
 def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
@@ -94,13 +94,13 @@ def _runs_of(store: Path, known: Mapping[str, Run], may_wait: bool) -> dict[str,
     """may_wait: the store of a condition whose turn has not come."""
     paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
     there = {name: known.get(name) or Run(path) for name, path in paths.items()}
-    planned = told(store)["runs"]
+    planned = read_study_json(store)["runs"]
     if not there and not planned and not may_wait:
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
     return {name: there.get(name) for name in (*planned, *there)}
 
 
-def state_of(run: Run, called: str | None = None) -> State:
+def state_of(run: Run, called: str | None = None) -> RunState:
     """One run's state, from its own files; what is left by the median of its last epochs' time."""
     rows, prefix, called = run.history(), run.record.prefix, called or run.path.name
     of = int(run.record.recipe["epochs"])
@@ -110,12 +110,12 @@ def state_of(run: Run, called: str | None = None) -> State:
         else "running" if is_being_written(run) else "stopped"
     )  # fmt: skip
     if not rows:
-        return State(called, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
+        return RunState(called, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
     accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
     final = rows[-1].get("final", rows[-1]["epoch"])  # not run.final, which may have seen an epoch more by now
     last = next(row for row in rows if row["epoch"] == final)
-    return State(
+    return RunState(
         called, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
         round(sum(seconds), 1) if seconds else None, 0.0 if name in OVER else _left(rows, of), prefix,
     )  # fmt: skip
@@ -126,14 +126,14 @@ def _left(rows: Sequence[Mapping[str, Any]], of: int) -> float | None:
     return round(median(times) * (of - rows[-1]["epoch"]), 1) if times else None
 
 
-def _foreseen(found: Sequence[State]) -> list[State]:
+def _foreseen(found: Sequence[RunState]) -> list[RunState]:
     totals: dict[tuple[str, ...], list[float]] = {}
     for state in found:
         if state.state != "diverged" and state.seconds is not None and state.left is not None:
             for kind in _kinds(state.run):
                 totals.setdefault(kind, []).append(state.seconds + state.left)
 
-    def left(state: State) -> float | None:
+    def left(state: RunState) -> float | None:
         known = next((totals[kind] for kind in _kinds(state.run) if kind in totals), None)
         return None if known is None else max(0.0, round(mean(known) - (state.seconds or 0.0), 1))
 
@@ -149,7 +149,7 @@ def _kinds(run: str) -> Iterator[tuple[str, ...]]:
     yield ()
 
 
-def seconds_left(found: Sequence[State]) -> float | None:
+def seconds_left(found: Sequence[RunState]) -> float | None:
     """What a grid will still take, where as many runs go on side by side as do now; None where nothing tells.
 
     >>> seconds_left([State("a", "running", left=30.0), State("b", "waiting", left=10.0)])

@@ -12,10 +12,10 @@ from wdiv.store.files import read_json
 if TYPE_CHECKING:
     from studies.spec.study import Study
 
-__all__ = ["STUDY", "merged", "read_study", "told"]
+__all__ = ["STUDY", "merge_axes", "read_study", "read_study_json"]
 
 STUDY = "study.json"
-KINDS = {"study": dict, "runs": list, "conditions": list, "notes": list}
+FILE_FIELDS = {"study": dict, "runs": list, "conditions": list, "notes": list}
 """What the file tells, and as what."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
 """Fields of a study that may change from one time to the next."""
@@ -25,19 +25,19 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 """Fields that grow when a study is run again."""
 
 
-def told(out: Path) -> dict[str, Any]:
+def read_study_json(out: Path) -> dict[str, Any]:
     """What ``study.json`` says: ``study``, ``runs``, ``conditions`` and ``notes``, empty where it says nothing of them.
 
     Raises :class:`~wdiv.errors.BadStore` for a file that is damaged.
     """
     file = out / STUDY
     if not file.exists():
-        return {name: kind() for name, kind in KINDS.items()}
+        return {name: kind() for name, kind in FILE_FIELDS.items()}
     data = read_json(file)
     if not isinstance(data, dict):
         raise BadStore(f"{file}: damaged: it tells no study")
-    found = {name: data.get(name, kind()) for name, kind in KINDS.items()}
-    for name, kind in KINDS.items():
+    found = {name: data.get(name, kind()) for name, kind in FILE_FIELDS.items()}
+    for name, kind in FILE_FIELDS.items():
         value = found[name]
         if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
             raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
@@ -57,7 +57,7 @@ def read_study(out: Path) -> Study:
     file = out / STUDY
     if not file.exists():
         raise BadStore(f"{out}: not the folder of a study; it has no {STUDY}")
-    fields = dict(told(out)["study"])
+    fields = dict(read_study_json(out)["study"])
     if not fields:
         raise BadStore(f"{file}: damaged: it tells no study")
     try:
@@ -66,7 +66,7 @@ def read_study(out: Path) -> Study:
         raise BadStore(f"{file}: damaged, or of another version of wdiv: {error}") from None
 
 
-def merged(study: Study, out: Path) -> dict[str, Any]:
+def merge_axes(study: Study, out: Path) -> dict[str, Any]:
     """The study as plain data, its axes grown by what was run into ``out`` before.
 
     Raises :class:`~wdiv.errors.BadInput` where anything else is not as it was then.

@@ -8,10 +8,10 @@ from typing import Any
 
 from studies.grid import domain_distance
 from studies.grid.conditions import Part, parts
-from studies.grid.planning import Grid, plan_grid, source_study
+from studies.grid.planning import StudyGrid, plan_grid, source_study
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
-from studies.grid.study_file import STUDY, merged
+from studies.grid.study_file import STUDY, merge_axes
 from studies.papers import published
 from studies.spec.study import Study
 from studies.spec.table import check_against
@@ -20,23 +20,23 @@ from wdiv.store.files import write_json
 __all__ = ["describe", "plan", "run"]
 
 
-def plan(study: Study, out: Path) -> list[tuple[Part, Grid | None]]:
+def plan(study: Study, out: Path) -> list[tuple[Part, StudyGrid | None]]:
     """Resolve every condition, and what the report will need; trains and writes nothing.
 
     Returns each with its grid; None where there are conditions, so that the images of all are not held at once.
 
     Raises any of wdiv's errors. That ``out`` holds another study is one of them.
     """
-    found: list[tuple[Part, Grid | None]] = []
+    found: list[tuple[Part, StudyGrid | None]] = []
     for part in parts(study, out):
         grid = plan_grid(part.study)
-        merged(part.study, part.out)
+        merge_axes(part.study, part.out)
         if part.study.pretrain is not None:
-            merged(source_study(part.study), part.sources)
+            merge_axes(source_study(part.study), part.sources)
         found.append((part, None if study.conditions else grid))
         del grid
     if study.conditions:
-        merged(study, out)
+        merge_axes(study, out)
     if study.paper is not None:
         check_against(study.tables, published(study.paper))
     return found
@@ -48,7 +48,7 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     progress = progress or Progress()
     wanted = plan(study, out)
     if study.conditions:
-        told = merged(study, out)
+        told = merge_axes(study, out)
         write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
     diverged: list[str] = []
     for part, grid in wanted:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.grid.state import State, named_runs, state_of
+from studies.grid.state import RunState, named_runs, state_of
 from wdiv import summary
 from wdiv.errors import BadInput, BadStore
 from wdiv.measure import why
@@ -16,12 +16,12 @@ from wdiv.metrics import METRICS
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_groups
 from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.running_metrics import NAME, LiveSums, read_live
+from wdiv.store.running_metrics import NAME, RunningSums, read_running_sums
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["REFERENCE", "Seen", "Strip", "View", "Watch"]
+__all__ = ["REFERENCE", "RunView", "Strip", "StoreView", "Watch"]
 
 REFERENCE = 0
 """Epoch 0: the start, fresh heads and networks from scratch included, which pretrained weights say nothing of."""
@@ -41,7 +41,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunView:
     """One run.
 
     history       a row for each finished epoch, of :data:`FACTS`
@@ -69,14 +69,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class View:
+class StoreView:
     """What is to be shown now. finished, of: runs of the whole store; over: nothing more will come.
 
     trees: the divergence of the runs that are shown, one tree an architecture of a store
     """
 
     metric: str
-    runs: tuple[Seen, ...]
+    runs: tuple[RunView, ...]
     finished: int
     of: int
     over: bool
@@ -95,14 +95,14 @@ class Watch:
             raise BadInput(f"metric {metric!r} is a family; give one metric")
         self.path, self.metric, self.chosen = path, metric, tuple(chosen)
         self._runs: dict[str, Run] = {}
-        self._done: dict[str, State] = {}
+        self._done: dict[str, RunState] = {}
         self._running: set[str] = set()  # at the last look: they are shown once more, and how they ended is seen
-        self._seen: tuple[list[State], View] | None = None
+        self._seen: tuple[list[RunState], StoreView] | None = None
         unknown = [run for run in chosen if run not in (names := [state.run for state in self._states()])]
         if unknown:
             raise BadInput(f"{path}: no run {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
 
-    def look(self) -> View:
+    def look(self) -> StoreView:
         """The present view; the very same object where nothing has changed.
 
         Raises :class:`~wdiv.errors.BadStore` where the runs to be shown keep no ``live.jsonl``.
@@ -112,27 +112,27 @@ class Watch:
             self._seen = states, self._look(states)
         return self._seen[1]
 
-    def _states(self) -> list[State]:
+    def _states(self) -> list[RunState]:
         """Of every run, planned or there. What a run that is over came to is remembered, as are all records."""
         runs = named_runs(self.path, self._runs)
         self._runs |= {name: run for name, run in runs.items() if run is not None}
         return [self._state(name) for name in runs]
 
-    def _state(self, name: str) -> State:
+    def _state(self, name: str) -> RunState:
         if name in self._done:
             return self._done[name]
         if name not in self._runs:
-            return State(name, "waiting")
+            return RunState(name, "waiting")
         state = state_of(self._runs[name], name)
         if state.over:
             self._done[name] = state
         return state
 
-    def _look(self, states: Sequence[State]) -> View:
+    def _look(self, states: Sequence[RunState]) -> StoreView:
         shown = self._choose(states)
         runs = {state.run: self._runs[state.run] for state in shown if state.epoch is not None}
         self._check_live(list(runs.values()))
-        sums = {name: found for name, run in runs.items() if (found := read_live(run)) is not None}
+        sums = {name: found for name, run in runs.items() if (found := read_running_sums(run)) is not None}
         trees = tuple(self._trees({name: run for name, run in runs.items() if name in sums}, sums))
         seen = []
         for state in shown:
@@ -147,9 +147,9 @@ class Watch:
         finished = sum(state.state == "finished" for state in states)
         asked = [state for state in states if not self.chosen or state.run in self.chosen]
         over = all(state.over for state in asked)
-        return View(self.metric, tuple(seen), finished, len(states), over, trees)
+        return StoreView(self.metric, tuple(seen), finished, len(states), over, trees)
 
-    def _choose(self, states: Sequence[State]) -> list[State]:
+    def _choose(self, states: Sequence[RunState]) -> list[RunState]:
         if self.chosen:
             return [state for state in states if state.run in self.chosen]
         running = [state for state in states if state.state == "running" or state.run in self._running]
@@ -165,7 +165,7 @@ class Watch:
             raise BadStore(f"{runs[0].path}: imported, so there is no training to watch; {elsewhere}")
         raise BadStore(f"{runs[0].path}: no {NAME}, which a run keeps from its start on as it trains; {elsewhere}")
 
-    def _trees(self, runs: Mapping[str, Run], sums: dict[str, LiveSums]) -> Iterator[xr.DataTree]:
+    def _trees(self, runs: Mapping[str, Run], sums: dict[str, RunningSums]) -> Iterator[xr.DataTree]:
         """Runs are called there as they are here, which is not by their folder alone where there are conditions."""
         import xarray as xr
 
@@ -178,12 +178,12 @@ class Watch:
                 groups = {place: _called(node, names) for place, node in open_groups(store, label).items()}
                 yield divergence_of_sums(xr.DataTree.from_dict(groups), sums, self.metric, REFERENCE)
 
-    def _progress(self, state: State) -> Seen:
+    def _progress(self, state: RunState) -> RunView:
         """As far as the state has it: an epoch that has ended since is shown the next time, with all its values."""
         last = -1 if state.epoch is None else state.epoch
         rows = [row for row in self._runs[state.run].history() if row["epoch"] <= last] if last >= 0 else []
         history = tuple({name: row.get(name) for name in FACTS} for row in rows)
-        return Seen(state.run, state.state, state.of, state.best, state.left, history)
+        return RunView(state.run, state.state, state.of, state.best, state.left, history)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from studies.grid.conditions import begun
 from studies.grid.state import states
-from studies.grid.study_file import read_study, told
+from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
 from studies.report.figures.drawing import draw
 from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
@@ -66,13 +66,13 @@ def gather(out: Path, figures: Path | None = None) -> Report:
     observations = pd.concat([observe(found, study.metrics, distances=distances), observe_distances(found)])
     observations = observations.reset_index(drop=True)
     paper = None if study.paper is None else published(study.paper)
-    told, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
+    read_study_json, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out)
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
-        [fill(table, told, paper) for table in study.tables],
+        [fill(table, read_study_json, paper) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
         (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
     )  # fmt: skip
@@ -107,7 +107,7 @@ def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
     tests: dict[str, int] = {}
     notes: dict[str, None] = {}
     for path in found.values():
-        notes |= dict.fromkeys(told(path)["notes"])
+        notes |= dict.fromkeys(read_study_json(path)["notes"])
         if (path / "runs").is_dir():
             for run in CheckpointStore.open(path):
                 tests[run.record.dataset] = run.record.n_test

@@ -12,7 +12,7 @@ import xarray as xr
 
 import wdiv
 from baselines.features import bottleneck, features, places_of
-from tests.tuning.tiny import shown_to_stems, tiny_run
+from tests.tuning.tiny import shown_to_prefixes, tiny_run
 from wdiv.errors import BadInput, BadWeights
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks.models import ModelSpec, build
@@ -59,7 +59,7 @@ def test_a_run_that_trains_the_classifier_and_the_bottleneck_share_what_they_com
 ) -> None:
     store = FeatureStore()
     fine_tune(tiny_run(weights, "fc", epochs=1), digits, tmp_path, device="cpu", features=store)
-    shown = shown_to_stems(monkeypatch)
+    shown = shown_to_prefixes(monkeypatch)
     features(source, digits.test, device="cpu", store=store)
     assert [n for n in shown if n > 2] == [], "a trial of two images at most"
     features(source, digits.test, ["stage4"], device="cpu", store=store)

@@ -22,14 +22,14 @@ from wdiv.metrics import METRICS
 from wdiv.numerics import Moments, PairSums
 from wdiv.store import tensors
 from wdiv.store.reader import CheckpointStore
-from wdiv.store.running_metrics import Live, LiveSums, read_live
+from wdiv.store.running_metrics import RunningMetrics, RunningSums, read_running_sums
 
 STRATEGIES = ("fc", "bn+fc", "conv+fc", "scratch")
 ABLE = [metric.name for metric in METRICS.values() if metric.family in ("gaussian", "paired")]
 
 
-def sums_of(store: Path) -> dict[str, LiveSums]:
-    found = {run.path.name: read_live(run) for run in CheckpointStore.open(store)}
+def sums_of(store: Path) -> dict[str, RunningSums]:
+    found = {run.path.name: read_running_sums(run) for run in CheckpointStore.open(store)}
     return {name: sums for name, sums in found.items() if sums is not None}
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_had_is_flagged_alike(tmp_path: Path) -> None:
     }
     rewrite(run.epoch_file(2), changes)
     states[2] |= {key: change(states[2][key]).astype(np.float32) for key, change in changes.items()}
-    live = Live(run.path, run.record, states[0])
+    live = RunningMetrics(run.path, run.record, states[0])
     for epoch, state in enumerate(states):
         live.append(epoch, state)
     tree = wdiv.open(store)
@@ -90,7 +90,7 @@ def test_a_transposed_convolution_is_summed_in_the_order_in_which_it_is_measured
     class Record:
         table, changing = LayerTable((layer,)), ("up.weight",)
 
-    live = Live(tmp_path, Record(), {"up.weight": a})  # type: ignore[arg-type]
+    live = RunningMetrics(tmp_path, Record(), {"up.weight": a})  # type: ignore[arg-type]
     live.append(1, {"up.weight": b})
     direct = compare(*(Tensors(layer.filters(x).reshape(1, -1)) for x in (a, b)), ["cosine_distance"])
     numbers = json.loads((tmp_path / "live.jsonl").read_text())["sums"]["up.weight"]
@@ -123,12 +123,12 @@ def test_epochs_that_came_after_the_tree_was_opened_are_left_out(grid: Path) -> 
     assert divergence_of_sums(tree, sums_of(grid), "l2").identical(expected)
 
 
-def _until(sums: LiveSums, count: int) -> LiveSums:
+def _until(sums: RunningSums, count: int) -> RunningSums:
     def cut(one: PairSums) -> PairSums:
         a, b = (Moments(*(value[:count] for value in side)) for side in (one.a, one.b))
         return PairSums(one.n, a, b, *(value[:count] for value in one[3:]))
 
-    return LiveSums(sums.epochs[:count], {key: cut(one) for key, one in sums.sums.items()})
+    return RunningSums(sums.epochs[:count], {key: cut(one) for key, one in sums.sums.items()})
 
 
 @pytest.mark.parametrize("metric", [name for name in METRICS if name not in ABLE])

@@ -18,7 +18,7 @@ from wdiv.errors import BadWeights
 from wdiv.store import archive
 from wdiv.store.archive import contents
 from wdiv.store.foreign import read_state_dict
-from wdiv.store.imported import WHOLE, Spot, read_spot
+from wdiv.store.imported import WHOLE, TensorLocation, read_tensor_at
 from wdiv.store.tensors import Known
 
 
@@ -28,7 +28,7 @@ def in_place(path: Path) -> dict[str, np.ndarray]:
     found = {}
     for key, (number, entry) in seen.entries.items():
         file = seen.files[number]
-        found[key] = read_spot(Spot(file.path, key, Known(entry, file.size, file.mtime_ns)))
+        found[key] = read_tensor_at(TensorLocation(file.path, key, Known(entry, file.size, file.mtime_ns)))
     return found
 
 
@@ -87,8 +87,8 @@ def test_rows_of_strided_tensors(tmp_path: Path, zipped: bool) -> None:
     seen = contents(path)
     file = seen.files[0]
     for key in ("plain", "part", "turned", "last", "wide", "brain"):
-        spot = Spot(file.path, key, Known(seen.entries[key][1], file.size, file.mtime_ns))
-        np.testing.assert_array_equal(read_spot(spot, 1, 2), state[key][1:2].detach().float().numpy())
+        location = TensorLocation(file.path, key, Known(seen.entries[key][1], file.size, file.mtime_ns))
+        np.testing.assert_array_equal(read_tensor_at(location, 1, 2), state[key][1:2].detach().float().numpy())
 
 
 def test_a_network_in_one_file_or_in_shards(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_in_place_is_read_whole(
     os.utime(path, ns=(0, 0))
     file = seen.files[0]
     with pytest.raises(Exception, match="changed since it was imported; import it again"):
-        read_spot(Spot(path, "odd", Known(seen.entries["odd"][1], file.size, file.mtime_ns)))
+        read_tensor_at(TensorLocation(path, "odd", Known(seen.entries["odd"][1], file.size, file.mtime_ns)))
 
 
 def test_an_old_file_that_says_more_than_its_tensors(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.fabric import CHANGES, KEYS, TABLE, make_store, run_states, shorten
 from wdiv.numerics import PairSums, pair_sums
 from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.running_metrics import NAME, Live, LiveSums, read_live
+from wdiv.store.running_metrics import NAME, RunningMetrics, RunningSums, read_running_sums
 
 EPOCHS = 3
 
@@ -24,7 +24,7 @@ def live_of(run: Run, epochs: int = EPOCHS, first: int = 0) -> list[dict[str, np
     """Write the lines of a run of :mod:`tests.fabric`. Returns its states."""
     record = run.record
     states = run_states(record.strategy, record.seed, epochs)
-    live = Live(run.path, record, states[0])
+    live = RunningMetrics(run.path, record, states[0])
     for epoch in range(first, epochs + 1):
         live.append(epoch, states[epoch])
     return states
@@ -43,8 +43,8 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def read(run: Run) -> LiveSums:
-    found = read_live(run)
+def read(run: Run) -> RunningSums:
+    found = read_running_sums(run)
     assert found is not None
     return found
 
@@ -84,7 +84,7 @@ def test_an_epoch_is_one_line_of_what_it_may_change_and_epoch_0_of_everything(ru
 def test_the_start_is_copied_since_training_overwrites_it(run: Run) -> None:
     states = run_states("bn+fc", 0, 1)
     network = {key: value.copy() for key, value in states[0].items()}
-    live = Live(run.path, run.record, network)
+    live = RunningMetrics(run.path, run.record, network)
     live.append(0, network)
     for key in CHANGES["bn+fc"]:
         network[key][...] = states[1][key]
@@ -119,7 +119,7 @@ def test_of_an_epoch_trained_twice_the_last_line_counts(run: Run) -> None:
     states = run_states("bn+fc", 0, EPOCHS)
     other = run_states("bn+fc", 7, EPOCHS)
     for attempt, epochs in ((other, (0, 1, 2)), (states, (1, 2, 3))):
-        live = Live(run.path, run.record, states[0])
+        live = RunningMetrics(run.path, run.record, states[0])
         for epoch in epochs:
             live.append(epoch, states[0] if epoch == 0 else attempt[epoch])
     assert len(lines(run)) == 6
@@ -153,7 +153,7 @@ def test_frozen_tensors_without_epoch_0_are_absent(run: Run) -> None:
 
 def test_numbers_that_are_not_finite_are_null_and_read_as_nan(run: Run) -> None:
     states = run_states("bn+fc", 0, 1)
-    live = Live(run.path, run.record, states[0])
+    live = RunningMetrics(run.path, run.record, states[0])
     live.append(0, states[0])
     states[1]["head.bias"][0] = np.inf
     states[1]["stem.bn.bias"][1] = np.nan
@@ -168,9 +168,9 @@ def test_numbers_that_are_not_finite_are_null_and_read_as_nan(run: Run) -> None:
 
 
 def test_a_run_without_the_file_has_none_and_one_that_begins_has_an_empty_one(run: Run) -> None:
-    assert read_live(run) is None
-    Live(run.path, run.record, run_states("bn+fc", 0, 0)[0])
-    assert read(run) == LiveSums((), {})
+    assert read_running_sums(run) is None
+    RunningMetrics(run.path, run.record, run_states("bn+fc", 0, 0)[0])
+    assert read(run) == RunningSums((), {})
 
 
 def test_a_full_disk_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_full_disk_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         def write(self, line: bytes) -> int:
             return len(line) // 2
 
-    live = Live(run.path, run.record, run_states("bn+fc", 0, 0)[0])
+    live = RunningMetrics(run.path, run.record, run_states("bn+fc", 0, 0)[0])
     monkeypatch.setattr(Path, "open", lambda *how, **more: Full())
     with pytest.raises(OSError, match="No space left"):
         live.append(0, run_states("bn+fc", 0, 0)[0])
@@ -194,7 +194,7 @@ def test_a_full_disk_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_whoever_reads_meanwhile_sees_whole_epochs_only(run: Run) -> None:
     states = run_states("bn+fc", 0, EPOCHS)
-    live = Live(run.path, run.record, states[0])
+    live = RunningMetrics(run.path, run.record, states[0])
     live.append(0, states[0])
 
     def train() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wdiv.layers import LayerTable
-from wdiv.store.stages import FAMILIES, family_of, stages_by_name, stages_by_resolution
+from wdiv.store.stages import MODEL_FAMILIES, family_of, stages_by_name, stages_by_resolution
 from wdiv.tuning.networks.models import MODELS
 
 TableOf = Callable[[str], LayerTable]
@@ -146,18 +146,18 @@ def test_family_of_a_name(model: str, family: str | None) -> None:
 
 def test_every_model_has_one_family_at_most() -> None:
     for name in MODELS:
-        assert sum(bool(re.fullmatch(family.models, name)) for family in FAMILIES.values()) == 1
+        assert sum(bool(re.fullmatch(family.models, name)) for family in MODEL_FAMILIES.values()) == 1
 
 
 def test_names_that_a_family_does_not_know_have_no_stage() -> None:
     names = ["conv1", "extra.conv", "layer1.0.conv1", "conv1x", "layer2.0.extra.deep", "fc"]
-    places = stages_by_name(FAMILIES["resnet"], names)
+    places = stages_by_name(MODEL_FAMILIES["resnet"], names)
     assert places == [("stem", -1), ("", -1), ("stage1", 0), ("", -1), ("stage2", 0), ("head", -1)]
 
 
 def test_blocks_are_numbered_as_they_are_met() -> None:
     names = [f"features.denseblock{b}.denselayer{n}.conv1" for b in (1, 2) for n in (1, 2, 10)]
-    assert stages_by_name(FAMILIES["densenet"], names) == [(f"stage{b}", n) for b in (1, 2) for n in range(3)]
+    assert stages_by_name(MODEL_FAMILIES["densenet"], names) == [(f"stage{b}", n) for b in (1, 2) for n in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from wdiv.errors import BadStore
 from wdiv.store import tensors
-from wdiv.store.tensors import Entry, Known, identity, index, keys, read, span
+from wdiv.store.tensors import Entry, Known, fingerprint, index, keys, read, span
 
 STATE: Mapping[str, np.ndarray] = {
     "half": np.linspace(-2, 2, 12, dtype=np.float16).reshape(4, 3),
@@ -147,7 +147,7 @@ def test_tensors_that_lie_with_strides(tmp_path: Path, strides: tuple[int, int])
 def test_what_is_not_there(file: Path, tmp_path: Path) -> None:
     with pytest.raises(BadStore, match=r"x\.safetensors: no tensor 'other' in it$"):
         read(file, "other")
-    for call in (index, keys, identity, lambda path: read(path, "a")):
+    for call in (index, keys, fingerprint, lambda path: read(path, "a")):
         with pytest.raises(BadStore, match=r"none\.safetensors: no such file$"):
             call(tmp_path / "none.safetensors")
     with pytest.raises(BadStore, match="cannot be read"):

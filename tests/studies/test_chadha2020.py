@@ -29,7 +29,7 @@ def test_the_rates_are_the_notes(shared: Path) -> None:
     (times,) = map(float, re.findall(r"initial learning rate (\d+) times smaller than the one used for scratch", text))
 
     def rates(strategy: str) -> set[float]:
-        return {term.rate for term in parse(strategy).last.terms}
+        return {term.lr for term in parse(strategy).last.terms}
 
     (scratch,) = rates("scratch")
     assert rates(FULL) == {scratch}
@@ -52,7 +52,7 @@ def test_the_first_layers_are_frozen_one_stage_more_at_a_time(study: Study) -> N
         parsed = parse(strategy)
         parsed.check(table, head, model)
         frozen.append([stage for stage in table.stages if not any(
-            parsed.last.rate(layer, head) is not None for layer in table if layer.stage == stage
+            parsed.last.lr(layer, head) is not None for layer in table if layer.stage == stage
         )])  # fmt: skip
     assert frozen == [list(table.stages[:count]) for count in range(len(table.stages))], "from the input on"
 

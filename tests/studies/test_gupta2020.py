@@ -52,7 +52,7 @@ def trained(strategy: str, model: str, size: int = 150) -> tuple[set[str], Layer
     table, head = layer_table(spec, 2, size), head_layers(spec)
     parsed = parse(strategy)
     parsed.check(table, head, model)
-    return {layer.stage for layer in table if parsed.last.rate(layer, head) is not None}, table
+    return {layer.stage for layer in table if parsed.last.lr(layer, head) is not None}, table
 
 
 # --- the paper's recipe --------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_the_recipe_is_the_papers(text: str) -> None:
     assert STUDY.loss == "sigmoid"
     assert STUDY.models == ("vgg16",)
     assert (STUDY.weights, STUDY.pretrain, STUDY.data) == ("IMAGENET1K_V1", None, None)
-    rates = {term.rate for name in STUDY.strategies for term in parse(name).last.terms}
+    rates = {term.lr for name in STUDY.strategies for term in parse(name).last.terms}
     assert rates == {float(RATE)}, "one rate for all that trains"
 
 
@@ -119,7 +119,7 @@ def test_claims_tables_and_figures_speak_of_strategies_that_are_run(scale: str) 
     shown = [table.where["strategy"] for table in study.tables]
     drawn = [figure.where["strategy"] for figure in study.figures if figure.kind != "augmented"]
     assert run_ == set(spoken) == {*chain(*shown)} == {*chain(*drawn)}
-    assert {parse(name).last.terms[0].rate for name in run_} == {float(RATE if scale == "paper" else MINI_RATE)}
+    assert {parse(name).last.terms[0].lr for name in run_} == {float(RATE if scale == "paper" else MINI_RATE)}
     for table in study.tables:
         assert table.of == "table1"
         assert tuple(table.reading["block"].values()) == table.where["strategy"]

@@ -35,8 +35,8 @@ def test_every_factor_has_its_claims_and_none_is_the_documents() -> None:
 @BOTH
 def test_rates_rise_tenfold_and_the_new_classifiers_stays(study: Study) -> None:
     head, *tuned = (parse(name).last.terms for name in study.strategies)
-    assert [(term.kind, term.rate) for term in head] == [("fc", 1e-3)]
-    rates = [{term.kind: term.rate for term in terms} for terms in tuned]
+    assert [(term.kind, term.lr) for term in head] == [("fc", 1e-3)]
+    rates = [{term.kind: term.lr for term in terms} for terms in tuned]
     assert [rate["conv"] for rate in rates] == [1e-5, 1e-4, 1e-3, 1e-2]
     assert all(rate["bn"] == rate["conv"] and rate["fc"] == 1e-3 for rate in rates)
 

@@ -55,7 +55,7 @@ def test_rates_are_those_of_the_text(shared: Path) -> None:
     (text,) = (file.read_text() for file in (shared / "seeds").glob("peng2020*"))
     said = re.search(r"learning rate ([\d.]+), ([\d.]+) and ([\d.]+) in BN layers, FC layers and CNN layers", text)
     assert said is not None
-    rates = {term.kind: term.rate for phase in parse("by-kind").phases for term in phase.terms}
+    rates = {term.kind: term.lr for phase in parse("by-kind").phases for term in phase.terms}
     assert (rates["bn"], rates["fc"], rates["conv"]) == tuple(map(float, said.groups()))
 
 

@@ -16,7 +16,7 @@ from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec, build
 from wdiv.tuning.networks.sources import resolve
 from wdiv.tuning.prefix import frozen_prefix
-from wdiv.tuning.strategy.freeze import Plan, hold, make_plan
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import Loop, OnDevice
 from wdiv.tuning.training.recipe import Recipe
@@ -82,11 +82,11 @@ def net(seed: int = 0, dropout: float = 0.2) -> Net:
 
 def planned(
     model: nn.Module, strategy: str, bn_mode: str = "auto", head: frozenset[str] = HEAD
-) -> tuple[LayerTable, Plan]:
+) -> tuple[LayerTable, FreezePlan]:
     """The model's table, and the plan it is now held to."""
     table = probe(model, 8, head=head)
     plan = make_plan(model, table, head, parse(strategy), bn_mode)
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     return table, plan
 
 
@@ -110,17 +110,17 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1).view(torch.uint8)
 
 
-def shown_to_stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def shown_to_prefixes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call shows to a frozen prefix made from now on; the list grows."""
     shown: list[int] = []
-    real = frozen_prefix.Traced.stem
+    real = frozen_prefix.Traced.prefix
 
-    def stem(self: Any, boundary: Any) -> Any:
+    def prefix(self: Any, boundary: Any) -> Any:
         found = real(self, boundary)
         found.register_forward_hook(lambda module, inputs, output: shown.append(len(inputs[0])))
         return found
 
-    monkeypatch.setattr(frozen_prefix.Traced, "stem", stem)
+    monkeypatch.setattr(frozen_prefix.Traced, "prefix", prefix)
     return shown
 
 

@@ -22,7 +22,7 @@ from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name, write_atomically
 from wdiv.store.reader import CheckpointStore
 
-__all__ = ["VERSION", "chain", "measured", "place_of", "write"]
+__all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
 
 VERSION = "1"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -43,18 +43,22 @@ def measured(
     Raises what :func:`wdiv.open` and :func:`wdiv.divergence` raise.
     """
     tree, names = open_store(path, group), metric_names(metrics)
-    identity = _identities(CheckpointStore.open(path), tree, reference)
+    fingerprint = _fingerprints(CheckpointStore.open(path), tree, reference)
     file = place_of(path, tree, reference)
     kept = _read(file, tree, reference)
     known = [] if kept is None else _metrics_of(kept)
     new = [name for name in stored_names(names) if name not in known]
-    same = np.zeros(identity.shape, dtype=bool) if kept is None else (kept.to_dataset()["identity"] == identity).values
+    same = (
+        np.zeros(fingerprint.shape, dtype=bool)
+        if kept is None
+        else (kept.to_dataset()["identity"] == fingerprint).values
+    )
     have = same & tree.to_dataset()["saved"].values
     if kept is None or new or not same.all():
         fresh = divergence(tree, [*known, *new], reference, only=~have)
         extra = divergence(tree, new, reference, only=have) if new and have.any() else None
         kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
-        root = fresh.to_dataset().assign(identity=identity).assign_attrs(wdiv_measures=VERSION)
+        root = fresh.to_dataset().assign(identity=fingerprint).assign_attrs(wdiv_measures=VERSION)
         kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
         write(kept, file)
     return _asked(kept, names)
@@ -97,9 +101,9 @@ def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | 
     root = tree.to_dataset()
     places = {name: root[name].values for name in ("run", "epoch")}
     fill = {"identity": "", "flag": 0}
-    identity = kept.to_dataset()[["identity"]].reset_coords(drop=True).reindex(places, fill_value=fill)
+    fingerprint = kept.to_dataset()[["identity"]].reset_coords(drop=True).reindex(places, fill_value=fill)
     about = kept.attrs | {name: value for name, value in tree.attrs.items() if name in kept.attrs}
-    nodes = {"/": identity.assign_coords(root.coords).assign_attrs(about)}
+    nodes = {"/": fingerprint.assign_coords(root.coords).assign_attrs(about)}
     for kind, node in kept.children.items():
         data, now = node.to_dataset(), tree.children[kind].to_dataset()
         if any(not np.array_equal(data[name].values, now[name].values) for name in data.coords if name not in places):
@@ -108,18 +112,18 @@ def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | 
     return xr.DataTree.from_dict(nodes)
 
 
-def _identities(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
+def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
     root = tree.to_dataset()
     runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
-    chains = {run: chain(store, run) for run in runs}
+    of_runs = {run: epoch_fingerprints(store, run) for run in runs}
 
     def against(run: str, epoch: int) -> str:
-        if isinstance(reference, str) and reference in chains:
-            return chains[reference].get(epoch, "")
-        return chains[run].get(int(reference), "") if str(reference).isdecimal() else ""
+        if isinstance(reference, str) and reference in of_runs:
+            return of_runs[reference].get(epoch, "")
+        return of_runs[run].get(int(reference), "") if str(reference).isdecimal() else ""
 
     found = [
-        [f"{chains[run][epoch]}{against(run, epoch)}" if epoch in chains[run] else "" for epoch in epochs]
+        [f"{of_runs[run][epoch]}{against(run, epoch)}" if epoch in of_runs[run] else "" for epoch in epochs]
         for run in runs
     ]
     attrs = {"long_name": "digest of the files a value was measured from"}
@@ -127,7 +131,7 @@ def _identities(store: CheckpointStore, tree: xr.DataTree, reference: str | int)
     return xr.DataArray(values, dims=("run", "epoch"), coords={"run": root["run"], "epoch": root["epoch"]}, attrs=attrs)
 
 
-def chain(store: CheckpointStore, run_id: str) -> dict[int, str]:
+def epoch_fingerprints(store: CheckpointStore, run_id: str) -> dict[int, str]:
     """Epoch -> digest of it and of all that went before."""
     run = store[run_id]
     foreign = run.imported

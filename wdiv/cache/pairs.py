@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from wdiv.cache.formats import load
-from wdiv.cache.measures import VERSION, chain, write
+from wdiv.cache.measures import VERSION, epoch_fingerprints, write
 from wdiv.errors import BadInput, BadStore
 from wdiv.measure import DEFAULT_METRICS, pairwise
 from wdiv.measure.columns import columns, kinds_of
@@ -53,8 +53,10 @@ def measured_pairs(
     if not asked:
         raise BadInput(f"{path}: no pairs of runs to measure")
     store = CheckpointStore.open(path)
-    states = {run: chain(store, run)[store[run].final or 0] for run in {run for pair in asked for run in pair}}
-    identity = [states[a] + states[b] for a, b in asked]
+    states = {
+        run: epoch_fingerprints(store, run)[store[run].final or 0] for run in {run for pair in asked for run in pair}
+    }
+    fingerprint = [states[a] + states[b] for a, b in asked]
     tail = f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
     file = Path(path) / f"pairs{tail}.nc"
     kept = _read(file, tree)
@@ -63,7 +65,7 @@ def measured_pairs(
     if kept is not None and set(names) <= set(known):
         about = zip(*(kept.to_dataset()[name].values.tolist() for name in ("run", "run_b", "identity")), strict=True)
         old = {(a, b): (i, digest) for i, (a, b, digest) in enumerate(about)}
-        place = {p: old[p][0] for p, digest in zip(asked, identity, strict=True) if old.get(p, (0, ""))[1] == digest}
+        place = {p: old[p][0] for p, digest in zip(asked, fingerprint, strict=True) if old.get(p, (0, ""))[1] == digest}
     new = [pair for pair in asked if pair not in place]
     if new or kept is None:
         every = tuple(dict.fromkeys([*known, *names]))
@@ -71,7 +73,7 @@ def measured_pairs(
         clusters = _clusters(new, min(MOST, HELD // _largest(tree)))
         parts += [_measure(tree, cluster, every) for cluster in clusters]
         order = [*place, *(pair for cluster in clusters for pair in cluster)]
-        kept = _joined(parts, order, dict(zip(asked, identity, strict=True)))
+        kept = _joined(parts, order, dict(zip(asked, fingerprint, strict=True)))
         write(kept, file)
         place = {pair: i for i, pair in enumerate(order)}
     nodes = _rows(kept, [place[pair] for pair in asked])
@@ -139,13 +141,13 @@ def _rows(kept: xr.DataTree, places: list[int]) -> dict[str, xr.Dataset]:
     return {kind: node.to_dataset(inherit=False).isel(pair=places) for kind, node in kept.children.items()}
 
 
-def _joined(parts: Sequence[dict[str, xr.Dataset]], pairs: Sequence[Pair], identity: dict[Pair, str]) -> xr.DataTree:
+def _joined(parts: Sequence[dict[str, xr.Dataset]], pairs: Sequence[Pair], fingerprint: dict[Pair, str]) -> xr.DataTree:
     nodes = {
         kind: xr.concat([part[kind] for part in parts], "pair", coords="minimal", compat="override")
         for kind in parts[0]
     }
     tree = _tree(nodes, pairs)
-    digests = np.array([identity[pair] for pair in pairs], dtype=object)
+    digests = np.array([fingerprint[pair] for pair in pairs], dtype=object)
     attrs = {"long_name": "digest of the files a value was measured from"}
     root = tree.to_dataset().assign(identity=("pair", digests, attrs)).assign_attrs(wdiv_pairs=VERSION)
     return xr.DataTree.from_dict({"/": root, **{f"/{kind}": data for kind, data in nodes.items()}})

@@ -9,7 +9,7 @@ import xarray as xr
 
 from wdiv.measure.columns import Column, columns, coords_only, kinds_of, layout, lineage
 from wdiv.measure.flags import Flag
-from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
 from wdiv.measure.reference import epoch_of_each
 from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
@@ -52,14 +52,16 @@ def pairwise(
     for kind in kinds_of(tree):
         where = layout(tree, kind, reduction)
         shape = (len(places), len(places), where.size, tree.children[kind].sizes["role"])
-        grid = Grid.empty(names, shape)
+        grid = ValueGrid.empty(names, shape)
         found = columns(tree, kind, reduction)
         each(lambda column, grid=grid: _fill(grid, column, places, wanted, names), found)  # type: ignore[misc]
         nodes[f"/{kind}"] = as_dataset(grid.values, grid.flags, ("run", "run_b", where.dim, "role"), where.coords)
     return xr.DataTree.from_dict({"/": root, **nodes})
 
 
-def _fill(grid: Grid, column: Column, places: Sequence[int | None], wanted: np.ndarray, names: Sequence[str]) -> None:
+def _fill(
+    grid: ValueGrid, column: Column, places: Sequence[int | None], wanted: np.ndarray, names: Sequence[str]
+) -> None:
     flags = grid.flags[:, :, column.units, column.role]
     if not column.cells:
         flags[...] = Flag.ABSENT

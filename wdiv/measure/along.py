@@ -9,9 +9,9 @@ import xarray as xr
 
 from wdiv.measure.columns import Column, columns, coords_only, kinds_of, layout, lineage
 from wdiv.measure.flags import Flag
-from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
-from wdiv.measure.plan import PATH, Pass, Plan
+from wdiv.measure.plan import PATH, MeasurePlan, Pass
 from wdiv.measure.reference import Reference
 from wdiv.measure.rows import DEFAULT_METRICS, Reduced, Tensors
 from wdiv.metrics import METRICS, metric_names
@@ -56,7 +56,7 @@ def divergence(
     how = Reference.of(tree, reference)
     root = coords_only(tree.to_dataset())
     saved = tree.to_dataset()["saved"].values.astype(bool)
-    plan = Plan.of(names, how, saved, saved if only is None else saved & np.asarray(only, dtype=bool))
+    plan = MeasurePlan.of(names, how, saved, saved if only is None else saved & np.asarray(only, dtype=bool))
     nodes = {f"/{kind}": _measure_kind(tree, kind, plan, reduction) for kind in kinds_of(tree)}
     root.attrs = {
         "Conventions": CONVENTIONS,
@@ -98,7 +98,7 @@ def _derived(data: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     return as_dataset(values, flags.data, tuple(map(str, steps.dims)), data.coords)
 
 
-def _measure_kind(tree: xr.DataTree, kind: str, plan: Plan, reduction: str) -> xr.Dataset:
+def _measure_kind(tree: xr.DataTree, kind: str, plan: MeasurePlan, reduction: str) -> xr.Dataset:
     where = layout(tree, kind, reduction)
     shape = (*plan.saved.shape, where.size, tree.children[kind].sizes["role"])
     found = list(columns(tree, kind, reduction))
@@ -107,14 +107,14 @@ def _measure_kind(tree: xr.DataTree, kind: str, plan: Plan, reduction: str) -> x
 
         values, flags = in_chunks(found, plan, shape)
     else:
-        grid = Grid.empty(plan.stored, shape)
+        grid = ValueGrid.empty(plan.stored, shape)
         found.sort(key=lambda column: -column.size)  # the large ones first, so that no core is left with one at the end
         each(lambda column: _fill(grid, column, plan), found)
         values, flags = grid.values, grid.flags
     return as_dataset(values, flags, ("run", "epoch", where.dim, "role"), where.coords)
 
 
-def _fill(grid: Grid, column: Column, plan: Plan) -> None:
+def _fill(grid: ValueGrid, column: Column, plan: MeasurePlan) -> None:
     """Measure a column, one run after the other, in parts of epochs that fit the memory."""
     if not column.cells:
         grid.flags[:, :, column.units, column.role] = Flag.ABSENT
@@ -131,7 +131,7 @@ def _fill(grid: Grid, column: Column, plan: Plan) -> None:
                 _measure(grid, column, one, _Reader(column, plan.saved, run, one.against), here)
 
 
-def _measure(grid: Grid, column: Column, one: Pass, reader: _Reader, epochs: list[int]) -> None:
+def _measure(grid: ValueGrid, column: Column, one: Pass, reader: _Reader, epochs: list[int]) -> None:
     """One pass over some epochs of a run: values are read and let go part by part, what remains is evaluated once."""
     step = len(epochs) if reader.still else max(1, CHUNK // max(1, column.size))
     parts = [epochs[i : i + step] for i in range(0, len(epochs), step)]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from wdiv.layers import KINDS, ROLES, Layer, LayerTable
 from wdiv.measure.flags import Flag
-from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
 from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
 from wdiv.metrics import metric_names
@@ -58,7 +58,7 @@ def diff(
 def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequence[str]) -> xr.Dataset:
     layers = [layer for pair in rows for layer in [pair[0] or pair[1]] if layer is not None]
     roles = [role for role in ROLES[kind] if any(x is not None and role in x.roles for row in rows for x in row)]
-    grid = Grid.empty(names, (len(rows), len(roles)))
+    grid = ValueGrid.empty(names, (len(rows), len(roles)))
 
     def measure(place: tuple[int, int]) -> None:
         (layer, partner), role = rows[place[0]], roles[place[1]]

@@ -10,13 +10,13 @@ import numpy as np
 
 from wdiv.measure.columns import Column, Rows
 from wdiv.measure.flags import Flag
-from wdiv.measure.plan import Pass, Plan
+from wdiv.measure.plan import MeasurePlan, Pass
 from wdiv.measure.rows import Tensors, compare
 
 __all__ = ["in_chunks"]
 
 
-def in_chunks(columns: Sequence[Column], plan: Plan, shape: tuple[int, ...]) -> tuple[dict[str, Any], Any]:
+def in_chunks(columns: Sequence[Column], plan: MeasurePlan, shape: tuple[int, ...]) -> tuple[dict[str, Any], Any]:
     """Metric -> dask array (run, epoch, unit, role), and the flags, chunked over runs and epochs as the tensors are."""
     import dask.array as da
 
@@ -30,7 +30,7 @@ def in_chunks(columns: Sequence[Column], plan: Plan, shape: tuple[int, ...]) -> 
     return values, everything[-1].astype(np.int64)
 
 
-def _one_run(column: Column, plan: Plan, run: int) -> Any:
+def _one_run(column: Column, plan: MeasurePlan, run: int) -> Any:
     """(metric and flag, epoch, unit)"""
     import dask.array as da
 
@@ -41,7 +41,7 @@ def _one_run(column: Column, plan: Plan, run: int) -> Any:
     return da.concatenate(chunks, axis=1)
 
 
-def _chunk(column: Column, plan: Plan, run: int, epochs: list[int]) -> Any:
+def _chunk(column: Column, plan: MeasurePlan, run: int, epochs: list[int]) -> Any:
     import dask
     import dask.array as da
 

@@ -13,7 +13,7 @@ from wdiv.measure.flags import Flag
 from wdiv.measure.rows import Comparison
 from wdiv.metrics import METRICS
 
-__all__ = ["CONVENTIONS", "FLAG_ATTRS", "Grid", "as_dataset"]
+__all__ = ["CONVENTIONS", "FLAG_ATTRS", "ValueGrid", "as_dataset"]
 
 CONVENTIONS = "CF-1.11"
 FLAG_ATTRS: Mapping[str, Any] = {
@@ -24,14 +24,14 @@ FLAG_ATTRS: Mapping[str, Any] = {
 
 
 @dataclass
-class Grid:
+class ValueGrid:
     """Metric values and flags, filled piece by piece."""
 
     values: dict[str, np.ndarray]
     flags: np.ndarray
 
     @classmethod
-    def empty(cls, names: Sequence[str], shape: tuple[int, ...]) -> Grid:
+    def empty(cls, names: Sequence[str], shape: tuple[int, ...]) -> ValueGrid:
         return cls({name: np.full(shape, np.nan) for name in names}, np.zeros(shape, dtype=np.int64))
 
     def put(self, place: Any, found: Comparison) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from wdiv.measure.reference import FIRST, STEP, Reference
 from wdiv.metrics import METRICS
 
-__all__ = ["PATH", "Pass", "Plan", "stored_names"]
+__all__ = ["PATH", "Pass", "MeasurePlan", "stored_names"]
 
 PATH = {"epoch_step": STEP, "displacement": FIRST}
 """The two distances that every metric of a path is made of."""
@@ -36,7 +36,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurePlan:
     """saved, wanted: (run, epoch); what is there, and what of it is to be measured."""
 
     passes: tuple[Pass, ...]
@@ -44,7 +44,7 @@ class Plan:
     wanted: np.ndarray
 
     @classmethod
-    def of(cls, names: Sequence[str], against: Reference, saved: np.ndarray, wanted: np.ndarray) -> Plan:
+    def of(cls, names: Sequence[str], against: Reference, saved: np.ndarray, wanted: np.ndarray) -> MeasurePlan:
         stored = stored_names(names)
         direct = tuple(name for name in stored if name not in PATH)
         passes = [Pass(direct, direct, against)] if direct else []

@@ -10,7 +10,7 @@ import xarray as xr
 from wdiv.errors import BadInput
 from wdiv.measure.columns import columns, coords_only, kinds_of, layout, lineage
 from wdiv.measure.flags import Flag
-from wdiv.measure.grid import CONVENTIONS, Grid, as_dataset
+from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.reference import Reference
 from wdiv.measure.rows import DEFAULT_METRICS, Comparison, Reduced
 from wdiv.metrics import METRICS, metric_names
@@ -68,7 +68,7 @@ def _measure_kind(
     whole, where = tree.to_dataset(), layout(tree, kind, "layer")
     saved, epochs = whole["saved"].values.astype(bool), whole["epoch"].values.tolist()
     layers, roles = (where.coords[name].values.tolist() for name in ("layer", "role"))
-    grid = Grid.empty(names, (*saved.shape, where.size, len(roles)))
+    grid = ValueGrid.empty(names, (*saved.shape, where.size, len(roles)))
     grid.flags[:] = Flag.NOT_SAVED
     for column in columns(tree, kind, "layer"):
         unit, role = column.units.start, column.role

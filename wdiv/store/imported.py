@@ -27,7 +27,7 @@ from wdiv.store import tensors
 from wdiv.store.files import read_json
 from wdiv.store.tensors import Entry, Known
 
-__all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "Spot", "State", "load", "read_spot"]
+__all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "TensorLocation", "ImportedEpoch", "load", "read_tensor_at"]
 
 NAME = "foreign.json"
 FORMAT = 1
@@ -41,7 +41,7 @@ HELD = 1 << 29
 """Bytes of files that can only be read whole which are held at once (512 MiB); at least one file is."""
 
 
-class Spot(NamedTuple):
+class TensorLocation(NamedTuple):
     """Where one tensor lies, and its name there. known: None for a file of the store, whose own header tells."""
 
     path: Path
@@ -69,24 +69,24 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class State:
+class ImportedEpoch:
     """One epoch, or the starting weights: the files it is in, and where each tensor lies."""
 
     files: tuple[File, ...]
     layout: Mapping[str, Row]
     offsets: tuple[int, ...]
 
-    def spot(self, key: str) -> Spot | None:
+    def location(self, key: str) -> TensorLocation | None:
         """None where it has no such tensor."""
         found = self.layout.get(key)
         if found is None:
             return None
         place, number, name, dtype, shape, strides = found
         path, size, mtime = self.files[number]
-        return Spot(path, name, Known(Entry(dtype, shape, self.offsets[place], strides), size, mtime))
+        return TensorLocation(path, name, Known(Entry(dtype, shape, self.offsets[place], strides), size, mtime))
 
     @property
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """All that is kept to tell its files from others: the size of them all and the time of the latest."""
         return f"{sum(file.size for file in self.files)}-{max(file.mtime_ns for file in self.files)}"
 
@@ -95,8 +95,8 @@ class State:
 class Imported:
     """What ``foreign.json`` says."""
 
-    epochs: Mapping[int, State]
-    base: State | None
+    epochs: Mapping[int, ImportedEpoch]
+    base: ImportedEpoch | None
     data: Mapping[str, Any]
 
     @cached_property
@@ -109,7 +109,7 @@ class Imported:
     def history(self) -> list[dict[str, Any]]:
         """A row for each epoch, as a run of wdiv has one, of which nothing but the files is known."""
         nothing = dict.fromkeys(("train_loss", "train_accuracy", "test_accuracy", "seconds"))
-        return [{"epoch": n, **nothing, "lr": {}, "identity": state.identity} for n, state in self.epochs.items()]
+        return [{"epoch": n, **nothing, "lr": {}, "identity": state.fingerprint} for n, state in self.epochs.items()]
 
 
 def load(file: Path) -> Imported | None:
@@ -122,7 +122,7 @@ def load(file: Path) -> Imported | None:
 
 
 @lru_cache(maxsize=32)
-def _load(file: Path, *identity: int) -> Imported:
+def _load(file: Path, *fingerprint: int) -> Imported:
     data = read_json(file)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else None
@@ -137,9 +137,9 @@ def _load(file: Path, *identity: int) -> Imported:
         ]
         offsets = [tuple(row) for row in data["offsets"]]
 
-        def state(row: Mapping[str, Any]) -> State:
+        def state(row: Mapping[str, Any]) -> ImportedEpoch:
             files = tuple(File(Path(path), size, mtime) for path, size, mtime in row["files"])
-            return State(files, layouts[row["layout"]], offsets[row["offsets"]])
+            return ImportedEpoch(files, layouts[row["layout"]], offsets[row["offsets"]])
 
         epochs = {int(row["epoch"]): state(row) for row in data["epochs"]}
         base = state(data["base"]) if data["base"] is not None else None
@@ -148,12 +148,14 @@ def _load(file: Path, *identity: int) -> Imported:
     return Imported(dict(sorted(epochs.items())), base, data)
 
 
-def read_spot(spot: Spot, start: int = 0, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+def read_tensor_at(
+    location: TensorLocation, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """The tensor at a spot, or rows ``start:stop`` of it; see :func:`wdiv.store.tensors.read`."""
-    path, key, known = spot
+    path, key, known = location
     if known is None or known.entry.offset != WHOLE:
         return tensors.read(path, key, start, stop, known, out)
-    array = _WHOLE_FILES.read(spot)[start:stop] if start or stop is not None else _WHOLE_FILES.read(spot)
+    array = _WHOLE_FILES.read(location)[start:stop] if start or stop is not None else _WHOLE_FILES.read(location)
     if out is None:
         return array
     if out.shape != array.shape:
@@ -169,25 +171,25 @@ class _WholeFiles:
         self._held: dict[tuple[Path, int, int], Mapping[str, np.ndarray]] = {}
         self._lock = threading.Lock()
 
-    def read(self, spot: Spot) -> np.ndarray:
+    def read(self, location: TensorLocation) -> np.ndarray:
         from wdiv.store.foreign import read_state_dict
 
-        assert spot.known is not None
-        file = (spot.path, spot.known.size, spot.known.mtime_ns)
+        assert location.known is not None
+        file = (location.path, location.known.size, location.known.mtime_ns)
         with self._lock:
-            _, mtime, size = tensors.identity(spot.path)
+            _, mtime, size = tensors.fingerprint(location.path)
             if (size, mtime) != file[1:]:
-                raise BadStore(f"{spot.path}: changed since it was imported; import it again")
+                raise BadStore(f"{location.path}: changed since it was imported; import it again")
             state = self._held.pop(file, None)
             if state is None:
-                state, _ = read_state_dict(spot.path)
+                state, _ = read_state_dict(location.path)
             self._held[file] = state
             while len(self._held) > 1 and sum(s for _, s, _ in self._held) > HELD:
                 del self._held[next(iter(self._held))]
         try:
-            return state[spot.key]
+            return state[location.key]
         except KeyError:
-            raise BadStore(f"{spot.path}: no tensor {spot.key!r} in it") from None
+            raise BadStore(f"{location.path}: no tensor {location.key!r} in it") from None
 
 
 _WHOLE_FILES = _WholeFiles()

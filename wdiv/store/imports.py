@@ -15,7 +15,7 @@ from wdiv.store import imported
 from wdiv.store.archive import Contents, contents, look
 from wdiv.store.files import write_json
 from wdiv.store.foreign import SUFFIXES, layers_from_shapes, rename
-from wdiv.store.imported import FORMAT, NAME, State
+from wdiv.store.imported import FORMAT, NAME, ImportedEpoch
 from wdiv.store.match import match_layers
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
@@ -210,7 +210,7 @@ def _look_at_all(found: Mapping[int, Path], run: Run) -> tuple[dict[int, _Seen],
     measured = [layer.key(role) for layer in table for role in layer.roles]
     if not measured:
         raise BadWeights(f"{found[last]}: no layer that wdiv measures in it")
-    known: dict[str, State] = {}
+    known: dict[str, ImportedEpoch] = {}
     if before is not None and before.epochs:
         state = before.epochs[max(before.epochs)]
         if {key: row.shape for key, row in state.layout.items()} == shapes:
@@ -243,7 +243,7 @@ def _in_common(seen: Contents, shapes: Mapping[str, tuple[int, ...]]) -> _Seen:
     }
 
 
-def _layout_of(state: State) -> _Layout:
+def _layout_of(state: ImportedEpoch) -> _Layout:
     rows = state.layout.items()
     return {k: (r.file, r.name, Entry(r.dtype, r.shape, state.offsets[r.place], r.strides)) for k, r in rows}
 

@@ -16,7 +16,7 @@ from wdiv import numerics
 from wdiv.errors import BadStore
 from wdiv.layers import Layer
 from wdiv.store import tensors
-from wdiv.store.imported import Spot, read_spot
+from wdiv.store.imported import TensorLocation, read_tensor_at
 from wdiv.store.reader import Run
 
 __all__ = ["Axis", "FilterMoment", "LayerMoment", "PretrainedTensor", "RunTensor"]
@@ -214,11 +214,11 @@ class LayerMoment(_Lazy):
         saved = epoch in self.axis.saved[i]
         for number, target, rows in parts:
             layer = self.layers[number]
-            spot = run.find(layer.key("weight"), epoch) if saved else None
-            if spot is None:
+            location = run.find(layer.key("weight"), epoch) if saved else None
+            if location is None:
                 out[target] = np.nan
                 continue
-            both = _moments(spot, layer if self.per_filter else None, *tensors.identity(spot.path))
+            both = _moments(location, layer if self.per_filter else None, *tensors.fingerprint(location.path))
             out[target] = getattr(both, self.moment)[rows]
 
 
@@ -229,7 +229,7 @@ class FilterMoment(LayerMoment):
 
 
 @lru_cache(maxsize=4096)
-def _moments(spot: Spot, filters_of: Layer | None, *identity: int) -> numerics.Moments:
+def _moments(location: TensorLocation, filters_of: Layer | None, *fingerprint: int) -> numerics.Moments:
     """Cached, because a frozen layer is one file for every epoch. A store made anew in its place is another file."""
-    values = read_spot(spot)
+    values = read_tensor_at(location)
     return numerics.moments(values.reshape(1, -1) if filters_of is None else filters_of.filters(values))

@@ -17,7 +17,7 @@ from wdiv.registry import did_you_mean
 from wdiv.store import imported
 from wdiv.store.files import read_json
 from wdiv.store.foreign import Checkpoint
-from wdiv.store.imported import Imported, Spot, read_spot
+from wdiv.store.imported import Imported, TensorLocation, read_tensor_at
 from wdiv.store.record import RunRecord
 
 __all__ = ["CheckpointStore", "Run", "epoch_name", "find_run", "parse_epoch"]
@@ -115,7 +115,7 @@ class Run:
     def _files(self) -> dict[int, Path]:
         return {}
 
-    def find(self, key: str, epoch: int | None) -> Spot | None:
+    def find(self, key: str, epoch: int | None) -> TensorLocation | None:
         """Where a tensor lies as it was after an epoch; ``None`` for the epoch: as the source gave it.
 
         None where there is none: it started at random, or somebody's epoch lacks it.
@@ -123,17 +123,17 @@ class Run:
         foreign = self._foreign
         if foreign is not None:
             state = foreign.base if epoch is None else foreign.epochs.get(epoch)
-            return None if state is None else state.spot(key)
+            return None if state is None else state.location(key)
         if epoch is None:
-            return Spot(self.base, key) if self.has_pretrained(key) else None
+            return TensorLocation(self.base, key) if self.has_pretrained(key) else None
         if key not in self._changing or epoch == 0:
             if key not in self._new:
-                return Spot(self.base, key)
+                return TensorLocation(self.base, key)
             epoch = 0
         file = self._files.get(epoch)
         if file is None:
             file = self._files.setdefault(epoch, self.epoch_file(epoch))
-        return Spot(file, key)
+        return TensorLocation(file, key)
 
     def read(
         self, key: str, epoch: int | None, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
@@ -142,8 +142,8 @@ class Run:
 
         The one way to a run's tensors, whoever trained it.
         """
-        spot = self.find(key, epoch)
-        return None if spot is None else read_spot(spot, start, stop, out)
+        location = self.find(key, epoch)
+        return None if location is None else read_tensor_at(location, start, stop, out)
 
     def is_double(self, key: str) -> bool:
         """True if a tensor of an imported run, or of its start, is kept in float64. wdiv itself trains in float32."""

@@ -28,14 +28,14 @@ from wdiv.store.foreign import to_numpy
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 
-__all__ = ["NAME", "Live", "LiveSums", "read_live"]
+__all__ = ["NAME", "RunningMetrics", "RunningSums", "read_running_sums"]
 
 NAME = "live.jsonl"
 COUNT = 10
 """Numbers of a tensor."""
 
 
-class Live:
+class RunningMetrics:
     """Appends the sums of an epoch to a run's ``live.jsonl``. For the one process that writes the run.
 
     start  key -> tensor (of NumPy or PyTorch) before the first step. Those that may change are copied: training
@@ -70,7 +70,7 @@ class Live:
 
 
 @dataclass(frozen=True)
-class LiveSums:
+class RunningSums:
     """epochs: those that are finished and have a line. sums: (layer, role) -> of each of these epochs, shape (epochs,);
     a tensor that no epoch may change is what it was at epoch 0, and absent if that has no line.
     """
@@ -79,7 +79,7 @@ class LiveSums:
     sums: Mapping[tuple[str, str], PairSums]
 
 
-def read_live(run: Run) -> LiveSums | None:
+def read_running_sums(run: Run) -> RunningSums | None:
     """What a run's ``live.jsonl`` says; None where there is no such file.
 
     Safe while the run is being trained. A line that is not whole is passed over, as are epochs that the run's history
@@ -100,7 +100,7 @@ def read_live(run: Run) -> LiveSums | None:
             a_mean, a_std, b_mean, b_std, *rest = np.array([lines[epoch][key] for epoch in at], dtype=np.float64).T
             n = math.prod(layer.shape_of(role))
             sums[layer.name, role] = PairSums(n, Moments(a_mean, a_std), Moments(b_mean, b_std), *rest)
-    return LiveSums(epochs, sums)
+    return RunningSums(epochs, sums)
 
 
 def _tensors(record: RunRecord) -> list[tuple[str, Layer, str]]:

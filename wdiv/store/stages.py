@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from wdiv.registry import Registry
 
-__all__ = ["BESIDE", "FAMILIES", "OUTSIDE", "Family", "family_of", "stages_by_name", "stages_by_resolution"]
+__all__ = ["BESIDE", "MODEL_FAMILIES", "OUTSIDE", "ModelFamily", "family_of", "stages_by_name", "stages_by_resolution"]
 
 BESIDE = "beside"
 """The module, and the stage, of a network that wdiv puts beside another one, whatever that is."""
@@ -22,7 +22,7 @@ OUTSIDE = ("head", "aux", BESIDE)
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """``rules``: (pattern, stage), the first match of a layer's name wins; a group named ``block`` is its block.
 
     ``\\1`` in a stage is filled from the match.
@@ -34,7 +34,7 @@ class Family:
     source: str
 
 
-FAMILIES: Registry[Family] = Registry("family")
+MODEL_FAMILIES: Registry[ModelFamily] = Registry("family")
 
 _VGG_POOLS = {  # convolutions (with their BN) between two poolings: index ranges in ``features``
     "vgg11": (3, 6, 11, 16, 21),
@@ -56,11 +56,13 @@ def _vgg_rules(ends: Sequence[int]) -> tuple[tuple[str, str], ...]:
 
 
 for _name, _ends in _VGG_POOLS.items():
-    FAMILIES.add(
-        Family(_name, rf"{_name}", _vgg_rules(_ends), "Simonyan and Zisserman (2015): five blocks, each ends in a pool")
+    MODEL_FAMILIES.add(
+        ModelFamily(
+            _name, rf"{_name}", _vgg_rules(_ends), "Simonyan and Zisserman (2015): five blocks, each ends in a pool"
+        )
     )
-FAMILIES.add(
-    Family(
+MODEL_FAMILIES.add(
+    ModelFamily(
         "resnet",
         r"(wide_)?resne(x)?t\d+.*",
         (
@@ -71,8 +73,8 @@ FAMILIES.add(
         "He et al. (2016): conv2_x … conv5_x are stages 1 … 4",
     )
 )
-FAMILIES.add(
-    Family(
+MODEL_FAMILIES.add(
+    ModelFamily(
         "densenet",
         r"densenet\d+",
         (
@@ -85,8 +87,8 @@ FAMILIES.add(
         "Huang et al. (2017): four dense blocks; a transition belongs to the block it ends",
     )
 )
-FAMILIES.add(
-    Family(
+MODEL_FAMILIES.add(
+    ModelFamily(
         "inception_v3",
         r"inception_v3",
         (
@@ -100,8 +102,8 @@ FAMILIES.add(
         "Szegedy et al. (2016): modules on the 35, 17 and 8 pixel grids",
     )
 )
-FAMILIES.add(
-    Family(
+MODEL_FAMILIES.add(
+    ModelFamily(
         "mobilenet_v2",
         r"mobilenet_v2",
         (
@@ -117,8 +119,8 @@ FAMILIES.add(
         "as in ResNet",
     )
 )
-FAMILIES.add(
-    Family(
+MODEL_FAMILIES.add(
+    ModelFamily(
         "squeezenet1_1",
         r"squeezenet1_1",
         (
@@ -133,16 +135,16 @@ FAMILIES.add(
 )
 
 
-def family_of(model: str) -> Family | None:
+def family_of(model: str) -> ModelFamily | None:
     """The family of a torchvision model's name, or None.
 
     >>> family_of("wide_resnet50_2").name, family_of("convnext_tiny")
     ('resnet', None)
     """
-    return next((family for family in FAMILIES.values() if re.fullmatch(family.models, model)), None)
+    return next((family for family in MODEL_FAMILIES.values() if re.fullmatch(family.models, model)), None)
 
 
-def stages_by_name(family: Family, names: Sequence[str]) -> list[tuple[str, int]]:
+def stages_by_name(family: ModelFamily, names: Sequence[str]) -> list[tuple[str, int]]:
     """(stage, block) of each layer; blocks are numbered from 0 within their stage, -1 outside any block.
 
     >>> stages_by_name(FAMILIES["resnet"], ["conv1", "layer1.0.conv1", "layer1.1.bn1", "layer2.0.conv1", "fc"])

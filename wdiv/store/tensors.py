@@ -22,7 +22,7 @@ import numpy as np
 
 from wdiv.errors import BadStore
 
-__all__ = ["DTYPES", "Entry", "Known", "identity", "index", "keys", "read", "span", "tensor_digest"]
+__all__ = ["DTYPES", "Entry", "Known", "fingerprint", "index", "keys", "read", "span", "tensor_digest"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -63,7 +63,7 @@ class Known(NamedTuple):
 
 
 class _File(NamedTuple):
-    identity: tuple[int, ...]
+    fingerprint: tuple[int, ...]
     entries: Mapping[str, Entry]
 
 
@@ -72,15 +72,15 @@ _headers: dict[tuple[bytes, int], Mapping[str, Entry]] = {}  # one for all epoch
 _lock = threading.Lock()
 
 
-def identity(path: Path) -> tuple[int, ...]:
+def fingerprint(path: Path) -> tuple[int, ...]:
     """What tells a file from another that takes its place; for whoever keeps what was read."""
     try:
-        return _identity(path.stat())
+        return _fingerprint(path.stat())
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file") from None
 
 
-def _identity(stat: os.stat_result) -> tuple[int, ...]:
+def _fingerprint(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
@@ -241,7 +241,7 @@ def _widen(path: Path, array: np.ndarray, dtype: str) -> np.ndarray:
 def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
     stat = os.fstat(handle)
     known = _files.get(os.fspath(path))
-    if known is not None and known.identity == (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+    if known is not None and known.fingerprint == (stat.st_ino, stat.st_mtime_ns, stat.st_size):
         return known.entries
     header = _header(handle, stat.st_size)
     digest = hashlib.sha256(header).digest(), stat.st_size
@@ -250,7 +250,7 @@ def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
         entries = _parse(path, header, stat.st_size)
     with _lock:
         _remember(_headers, digest, entries, _HEADERS)
-        _remember(_files, os.fspath(path), _File(_identity(stat), entries), _FILES)
+        _remember(_files, os.fspath(path), _File(_fingerprint(stat), entries), _FILES)
     return entries
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from wdiv.errors import BadStore, WdivError
 from wdiv.store import tensors
 from wdiv.store.files import sha256
-from wdiv.store.imported import Imported, read_spot
+from wdiv.store.imported import Imported, read_tensor_at
 from wdiv.store.reader import CheckpointStore, Run
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verification", "verify"]
 
 NOTE = "imported: files held to their size and time, every tensor read; no hash was taken"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What was found in one run. ``problems`` is empty if all is well; ``note`` says what could not be proven."""
 
     run: str
@@ -29,7 +29,7 @@ class Verdict:
     note: str = ""
 
 
-def verify(path: str | Path) -> list[Verdict]:
+def verify(path: str | Path) -> list[Verification]:
     """Read and hash every file of a store again.
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
@@ -42,29 +42,29 @@ def verify(path: str | Path) -> list[Verdict]:
     return [_verify_run(run) for run in CheckpointStore.open(path)]
 
 
-def _verify_run(run: Run) -> Verdict:
+def _verify_run(run: Run) -> Verification:
     try:
         record, history = run.record, run.history()
         foreign = run.imported
         if foreign is not None:
-            return Verdict(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
+            return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
         problems = [*_base(run), *_epochs(run), *_frozen(run)]
         planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
-        return Verdict(run.path.name, 0, 0, 0, (str(error),))
+        return Verification(run.path.name, 0, 0, 0, (str(error),))
     except Exception as error:  # a run.json with other things in it than a run's: nobody can list what that leads to
-        return Verdict(run.path.name, 0, 0, 0, (f"{run.path / 'run.json'}: damaged ({error!r})",))
-    return Verdict(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
+        return Verification(run.path.name, 0, 0, 0, (f"{run.path / 'run.json'}: damaged ({error!r})",))
+    return Verification(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
 
 
 def _foreign(imported: Imported) -> Iterator[str]:
     states = [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
     for state in states:
         for key in state.layout:
-            spot = state.spot(key)
-            assert spot is not None
+            location = state.location(key)
+            assert location is not None
             try:
-                read_spot(spot)
+                read_tensor_at(location)
             except WdivError as error:
                 yield str(error)
                 break

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from studies.spec.study import Study
 
-__all__ = ["Asked"]
+__all__ = ["StudyFigure"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyFigure:
     """What one figure is drawn from: rows of both tables that were asked for, and ``everything`` of the model."""
 
     figure: Figure

@@ -8,7 +8,7 @@ from wdiv.errors import BadInput
 from wdiv.tuning.data.augment import parse
 
 if TYPE_CHECKING:
-    from studies.report.figures.asked import Asked
+    from studies.report.figures.asked import StudyFigure
     from studies.spec.study import Study
 
 __all__ = ["MOST", "TIMES", "augmented", "sample"]
@@ -19,7 +19,7 @@ MOST = 4
 """Classes that are shown, the first ones."""
 
 
-def augmented(asked: Asked) -> Any:
+def augmented(asked: StudyFigure) -> Any:
     """An image of each class, and what augmentation makes of it."""
     if asked.study is None:
         raise BadInput(f"figure {asked.figure.name!r}: no study whose images it could show")

@@ -22,7 +22,7 @@ from wdiv.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
-    from studies.report.figures.asked import Asked
+    from studies.report.figures.asked import StudyFigure
 
 __all__ = ["accuracy", "bars", "corners", "layers", "lines"]
 
@@ -31,7 +31,7 @@ LABEL = "accuracy, %"
 PAIR = {"train_accuracy": "#9fbfdc", "accuracy": "#0b5394"}
 
 
-def accuracy(asked: Asked) -> Any:
+def accuracy(asked: StudyFigure) -> Any:
     """Test accuracy over the number of training images: a line a strategy, a panel a model and condition.
 
     Line and band: mean, least and most over the seeds. Dashed: the paper's.
@@ -70,7 +70,7 @@ def accuracy(asked: Asked) -> Any:
     return _titled(figure, asked, "dashed, white squares: the paper's" if asked.paper is not None else "")
 
 
-def bars(asked: Asked) -> Any:
+def bars(asked: StudyFigure) -> Any:
     """Training and test accuracy by strategy, a bar each; a dot a seed, a white square the paper's. A row a model."""
     table = in_percent(_ordered(asked, ("train_accuracy", "accuracy"), VARIANTS, ("model",)))
     models = list(dict.fromkeys(table["model"]))
@@ -97,7 +97,7 @@ def bars(asked: Asked) -> Any:
     return _titled(figure, asked, "white squares: the paper's" if asked.paper is not None else "")
 
 
-def lines(asked: Asked) -> Any:
+def lines(asked: StudyFigure) -> Any:
     """Accuracy over the strategies in the order asked for, joined by straight lines: training and test.
 
     A panel a model and whatever else runs of one strategy differ in. Line and band: mean and range over the seeds.
@@ -128,7 +128,7 @@ def lines(asked: Asked) -> Any:
     return _titled(figure, asked, "dashed, white squares: the paper's" if asked.paper is not None else "")
 
 
-def corners(asked: Asked) -> Any:
+def corners(asked: StudyFigure) -> Any:
     """Test accuracy by strategy where data are few or many (rows) and near to the source or far from it (columns).
 
     The best by mean over seeds is dark and starred; whiskers reach from the least to the most of the seeds.
@@ -160,7 +160,7 @@ def corners(asked: Asked) -> Any:
     return _titled(figure, asked, asked.model)
 
 
-def layers(asked: Asked) -> Any:
+def layers(asked: StudyFigure) -> Any:
     """Test accuracy of a baseline on the features of one layer after the other: a line a condition and baseline."""
     table = in_percent(asked.observations[asked.observations["measure"].eq("accuracy")])
     parts = table["strategy"].str.partition("@")
@@ -190,12 +190,12 @@ def layers(asked: Asked) -> Any:
     return _titled(figure, asked, asked.model)
 
 
-def _ordered(asked: Asked, measures: Sequence[str], by: Sequence[str], within: Sequence[str]) -> pd.DataFrame:
+def _ordered(asked: StudyFigure, measures: Sequence[str], by: Sequence[str], within: Sequence[str]) -> pd.DataFrame:
     table = chosen(asked.observations, {"measure": tuple(measures)}, asked.figure.name)
     return strategies(table, asked.figure.where, by, within, asked.figure.labels)
 
 
-def _theirs(asked: Asked, model: str, measure: str, table: pd.DataFrame) -> dict[str, float]:
+def _theirs(asked: StudyFigure, model: str, measure: str, table: pd.DataFrame) -> dict[str, float]:
     """Strategy -> the paper's accuracy in percent, of those that were run here."""
     theirs = of_paper(asked.paper, model=model, measure=measure)
     if theirs is None:
@@ -217,6 +217,6 @@ def _below(figure: Any, ax: Any) -> None:
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 
 
-def _titled(figure: Any, asked: Asked, more: str) -> Any:
+def _titled(figure: Any, asked: StudyFigure, more: str) -> Any:
     figure.suptitle(asked.title + (f"\n{more}" if more else ""), x=0.01, ha="left", fontsize=10)
     return figure

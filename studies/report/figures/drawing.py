@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from studies.report.figures import augmented, bought, moved
-from studies.report.figures.asked import Asked
+from studies.report.figures.asked import StudyFigure
 from studies.report.figures.common import STYLE, chosen
 from studies.report.figures.measured import check_file
 from studies.spec.figure import FIGURE_KINDS, Figure, FigureKind
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAWN_BY", "draw", "figures"]
 
-DRAWN_BY: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
+DRAWN_BY: Mapping[str, Callable[[StudyFigure], Any]] = MappingProxyType(
     {
         "panels": moved.panels,
         "profile": moved.profile,
@@ -34,7 +34,7 @@ DRAWN_BY: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
         "augmented": augmented.augmented,
     }
 )
-"""Kind of figure -> what makes a matplotlib figure of what was :class:`Asked`."""
+"""Kind of figure -> what makes a matplotlib figure of what was :class:`StudyFigure`."""
 
 
 def draw(
@@ -88,10 +88,10 @@ def figures(
 def _asked(
     figure: Figure, kind: FigureKind, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None,
     study: Study | None,
-) -> Iterator[Asked]:  # fmt: skip
+) -> Iterator[StudyFigure]:  # fmt: skip
     """What each of its files is drawn from."""
     if kind.of_study:
-        yield Asked(figure, "", observations, distances, observations, paper, study)
+        yield StudyFigure(figure, "", observations, distances, observations, paper, study)
         return
     table = distances if kind.by_layer else observations
     where = {column: values for column, values in figure.where.items() if column in table}
@@ -106,4 +106,4 @@ def _asked(
         rows = mine[mine["model"].eq(model)] if model else mine
         every = observations[observations["model"].eq(model)] if model else observations
         parts = (every, rows) if kind.by_layer else (rows, distances)
-        yield Asked(figure, model, *parts, everything=every, paper=paper, study=study)
+        yield StudyFigure(figure, model, *parts, everything=every, paper=paper, study=study)

@@ -47,7 +47,7 @@ def draw(
     check(figure, out, metric)
     table = summary.layers(div, metric, epoch)
     panels = _panels(table, roles)
-    asked = Asked(div, METRICS[metric], epoch, table, panels, run)
+    asked = StoreFigure(div, METRICS[metric], epoch, table, panels, run)
     with mpl.rc_context({"figure.dpi": 130, "savefig.dpi": 130, "font.size": 9}):
         figure_made = FIGURES[figure](asked)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def draw(
 
 
 @dataclass(frozen=True)
-class Asked:
+class StoreFigure:
     """What a figure is drawn from; ``table`` is :func:`wdiv.summary.layers` at ``epoch``."""
 
     div: xr.DataTree
@@ -131,12 +131,12 @@ def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
 
 
-def _heatmap(asked: Asked) -> Any:
+def _heatmap(asked: StoreFigure) -> Any:
     grids = [summary.layer_grid(asked.table, kind, role) for kind, role in asked.panels]
     return _grids(asked, grids, asked.subtitle)
 
 
-def _epochs(asked: Asked) -> Any:
+def _epochs(asked: StoreFigure) -> Any:
     run = asked.one_run
     grids = [summary.epoch_grid(asked.div, asked.metric.name, kind, role, run) for kind, role in asked.panels]
     return _grids(asked, grids, f"{run}: epoch by epoch {asked.against}")
@@ -147,7 +147,7 @@ def _shade(about: Metric, *grids: pd.DataFrame) -> plots.Shade:
     return shade._replace(unmoved=float("nan")) if about.undefined == "path" else shade  # unmoved it has no value
 
 
-def _grids(asked: Asked, grids: Sequence[pd.DataFrame], subtitle: str) -> Any:
+def _grids(asked: StoreFigure, grids: Sequence[pd.DataFrame], subtitle: str) -> Any:
     import matplotlib as mpl
 
     about = asked.metric
@@ -178,7 +178,7 @@ def _with_values(grid: pd.DataFrame, title: str) -> tuple[pd.DataFrame, str]:
     return shown, f"{title}   ({left} of {grid.shape[1]} layers have nothing to compare with)"
 
 
-def _profile(asked: Asked) -> Any:
+def _profile(asked: StoreFigure) -> Any:
     import seaborn as sns
     from matplotlib.lines import Line2D
 

@@ -17,7 +17,7 @@ from wdiv.store.stages import OUTSIDE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from studies.report.figures.asked import Asked
+    from studies.report.figures.asked import StudyFigure
 
 __all__ = ["panels", "profile"]
 
@@ -25,7 +25,7 @@ DECADES = 1.5
 """Powers of ten between the largest and the least positive value from which an axis is logarithmic."""
 
 
-def panels(asked: Asked) -> Any:
+def panels(asked: StudyFigure) -> Any:
     """Divergence by layer for one network: above, each size against the start; below, each pair of sizes.
 
     A thick line is the mean over seeds, a thin one a seed. On a logarithmic axis a layer that has not moved is a
@@ -64,7 +64,7 @@ def panels(asked: Asked) -> Any:
     return figure
 
 
-def profile(asked: Asked) -> Any:
+def profile(asked: StudyFigure) -> Any:
     """Mean divergence of each stage from the start, a line a condition, a panel a kind and role of layer."""
     table = asked.observations[asked.observations["against"].eq(START)]
     table = table[~table["part"].isin([*HALVES, *OUTSIDE, ""])]
@@ -97,7 +97,7 @@ def profile(asked: Asked) -> Any:
     return figure
 
 
-def _words(asked: Asked) -> str:
+def _words(asked: StudyFigure) -> str:
     measure = METRICS[listed(asked.figure.where["measure"])[0]]
     return measure.long_name + ("" if measure.units == "1" else f" ({measure.units})")
 

@@ -30,7 +30,7 @@ def test_a_table_and_a_figure(toml: Path, tmp_path: Path) -> None:
     for row in rows:
         _, rate, factor, spelled = row.split(maxsplit=3)
         assert float(rate) == pytest.approx(float(factor) * 1e-2, rel=0.1)
-        assert parse(spelled).last.terms[0].rate == pytest.approx(float(rate), rel=0.01)
+        assert parse(spelled).last.terms[0].lr == pytest.approx(float(rate), rel=0.01)
     assert end.startswith("20 steps, bn from 1e-05 to 0.1")
     assert wrote == f"wrote {out}"
     with Image.open(out) as image:

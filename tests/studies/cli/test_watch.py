@@ -33,7 +33,7 @@ from wdiv.errors import BadInput
 from wdiv.measure.sums import divergence_of_sums
 from wdiv.store.imports import import_run
 from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.running_metrics import NAME, Live, read_live
+from wdiv.store.running_metrics import NAME, RunningMetrics, read_running_sums
 from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.training.run import fine_tune
@@ -82,7 +82,9 @@ def test_a_run_leaves_its_divergence_as_it_trains(digits: Split, weights: Path, 
                 fine_tune(spec, digits, tmp_path, device="cpu", watcher=Interrupts(1))
         fine_tune(spec, digits, tmp_path, device="cpu")
     tree = wdiv.open(tmp_path)
-    sums = {run.path.name: found for run in CheckpointStore.open(tmp_path) if (found := read_live(run)) is not None}
+    sums = {
+        run.path.name: found for run in CheckpointStore.open(tmp_path) if (found := read_running_sums(run)) is not None
+    }
     assert all(found.epochs == (0, 1, 2, 3) for found in sums.values())
     assert len(sums) == 4
     for reference in ("pretrained", 0):
@@ -141,7 +143,7 @@ def test_what_has_no_value_says_why(live: Path) -> None:
     start = states[0] | {"stem.bn.bias": np.zeros(4, np.float32), "stage.bn.bias": np.zeros(6, np.float32)}
     (run.path / NAME).unlink()
     for epoch in range(4):
-        Live(run.path, run.record, start).append(epoch, states[epoch] if epoch else start)
+        RunningMetrics(run.path, run.record, start).append(epoch, states[epoch] if epoch else start)
     text = "\n".join(line.plain for line in picture(Watch(live, "relative_l2", [BN]).look(), 100))
     assert "no value, one of them is all zeros: bn beta" in text
 
@@ -169,7 +171,7 @@ def test_an_unmoved_stage_beside_one_that_moves_is_dots(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", ("bn+fc",), (0,))
     run = Run(store / "runs" / BN)
     states = run_states("bn+fc", 0, 3)
-    live = Live(run.path, run.record, states[0])
+    live = RunningMetrics(run.path, run.record, states[0])
     for epoch, state in enumerate(states):
         live.append(epoch, state | {"stem.bn.weight": states[0]["stem.bn.weight"]})
     (gamma,) = (line for line in text_of(store).splitlines() if "bn gamma" in line)

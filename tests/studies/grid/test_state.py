@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from studies.grid.state import State, seconds_left, state_of, states
+from studies.grid.state import RunState, seconds_left, state_of, states
 from tests.fabric import make_store, shorten
 from tests.studies.cli.test_cli import strictly
 from tests.studies.cli.test_cli import wdiv as command
@@ -38,12 +38,12 @@ def rewrite(store: Path, run: str, **values: Any) -> None:
     file.write_text("\n".join([*rows, json.dumps(json.loads(last) | values)]) + "\n")
 
 
-def by_run(store: Path) -> dict[str, State]:
+def by_run(store: Path) -> dict[str, RunState]:
     return {state.run: state for state in states(store)}
 
 
 def test_a_finished_run_has_nothing_left(store: Path) -> None:
-    assert by_run(store)[FC] == State(FC, "finished", 3, 3, pytest.approx(0.6), pytest.approx(0.6), 2.0, 0.0)
+    assert by_run(store)[FC] == RunState(FC, "finished", 3, 3, pytest.approx(0.6), pytest.approx(0.6), 2.0, 0.0)
     assert seconds_left(states(store)) == 0.0
 
 
@@ -51,7 +51,7 @@ def test_a_run_goes_on_at_the_median_of_its_last_epochs(store: Path) -> None:
     shorten(store, FC, 2)
     rewrite(store, FC, seconds=40.0)
     run = Run(store / "runs" / FC)
-    assert state_of(run) == State(FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2), "(0.5 + 40) / 2; epoch 0 is no epoch"
+    assert state_of(run) == RunState(FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2), "(0.5 + 40) / 2; epoch 0 is no epoch"
     with FileLock(run.path / ".lock"):
         assert state_of(run).state == "running"
 
@@ -92,7 +92,7 @@ def test_a_run_that_stopped_early_counts_by_its_best_epoch(store: Path) -> None:
 def test_a_run_that_waits_will_take_what_those_like_it_take(store: Path, run: str, left: float) -> None:
     rewrite(store, FC, seconds=30.0)
     more(store, run)
-    assert by_run(store)[run] == State(run, "waiting", left=pytest.approx(left, abs=0.06))
+    assert by_run(store)[run] == RunState(run, "waiting", left=pytest.approx(left, abs=0.06))
 
 
 def test_runs_that_diverged_tell_nothing(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_left_is_shared_by_the_runs_that_go_on_side_by_side(store: Path)
     ],
 )
 def test_whether_the_prefix_is_kept_in_a_word(prefix: tuple[dict[str, bool], ...], word: str | None) -> None:
-    assert State("run", "running", prefix=prefix).kept == word
+    assert RunState("run", "running", prefix=prefix).kept == word
 
 
 def test_the_command(store: Path) -> None:

@@ -15,7 +15,7 @@ from wdiv.errors import BadInput
 from wdiv.tuning.data.datasets import DATASETS, open_split
 from wdiv.tuning.data.ferrographs import CLASSES, COUNTS, SIDE, draw, read, scene
 from wdiv.tuning.data.images import ImageSet, Split
-from wdiv.tuning.data.particles import KINDS
+from wdiv.tuning.data.particles import PARTICLE_KINDS
 
 FEW = [(split, label, index) for split in COUNTS for label in range(len(CLASSES)) for index in (0, 39)]
 
@@ -87,11 +87,11 @@ def test_labels_are_the_kinds_of_the_particles() -> None:
                 shown = scene(split, label, index)
                 assert {particle.kind for particle in shown.particles} == set(kinds)
                 for particle in shown.particles:
-                    low, high = KINDS[particle.kind].sizes
+                    low, high = PARTICLE_KINDS[particle.kind].sizes
                     assert low <= particle.size <= high
                     assert 0 < particle.x < shown.field
                     assert 0 < particle.y < shown.field
-    assert set().union(*CLASSES.values()) == set(KINDS)
+    assert set().union(*CLASSES.values()) == set(PARTICLE_KINDS)
 
 
 @pytest.mark.parametrize("label", [i for i, kinds in enumerate(CLASSES.values()) if kinds])

@@ -13,7 +13,7 @@ from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks import models
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton, head_keys, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import hold, make_plan
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.recipe import Recipe
@@ -71,7 +71,7 @@ def test_a_head_takes_the_place_of_the_classifier_and_of_nothing_else(name: str)
         (f"{place}.{layer}", "fc", "head") for layer in ("hidden1", "hidden2", "out")
     ]
     plan = make_plan(model, table, head_layers(spec), parse("fc"))
-    assert head_keys(spec) <= set(plan.rates)
+    assert head_keys(spec) <= set(plan.lrs)
     pixels = torch.empty(2, 3, size, size, device="meta")
     for training in (False, True):
         assert logits(model.train(training)(pixels)).shape == (2, 5)
@@ -107,7 +107,7 @@ def test_a_head_trains_alone() -> None:
     model, table = build(spec, 3), layer_table(spec, 3, 8)
     before = snapshot(model)
     plan = make_plan(model, table, head_layers(spec), parse("fc"))
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     data, log = images(4), Log(model)
     Loop(model, plan, Recipe(epochs=1), InputSpec(8), data, data, seed=0, on_epoch=log).run()
     assert moved(before, model.state_dict()) == set(plan.changing) == head_keys(spec)

@@ -26,7 +26,7 @@ from wdiv.tuning.networks.models import (
     new_keys,
     other_keys,
 )
-from wdiv.tuning.strategy.freeze import hold, make_plan
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.recipe import Recipe
@@ -66,7 +66,7 @@ def test_a_network_trains_on_the_smallest_images_it_takes(name: str) -> None:
     spec, size = ModelSpec(name), MODELS[name].min_size
     model, table = build(spec, 3), layer_table(spec, 3, size)
     plan = make_plan(model, table, head_layers(spec), parse("conv+fc"), "batch")
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     log, data = Log(model), images(4, size=size)
     Loop(model, plan, Recipe(epochs=1, batch_size=2), InputSpec(size), data, data, seed=0, on_epoch=log).run()
     assert math.isfinite(log.rows[-1]["train_loss"])
@@ -106,7 +106,7 @@ def test_any_torchvision_classifier_will_do(name: str, kinds: tuple[int, ...], h
     assert table.stages[-1] == "head"
     for strategy in ("fc", "conv+fc"):
         plan = make_plan(skeleton, table, head_layers(spec), parse(strategy))
-        assert set(head_keys(spec)) <= set(plan.rates)
+        assert set(head_keys(spec)) <= set(plan.lrs)
 
 
 def test_googlenet_trains_both_its_auxiliary_heads() -> None:
@@ -114,7 +114,7 @@ def test_googlenet_trains_both_its_auxiliary_heads() -> None:
     model, table = build(spec, 3), layer_table(spec, 3, 64)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     plan = make_plan(model, table, head_layers(spec), parse("fc"))
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     data, log = images(2, size=64), Log(model)
     Loop(model, plan, Recipe(epochs=1), InputSpec(64), data, data, seed=0, on_epoch=log).run()
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}

@@ -14,7 +14,7 @@ from tests.tuning.networks.test_heads import NETWORKS, logits
 from tests.tuning.tiny import moved, snapshot
 from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.side_network import WIDTHS, small_network
-from wdiv.tuning.strategy.freeze import hold, make_plan
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
 
 LAYERS = [(f"{kind}{i}", kind) for i in range(1, 5) for kind in ("conv", "bn")] + [("fc", "fc")]
@@ -134,7 +134,7 @@ def test_it_learns_where_the_strategy_says_so() -> None:
     model, table = build(spec, 3), layer_table(spec, 3, 8)
     plan = make_plan(model, table, head_layers(spec), parse("beside+fc"))
     beside = {key for key, _ in model.named_parameters() if key.startswith("beside.")}
-    assert set(plan.rates) == {"fc.weight", "fc.bias"} | beside
-    hold(model, plan, table)
+    assert set(plan.lrs) == {"fc.weight", "fc.bias"} | beside
+    apply_freeze(model, plan, table)
     model(pixels(8)).sum().backward()
-    assert {key for key, parameter in model.named_parameters() if parameter.grad is not None} == set(plan.rates)
+    assert {key for key, parameter in model.named_parameters() if parameter.grad is not None} == set(plan.lrs)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.conftest import some
 from tests.tuning.tiny import INPUTS, images, lived_in, make_loop, moved, net, snapshot
 from wdiv.tuning.networks.models import ModelSpec, build
-from wdiv.tuning.prefix.bn_folding import Judge, judge
+from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 
 NETWORKS = {
     # model -> (size of the images, BatchNorms that can be folded)
@@ -27,7 +27,7 @@ NETWORKS = {
 }
 
 
-def folds(quick: Judge) -> int:
+def folds(quick: FusedEvalModel) -> int:
     return len(quick._folds)
 
 
@@ -37,7 +37,7 @@ def test_a_judge_says_what_the_network_says(name: str) -> None:
     model = lived_in(build(ModelSpec.parse(name), 5, 0)).eval()
     x = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     before = snapshot(model)
-    quick = judge(model)
+    quick = fused_eval_model(model)
     with torch.inference_mode(), quick.now() as show:
         theirs, ours = model(x), show(x)
     assert folds(quick) == count
@@ -63,7 +63,7 @@ def test_every_setting_of_a_convolution_is_kept(make: Callable[[bool], nn.Conv2d
     if affine:
         norm.weight.data, norm.bias.data = torch.randn(6), torch.randn(6)
     model = nn.Sequential(make(bias), norm).eval()
-    quick, x = judge(model), torch.randn(2, 4, 9, 9)
+    quick, x = fused_eval_model(model), torch.randn(2, 4, 9, 9)
     assert folds(quick) == 1
     with quick.now() as show:
         torch.testing.assert_close(show(x), model(x), rtol=1e-4, atol=1e-5)
@@ -137,7 +137,7 @@ def test_what_cannot_be_folded_is_left(make: Callable[[], nn.Module], count: int
     torch.manual_seed(0)
     model, x = lived_in(make()) if make is not own_statistics else make(), torch.randn(4, 3, 8, 8)
     model.eval()
-    quick = judge(model)
+    quick = fused_eval_model(model)
     assert folds(quick) == count
     with quick.now() as show:
         torch.testing.assert_close(show(x.clone()), model(x.clone()), rtol=1e-4, atol=1e-5)

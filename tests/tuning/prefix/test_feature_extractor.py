@@ -13,7 +13,7 @@ from tests.tuning.tiny import HEAD, lived_in, net
 from wdiv.errors import BadInput
 from wdiv.store.probe import probe
 from wdiv.tuning.networks.models import MODELS, ModelSpec, build, head_layers, layer_table
-from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, places, pool, tap
+from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor, places, pool
 
 SMALL = ("resnet18", "densenet121", "vgg16_bn", "mobilenet_v2", "squeezenet1_1")
 
@@ -51,8 +51,8 @@ def test_a_stage_gives_what_the_next_one_reads_and_the_bottleneck_what_the_class
     spec = ModelSpec(name)
     model = lived_in(build(spec, 2)).eval()
     table, head = layer_table(spec, 2, 64), head_layers(spec)
-    taps = tap(model, table, head, places(table), 64)
-    found = dict(zip(taps.names, taps.stem(images), strict=True))
+    extractor = feature_extractor(model, table, head, places(table), 64)
+    found = dict(zip(extractor.names, extractor.module(images), strict=True))
     assert list(found) == [*(s for s in table.stages if s != "head"), BOTTLENECK]
     first = {layer.stage: layer.name for layer in reversed(table.layers)}
     for here, after in zip(table.stages, table.stages[1:], strict=False):
@@ -61,7 +61,7 @@ def test_a_stage_gives_what_the_next_one_reads_and_the_bottleneck_what_the_class
             torch.testing.assert_close(found[here], reads, rtol=1e-4, atol=1e-5)
     last = max((layer for layer in table if layer.name in head), key=lambda layer: layer.depth)
     torch.testing.assert_close(found[BOTTLENECK], hooked(model, last.name, images, before=True), rtol=1e-4, atol=1e-5)
-    for stage, layer in zip(taps.names, taps.layers, strict=True):
+    for stage, layer in zip(extractor.names, extractor.layers, strict=True):
         assert layer.stage == (stage if stage != BOTTLENECK else layer.stage)
 
 
@@ -70,15 +70,19 @@ def test_a_layer_or_a_block_gives_its_output_as_it_is(name: str, images: torch.T
     """Also where the next module would write into it: torchvision's ReLUs work in place."""
     spec = ModelSpec("resnet18")
     model = lived_in(build(spec, 2)).eval()
-    taps = tap(model, layer_table(spec, 2, 64), head_layers(spec), [name], 64)
-    torch.testing.assert_close(taps.stem(images)[0], hooked(model, name, images, before=False), rtol=1e-4, atol=1e-5)
-    assert taps.names == (name,)
+    extractor = feature_extractor(model, layer_table(spec, 2, 64), head_layers(spec), [name], 64)
+    torch.testing.assert_close(
+        extractor.module(images)[0], hooked(model, name, images, before=False), rtol=1e-4, atol=1e-5
+    )
+    assert extractor.names == (name,)
 
 
 def test_a_depth_stands_for_its_layer_and_a_tap_reads_no_further(images: torch.Tensor) -> None:
     spec = ModelSpec("resnet18")
     table, model = layer_table(spec, 2, 64), build(spec, 2)
-    by_depth, by_name = (tap(model, table, head_layers(spec), [w], 64) for w in ("3", table.layers[3].name))
+    by_depth, by_name = (
+        feature_extractor(model, table, head_layers(spec), [w], 64) for w in ("3", table.layers[3].name)
+    )
     assert by_depth.names == by_name.names == (table.layers[3].name,)
     assert by_depth.digest == by_name.digest
     deeper = {layer.name for layer in table if layer.depth > 3}
@@ -88,9 +92,9 @@ def test_a_depth_stands_for_its_layer_and_a_tap_reads_no_further(images: torch.T
 def test_the_last_map_before_pooling_stands_for_a_vgg_stage(images: torch.Tensor) -> None:
     spec = ModelSpec("vgg16_bn")
     model = lived_in(build(spec, 2)).eval()
-    taps = tap(model, layer_table(spec, 2, 64), head_layers(spec), ["stage2"], 64)
+    extractor = feature_extractor(model, layer_table(spec, 2, 64), head_layers(spec), ["stage2"], 64)
     torch.testing.assert_close(
-        taps.stem(images)[0], hooked(model, "features.12", images, before=False), rtol=1e-4, atol=1e-5
+        extractor.module(images)[0], hooked(model, "features.12", images, before=False), rtol=1e-4, atol=1e-5
     )  # the ReLU before the second pooling
 
 
@@ -100,10 +104,10 @@ def test_many_taps_are_one_pass_and_leave_the_network_as_it_was(images: torch.Te
     table = probe(model, 8, head=HEAD)
     modes, count = [m.training for m in model.modules()], []
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    taps = tap(model, table, HEAD, ["conv1", "conv2", BOTTLENECK], 8)
+    extractor = feature_extractor(model, table, HEAD, ["conv1", "conv2", BOTTLENECK], 8)
     handle = model.conv1.register_forward_hook(lambda *_: count.append(1))
     model.eval()
-    taps.stem(images[..., :8, :8])
+    extractor.module(images[..., :8, :8])
     handle.remove()
     model.train()
     assert len(count) == 1
@@ -116,7 +120,7 @@ def test_the_digest_follows_places_and_pooling_but_not_weights() -> None:
     table, head = layer_table(spec, 2, 64), head_layers(spec)
 
     def digest(seed: int, wanted: list[str], pooling: str) -> str:
-        return tap(build(spec, 2, seed), table, head, wanted, 64, pooling).digest
+        return feature_extractor(build(spec, 2, seed), table, head, wanted, 64, pooling).digest
 
     assert digest(0, ["stage1"], "avg") == digest(1, ["stage1"], "avg")
     others = [digest(0, ["stage2"], "avg"), digest(0, ["stage1"], "max"), digest(0, ["stage1", "stage2"], "avg")]
@@ -144,7 +148,7 @@ def test_pooling(images: torch.Tensor) -> None:
 def test_what_is_not_there_is_one_line(wanted: str, pooling: str, words: str) -> None:
     spec = ModelSpec("resnet18")
     with pytest.raises(BadInput, match=words):
-        tap(build(spec, 2), layer_table(spec, 2, 64), head_layers(spec), [wanted], 64, pooling)
+        feature_extractor(build(spec, 2), layer_table(spec, 2, 64), head_layers(spec), [wanted], 64, pooling)
 
 
 @pytest.mark.parametrize("name", some(sorted(set(MODELS) - {"inception_v3"})))
@@ -153,7 +157,7 @@ def test_every_model_can_be_tapped_at_every_place(name: str) -> None:
     with torch.device("meta"):
         model = build(spec, 2)
     table = layer_table(spec, 2, 64)
-    taps = tap(model, table, head_layers(spec), places(table), 64)
-    depths = [layer.depth for layer in taps.layers]
+    extractor = feature_extractor(model, table, head_layers(spec), places(table), 64)
+    depths = [layer.depth for layer in extractor.layers]
     assert depths == sorted(depths)
-    assert len(taps.names) == len(places(table)) >= 5
+    assert len(extractor.names) == len(places(table)) >= 5

@@ -18,7 +18,7 @@ IMAGES = 4 * BLOCK + 3  # the last block is short
 SIZE = 8
 
 
-class Stem:
+class SomePrefix:
     """Two boundary tensors, one of them channels last; counts what it is called with."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -50,13 +50,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureStore:
 
 
 def test_rows_are_what_the_stem_gives_in_its_own_layout(store: FeatureStore) -> None:
-    stem = Stem()
+    prefix = SomePrefix()
     rows = torch.tensor([IMAGES - 1, 3, 3, BLOCK])
-    maps, means = store.features("key", pixels(), rows.numpy(), stem)[rows]
+    maps, means = store.features("key", pixels(), rows.numpy(), prefix)[rows]
     with torch.no_grad():
         for row, one, mean in zip(rows.tolist(), maps, means, strict=True):
             start = row // BLOCK * BLOCK
-            expected = stem(pixels()[start : start + BLOCK])
+            expected = prefix(pixels()[start : start + BLOCK])
             assert torch.equal(one, expected[0][row - start])
             assert torch.equal(mean, expected[1][row - start])
     assert maps.is_contiguous(memory_format=torch.channels_last)
@@ -66,19 +66,19 @@ def test_rows_are_what_the_stem_gives_in_its_own_layout(store: FeatureStore) -> 
 
 
 def test_only_whole_blocks_with_wanted_rows_are_computed(store: FeatureStore) -> None:
-    stem = Stem()
-    store.features("key", pixels(), np.array([BLOCK, IMAGES - 1]), stem)
+    prefix = SomePrefix()
+    store.features("key", pixels(), np.array([BLOCK, IMAGES - 1]), prefix)
     first_look = [] if store.limit else [BLOCK]  # at the layout: a file may hold the block already
-    assert stem.blocks == [*first_look, BLOCK, 3]
+    assert prefix.blocks == [*first_look, BLOCK, 3]
 
 
 def test_each_block_is_computed_once_and_shared(store: FeatureStore) -> None:
-    stem = Stem()
-    store.features("key", pixels(), np.array([0]), stem)
-    store.features("key", pixels(), every(), stem)
-    layout = stem.blocks.copy()
-    store.features("key", pixels(), every(), stem)
-    again = stem.blocks[len(layout) :]
+    prefix = SomePrefix()
+    store.features("key", pixels(), np.array([0]), prefix)
+    store.features("key", pixels(), every(), prefix)
+    layout = prefix.blocks.copy()
+    store.features("key", pixels(), every(), prefix)
+    again = prefix.blocks[len(layout) :]
     assert len(again) == (0 if store.limit else 1), "a file's layout is looked at, and no block computed"
     assert sum(layout) <= IMAGES + 2 * BLOCK
 
@@ -89,20 +89,20 @@ def test_the_bits_do_not_depend_on_who_asked_before(tmp_path: Path) -> None:
     found = []
     for limit in (BYTES, 0):
         for number, order in enumerate(orders):
-            store, stem = FeatureStore(tmp_path / f"{limit}-{number}", limit=limit), Stem()
+            store, prefix = FeatureStore(tmp_path / f"{limit}-{number}", limit=limit), SomePrefix()
             for wanted in order:
-                kept = store.features("key", pixels(), wanted, stem)
+                kept = store.features("key", pixels(), wanted, prefix)
             found.append([tensor.numpy().tobytes() for tensor in kept[rows]])
     assert all(each == found[0] for each in found)
 
 
 def test_the_least_recently_used_leave_memory_first() -> None:
-    store, stem = FeatureStore(limit=2 * BYTES), Stem()
+    store, prefix = FeatureStore(limit=2 * BYTES), SomePrefix()
 
     def computed(key: str) -> bool:
-        before = len(stem.blocks)
-        store.features(key, pixels(), every(), stem)
-        return len(stem.blocks) > before
+        before = len(prefix.blocks)
+        store.features(key, pixels(), every(), prefix)
+        return len(prefix.blocks) > before
 
     assert [computed(key) for key in "ab"] == [True, True]
     assert [computed(key) for key in "ac"] == [False, True], "b has left"
@@ -112,11 +112,11 @@ def test_the_least_recently_used_leave_memory_first() -> None:
 
 def test_what_does_not_fit_needs_a_folder() -> None:
     with pytest.raises(NoRoom, match=r"^the features of 67 images take .* GB, more than there is memory for; name a"):
-        FeatureStore(limit=BYTES - 1).features("key", pixels(), every(), Stem())
+        FeatureStore(limit=BYTES - 1).features("key", pixels(), every(), SomePrefix())
 
 
 def test_without_a_limit_there_is_room_for_little_things() -> None:
-    assert len(FeatureStore().features("key", pixels(), every(), Stem())[torch.arange(2)]) == 2
+    assert len(FeatureStore().features("key", pixels(), every(), SomePrefix())[torch.arange(2)]) == 2
 
 
 # --- files
@@ -124,9 +124,9 @@ def test_without_a_limit_there_is_room_for_little_things() -> None:
 
 def computed_by_another(folder: Path, seed: int = 0) -> tuple[list[int], list[bytes]]:
     """The blocks that a store of its own computes beyond its look at the layout, and the features' bytes."""
-    stem = Stem(seed)
-    kept = FeatureStore(folder, limit=0).features("key", pixels(), every(), stem)
-    return stem.blocks[1:], [tensor.numpy().tobytes() for tensor in kept[torch.arange(IMAGES)]]
+    prefix = SomePrefix(seed)
+    kept = FeatureStore(folder, limit=0).features("key", pixels(), every(), prefix)
+    return prefix.blocks[1:], [tensor.numpy().tobytes() for tensor in kept[torch.arange(IMAGES)]]
 
 
 ALL = [BLOCK] * 4 + [3]
@@ -140,11 +140,11 @@ def test_a_file_is_read_by_the_next_process(tmp_path: Path) -> None:
 
 
 def test_bfloat16_goes_through_a_file(tmp_path: Path) -> None:
-    def stem(block: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def prefix(block: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (block.float().mean((2, 3)).bfloat16(),)
 
-    (found,) = FeatureStore(tmp_path, limit=0).features("key", pixels(), every(), stem)[torch.tensor([5])]
-    assert torch.equal(found, stem(pixels()[5:6])[0])
+    (found,) = FeatureStore(tmp_path, limit=0).features("key", pixels(), every(), prefix)[torch.tensor([5])]
+    assert torch.equal(found, prefix(pixels()[5:6])[0])
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_spoilt_block_is_computed_anew_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_done_at_an_interrupt_is_kept(tmp_path: Path) -> None:
-    class Tired(Stem):
+    class Tired(SomePrefix):
         def __call__(self, block: torch.Tensor) -> tuple[torch.Tensor, ...]:
             if len(self.blocks) == 3:
                 raise KeyboardInterrupt
@@ -190,7 +190,7 @@ def test_what_is_done_at_an_interrupt_is_kept(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NoRoom, match=r"key\.features: "):
-        FeatureStore(tmp_path / "file" / "in", limit=0).features("key", pixels(), every(), Stem())
+        FeatureStore(tmp_path / "file" / "in", limit=0).features("key", pixels(), every(), SomePrefix())
 
 
 def _work(folder: Path, results) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""The cut of a network: exact, or none. ``rest(*stem(x))`` is ``model(x)``, and so are the gradients."""
+"""The cut of a network: exact, or none. ``suffix(*stem(x))`` is ``model(x)``, and so are the gradients."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def build(name: str, device: str = "cpu", **args: Any) -> nn.Module:
     return model
 
 
-def held(model: nn.Module, moving: Collection[str], asleep: Collection[str] = ()) -> nn.Module:
-    """As :func:`wdiv.tuning.strategy.freeze.hold` leaves it, with a cut's sleepers in eval mode too."""
+def held(model: nn.Module, moving: Collection[str], disabled_dropout: Collection[str] = ()) -> nn.Module:
+    """As :func:`wdiv.tuning.strategy.freeze.apply_freeze` leaves it, with a cut's disabled dropout in eval mode too."""
     for key, parameter in model.named_parameters():
         parameter.requires_grad_(key in moving)
     for name, module in model.named_modules():
         frozen = isinstance(module, _BatchNorm) and f"{name}.running_mean" not in moving
-        if frozen or name in asleep:
+        if frozen or name in disabled_dropout:
             module.eval()
             module.train = lambda mode=True, module=module: module
     return model
@@ -92,15 +92,15 @@ def check(model: nn.Module, moving: Collection[str], size: int, training: bool) 
     assert not set(parts.keys) & set(moving)
     assert set(parts.keys) <= set(keys)
 
-    held(model, moving, parts.sleepers).train(training)
+    held(model, moving, parts.disabled_dropout).train(training)
     before = flags(model)
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        boundary = parts.stem(x)
+        boundary = parts.prefix(x)
     assert sum(each[0].numel() * 4 for each in boundary) == parts.bytes_per_image
     copies = [each.clone() for each in boundary]
-    whole, apart = run(model, model, x), run(parts.rest, model, *boundary)
-    assert all(map(torch.equal, boundary, copies)), "the rest writes into what it is given"
+    whole, apart = run(model, model, x), run(parts.suffix, model, *boundary)
+    assert all(map(torch.equal, boundary, copies)), "the suffix writes into what it is given"
     assert flags(model) == before
     for one, other in zip(whole[0], apart[0], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -173,47 +173,49 @@ def test_auxiliary_heads_have_their_own_boundary() -> None:
     held(model, head(model))
     assert cut(model, head(model), 299, training=True).bytes_per_image == (2048 + 768) * 4
     assert cut(model, head(model), 299, training=False).bytes_per_image == 2048 * 4
-    assert len(check(build("googlenet", init_weights=False), head(model), 64, True).stem(torch.rand(2, 3, 64, 64))) == 3
+    assert (
+        len(check(build("googlenet", init_weights=False), head(model), 64, True).prefix(torch.rand(2, 3, 64, 64))) == 3
+    )
 
 
 # --- what is random
 
 
 def random(parts: Cut) -> set[str]:
-    """The dropouts of the rest."""
+    """The dropouts of the suffix."""
     return {
         n.target
-        for n in parts.rest.graph.nodes
-        if n.op == "call_module" and "Drop" in str(parts.rest.get_submodule(n.target))
+        for n in parts.suffix.graph.nodes
+        if n.op == "call_module" and "Drop" in str(parts.suffix.get_submodule(n.target))
     }
 
 
 def test_the_classifiers_dropout_stays_random() -> None:
     model = build("mobilenet_v2", width_mult=0.1)
     parts = check(model, head(model), 48, True)
-    assert (parts.sleepers, random(parts)) == (frozenset(), {"classifier.0"})
+    assert (parts.disabled_dropout, random(parts)) == (frozenset(), {"classifier.0"})
     model.train()
     with torch.no_grad():
-        given = parts.stem(torch.rand(2, 3, 48, 48))
-        assert not torch.equal(parts.rest(*given), parts.rest(*given))
+        given = parts.prefix(torch.rand(2, 3, 48, 48))
+        assert not torch.equal(parts.suffix(*given), parts.suffix(*given))
 
 
 def test_a_dropout_before_a_frozen_layer_sleeps() -> None:
     model = build("alexnet")
     parts = check(model, head(model), 64, True)  # classifier: drop, linear, relu, drop, linear, relu, linear
-    assert (parts.sleepers, random(parts)) == ({"classifier.0", "classifier.3"}, set())
-    assert not cut(build("alexnet", "meta"), head(model), 64, training=False).sleepers
+    assert (parts.disabled_dropout, random(parts)) == ({"classifier.0", "classifier.3"}, set())
+    assert not cut(build("alexnet", "meta"), head(model), 64, training=False).disabled_dropout
 
 
 def test_efficientnet_and_convnext_put_their_stochastic_depth_to_sleep() -> None:
     model = build("efficientnet_b0")
     parts = check(model, last_norms(model), 48, True)
-    assert len(parts.sleepers) == 7  # the last two come after BatchNorms that train
+    assert len(parts.disabled_dropout) == 7  # the last two come after BatchNorms that train
     assert random(parts) == {"classifier.0"}
     block = models.convnext.CNBlockConfig
     model = models.ConvNeXt([block(8, 16, 2), block(16, None, 2)], stochastic_depth_prob=0.5, num_classes=3)
     parts = check(model, head(model), 32, True)
-    assert {name.rpartition(".")[2] for name in parts.sleepers} == {"stochastic_depth"}
+    assert {name.rpartition(".")[2] for name in parts.disabled_dropout} == {"stochastic_depth"}
     assert sum(key.endswith("layer_scale") for key in parts.keys) == 4
     moving = {"features.3.1.layer_scale"}
     assert not moving & set(check(model, moving, 32, True).keys)
@@ -222,7 +224,7 @@ def test_efficientnet_and_convnext_put_their_stochastic_depth_to_sleep() -> None
 def test_functional_dropout_cannot_sleep() -> None:
     model = build("densenet121", drop_rate=0.5)
     parts = check(model, head(model), 48, True)
-    assert not parts.sleepers
+    assert not parts.disabled_dropout
     assert max(parts.keys).startswith("features.norm0")  # "features.denseblock1.denselayer1.…", and no further
     assert not any("denselayer2." in key for key in parts.keys)
     assert cut(model, head(model), 48, training=False).bytes_per_image == 1024 * 4
@@ -230,7 +232,7 @@ def test_functional_dropout_cannot_sleep() -> None:
 
 def test_dropout_of_probability_zero_is_nothing() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.0), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
-    assert not check(model, {"4.weight", "4.bias"}, 8, True).sleepers
+    assert not check(model, {"4.weight", "4.bias"}, 8, True).disabled_dropout
 
 
 # --- transformers
@@ -242,7 +244,7 @@ def test_a_vision_transformer() -> None:
     nn.init.normal_(model.heads.head.weight)
     parts = check(model, head(model), 16, True)
     assert parts.bytes_per_image == 8 * 4
-    assert "encoder.dropout" in parts.sleepers
+    assert "encoder.dropout" in parts.disabled_dropout
     assert "class_token" in parts.keys
     moving = {"class_token", *head(model)}
     parts = check(model, moving, 16, True)

@@ -19,11 +19,11 @@ from wdiv.errors import BadInput
 from wdiv.store.probe import probe
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import Plan, hold, make_plan, parameter_groups
-from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan, parameter_groups
+from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import Loop
-from wdiv.tuning.training.prefix_plan import cuts
+from wdiv.tuning.training.prefix_plan import plan_prefix
 from wdiv.tuning.training.recipe import OPTIMIZERS, Recipe
 
 HEAD_KEYS = {"fc.weight", "fc.bias"}
@@ -97,11 +97,11 @@ def test_a_second_phase_freezes_whatever_the_first_one_left_behind() -> None:
     model, strategy = net(), parse("conv+bn+fc for 1 then fc")
     table, data, recipe = probe(model, 8, head=HEAD), images(8), Recipe("sgd", 3, 4, 0.1, 0.9, decay_all=True)
     states = [snapshot(model)]
-    for stretch in stretches(strategy, table, HEAD, 3):
-        plan = make_plan(model, table, HEAD, stretch)
-        hold(model, plan, table)
+    for segment in segments(strategy, table, HEAD, 3):
+        plan = make_plan(model, table, HEAD, segment)
+        apply_freeze(model, plan, table)
         log = Log(model)
-        Loop(model, plan, recipe, InputSpec(8), data, data, seed=0, on_epoch=log, stretch=stretch).run()
+        Loop(model, plan, recipe, InputSpec(8), data, data, seed=0, on_epoch=log, segment=segment).run()
         states += log.states[-1:]
     start, first, second = states
     assert moved(start, first) == set(start)
@@ -129,14 +129,14 @@ def test_dropout_in_the_frozen_prefix_is_off_and_before_the_trained_head_on() ->
     model, truth = sleepy(), features(naive.eval())
     table, plan = planned(model, "fc")
     for recipe in (Recipe(), Recipe(keep_prefix=False), Recipe(augment=("flip",))):
-        hold(model, plan, table)
-        asleep = cuts(model, plan, table, recipe, 8).asleep
-        assert asleep == {"relu1.1"}
-        hold(model, plan, table, asleep)
+        apply_freeze(model, plan, table)
+        disabled_dropout = plan_prefix(model, plan, table, recipe, 8).disabled_dropout
+        assert disabled_dropout == {"relu1.1"}
+        apply_freeze(model, plan, table, disabled_dropout)
         model.train()
         assert torch.equal(features(model), truth)
         assert not torch.equal(model[-2](truth), model[-2](truth)), "the classifier's dropout is its own"
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     assert model.train().relu1[1].training, "another plan releases it"
 
 
@@ -163,7 +163,7 @@ def test_densenets_first_norm_is_frozen_though_it_stands_in_no_block_and_is_not_
     spec = ModelSpec("densenet121")
     table = layer_table(spec, 3, 29)
     plan = make_plan(model, table, head_layers(spec), parse(strategy))
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     data, recipe = images(4, size=29), Recipe("sgd", 1, 2, 0.1, 0.9, decay_all=True)
     Loop(model, plan, recipe, InputSpec(29), data, data, seed=0, on_epoch=lambda row, opt: None).run()
     assert norm0 <= set(plan.frozen)
@@ -224,7 +224,7 @@ def test_parameters_are_told_apart_by_identity() -> None:
     by_value = [p for p in model.parameters() if not any(p.shape == f.shape and torch.equal(p, f) for f in frozen)]
     assert not any(p is model.bn2.weight for p in by_value), "the naive way loses a parameter that should train"
 
-    plan = Plan({"bn2.weight": 0.1, "bn2.bias": 0.1}, {}, frozenset(), (), ())
+    plan = FreezePlan({"bn2.weight": 0.1, "bn2.bias": 0.1}, {}, frozenset(), (), ())
     chosen = [p for group in parameter_groups(model, plan, 0.0, False) for p in group["params"]]
     assert [id(p) for p in chosen] == [id(model.bn2.weight), id(model.bn2.bias)]
 
@@ -242,7 +242,7 @@ def test_modules_are_neither_swapped_nor_renamed(strategy: str) -> None:
     assert moved(before, snapshot(model)) == set()
     assert sorted(plan.changing + plan.frozen) == sorted(before)
     assert [k for k in before if k in plan.changing] == list(plan.changing), "in the state dict's order"
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == set(plan.rates)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == set(plan.lrs)
     net().load_state_dict(model.state_dict(), strict=True)
 
 
@@ -275,7 +275,7 @@ def test_a_parameter_of_two_layers_is_refused_unless_both_train_alike() -> None:
         make_plan(model, table, HEAD, parse("conv+fc"))
     assert "conv1.weight" in make_plan(model, table, HEAD, parse("fc")).frozen
     model.conv3.weight = nn.Parameter(model.conv1.weight.detach().clone())
-    assert "conv1.weight" in make_plan(model, table, HEAD, parse("conv+fc")).rates, "equal is not the same"
+    assert "conv1.weight" in make_plan(model, table, HEAD, parse("conv+fc")).lrs, "equal is not the same"
 
 
 def test_a_module_registered_twice_is_frozen_or_refused() -> None:
@@ -285,7 +285,7 @@ def test_a_module_registered_twice_is_frozen_or_refused() -> None:
     with pytest.raises(BadInput, match="are one tensor"):
         make_plan(model, table, HEAD, parse("bn+fc"))
     plan = make_plan(model, table, HEAD, parse("fc"))
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     model.train()
     assert not model.again.training
     assert "again.running_mean" in plan.frozen
@@ -371,7 +371,7 @@ def test_exactly_the_declared_tensors_move(name: str, terms: Terms, mode: str, o
     head, table = head_layers(spec), layer_table(spec, 3, size)
     strategy = "+".join(kind + (f"@{LAST[name][0]}" if where else "") for kind, where in terms.items())
     plan = make_plan(model, table, head, parse(strategy), mode)
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     recipe = Recipe(optimizer=optimizer, epochs=1, batch_size=4, weight_decay=0.01, decay_all=True)
     data = images(8, size=size)
     loop = Loop(model, plan, recipe, InputSpec(size), data, data, seed=0, on_epoch=lambda row, opt: None)
@@ -410,7 +410,7 @@ def test_the_auxiliary_head_trains_and_freezes_like_any_layer(
     spec = ModelSpec("inception_v3")
     table = layer_table(spec, 3, 299)
     plan = make_plan(model, table, head_layers(spec), parse(strategy), mode)
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     data = images(2, size=299)
     loop = Loop(model, plan, Recipe(batch_size=2), InputSpec(299), data, data, seed=0, on_epoch=lambda row, opt: None)
     loop.train_epoch(1)
@@ -450,7 +450,7 @@ def test_norms_train_and_freeze_like_any_layer(strategy: str, moves: set[str]) -
     model = normed()
     table = probe(model, 8, head=HEAD)
     plan = make_plan(model, table, HEAD, parse(strategy))
-    hold(model, plan, table)
+    apply_freeze(model, plan, table)
     before = snapshot(model)
     loop = Loop(model, plan, Recipe(optimizer="sgd", epochs=1, batch_size=4, weight_decay=0.01, decay_all=True),
                 InputSpec(8), images(8), images(8), seed=0, on_epoch=lambda row, opt: None)  # fmt: skip
@@ -459,6 +459,4 @@ def test_norms_train_and_freeze_like_any_layer(strategy: str, moves: set[str]) -
     assert {key.partition(".")[0] for key in plan.changing} == moves
     assert plan.batch_stats == frozenset()
     if strategy == "conv+norm+fc":
-        assert {(plan.kinds[key], rate) for key, rate in plan.rates.items()} == {
-            (k, 1e-4) for k in ("conv", "norm", "fc")
-        }
+        assert {(plan.kinds[key], lr) for key, lr in plan.lrs.items()} == {(k, 1e-4) for k in ("conv", "norm", "fc")}

@@ -6,7 +6,7 @@ import pytest
 
 from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
 from wdiv.tuning.strategy.freeze import make_plan
-from wdiv.tuning.strategy.layerwise_lr import factors
+from wdiv.tuning.strategy.layerwise_lr import lr_factors
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import STRATEGIES
 
@@ -21,18 +21,18 @@ BLOCKS = [
 
 def of(model: str, text: str) -> dict[str, float]:
     spec = ModelSpec.parse(model)
-    return dict(factors(parse(text).last, layer_table(spec, 3, 64), head_layers(spec)))
+    return dict(lr_factors(parse(text).last, layer_table(spec, 3, 64), head_layers(spec)))
 
 
 def within(name: str, block: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in block)
 
 
-@pytest.mark.parametrize("rate", [0.75, 0.5, 1.0])
-def test_decay_is_timms_rule(rate: float) -> None:
+@pytest.mark.parametrize("lr", [0.75, 0.5, 1.0])
+def test_decay_is_timms_rule(lr: float) -> None:
     """``layer_scales = [layer_decay ** (layer_max - i) for i in range(num_layers)]``: timm/optim/_param_groups.py."""
-    scales = [rate ** (len(BLOCKS) - 1 - i) for i in range(len(BLOCKS))]
-    found = of("resnet18", f"all+decay={rate}")
+    scales = [lr ** (len(BLOCKS) - 1 - i) for i in range(len(BLOCKS))]
+    found = of("resnet18", f"all+decay={lr}")
     assert len(found) == 41
     for name, factor in found.items():
         (wanted,) = [scale for scale, block in zip(scales, BLOCKS, strict=True) if within(name, block)]
@@ -64,14 +64,14 @@ def test_the_plan_has_the_rates_times_the_factors() -> None:
     spec = ModelSpec("resnet18")
     table, head = layer_table(spec, 3, 64), head_layers(spec)
     plan = make_plan(build_skeleton(spec, 3), table, head, parse("conv=1e-3,bn=1e-2,fc=1e-1,decay=0.5"))
-    assert plan.rates["conv1.weight"] == 1e-3 * 0.5**9
-    assert plan.rates["layer4.1.bn2.bias"] == 1e-2 * 0.5
-    assert plan.rates["fc.weight"] == 1e-1
+    assert plan.lrs["conv1.weight"] == 1e-3 * 0.5**9
+    assert plan.lrs["layer4.1.bn2.bias"] == 1e-2 * 0.5
+    assert plan.lrs["fc.weight"] == 1e-1
 
 
 def test_what_stands_beside_or_is_auxiliary_has_the_full_rate() -> None:
     spec = ModelSpec("inception_v3", {"beside": True})
-    found = factors(parse("all+decay").last, layer_table(spec, 3, 299), head_layers(spec))
+    found = lr_factors(parse("all+decay").last, layer_table(spec, 3, 299), head_layers(spec))
     assert {f for name, f in found.items() if name.startswith(("beside.", "AuxLogits.", "fc"))} == {1.0}
 
 
@@ -80,5 +80,5 @@ def test_a_tensor_of_no_layer_has_the_rate_of_those_around_it() -> None:
     spec = ModelSpec("vit_b_16")
     table, head, network = layer_table(spec, 3, 224), head_layers(spec), build_skeleton(spec, 3)
     plan = make_plan(network, table, head, parse("all=1e-2,decay=0.5"))
-    assert plan.rates["class_token"] == min(plan.rates.values())
-    assert plan.rates["heads.head.weight"] == 1e-2
+    assert plan.lrs["class_token"] == min(plan.lrs.values())
+    assert plan.lrs["heads.head.weight"] == 1e-2

@@ -13,23 +13,23 @@ from tests.tuning.tiny import HEAD, INPUTS, Log, images, moved, net, snapshot
 from wdiv.store.probe import probe
 from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
 from wdiv.tuning.strategy.auto_rgn import BATCHES, relative_gradients
-from wdiv.tuning.strategy.freeze import hold, make_plan
-from wdiv.tuning.strategy.l2sp import NEW, Pull
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
+from wdiv.tuning.strategy.l2sp import L2SP, NEW
 from wdiv.tuning.strategy.methods import METHODS
-from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.recipe import Recipe
 
 
-def loop_of(model: nn.Module, strategy: str, pull: Pull | None = None, mode: str = "frozen", **recipe: object) -> Loop:
+def loop_of(model: nn.Module, strategy: str, l2sp: L2SP | None = None, mode: str = "frozen", **recipe: object) -> Loop:
     table = probe(model, 8, head=HEAD)
     how = Recipe(**{"optimizer": "sgd", "epochs": 2, "batch_size": 4, **recipe})  # type: ignore[arg-type]
-    (stretch,) = stretches(parse(strategy), table, HEAD, how.epochs)
-    plan = make_plan(model, table, HEAD, stretch, mode)
-    hold(model, plan, table)
+    (segment,) = segments(parse(strategy), table, HEAD, how.epochs)
+    plan = make_plan(model, table, HEAD, segment, mode)
+    apply_freeze(model, plan, table)
     return Loop(
-        model, plan, how, INPUTS, images(11), images(9, seed=1), seed=0, on_epoch=Log(model), stretch=stretch, pull=pull
+        model, plan, how, INPUTS, images(11), images(9, seed=1), seed=0, on_epoch=Log(model), segment=segment, l2sp=l2sp
     )
 
 
@@ -52,7 +52,7 @@ def test_l2sp_is_the_gradient_of_its_penalty(alpha: float) -> None:
     new = ("fc.weight", "fc.bias")
     strategy = "conv=1e-2,bn=1e-2,fc=1e-2"
     loop = loop_of(model, strategy)
-    loop.pull = Pull(model, {k: v.float() for k, v in start.items()}, new, alpha)
+    loop.l2sp = L2SP(model, {k: v.float() for k, v in start.items()}, new, alpha)
     loop.train_epoch(1)
 
     twin.eval().double()
@@ -73,8 +73,8 @@ def test_l2sp_is_the_gradient_of_its_penalty(alpha: float) -> None:
 def test_the_pull_is_on_what_trains_alone() -> None:
     model = net()
     loop = loop_of(model, "fc=1e-2")
-    pull = Pull(model, snapshot(net(seed=5)), (), 1.0)
-    loop.pull, before = pull, snapshot(model)
+    l2sp = L2SP(model, snapshot(net(seed=5)), (), 1.0)
+    loop.l2sp, before = l2sp, snapshot(model)
     loop.train_epoch(1)
     assert moved(before, snapshot(model)) == {"fc.weight", "fc.bias"}
 
@@ -100,7 +100,7 @@ def test_relative_gradients_are_the_papers() -> None:
             sums[key] += float(p.grad.norm() / p.detach().norm()) / 5
     wanted = {key: 1e-4 * value / max(sums.values()) for key, value in sums.items()}
     assert BATCHES == 5 <= len(loop.batches(1))
-    assert seen[0] == {key: pytest.approx(rate, rel=1e-4) for key, rate in wanted.items()}
+    assert seen[0] == {key: pytest.approx(lr, rel=1e-4) for key, lr in wanted.items()}
     assert max(seen[0].values()) == 1e-4
     assert moved(before, snapshot(model)) == set(sums)
 
@@ -140,20 +140,20 @@ def test_a_tensor_of_zeros_and_one_without_gradient() -> None:
 
 def test_a_linear_probe_comes_before_everything_trains() -> None:
     model, strategy = net(dropout=0.0), parse("lp-ft")
-    table, states, rates = probe(model, 8, head=HEAD), [snapshot(model)], []
-    for stretch in stretches(strategy, table, HEAD, 4):
-        plan = make_plan(model, table, HEAD, stretch)
-        hold(model, plan, table)
+    table, states, lrs = probe(model, 8, head=HEAD), [snapshot(model)], []
+    for segment in segments(strategy, table, HEAD, 4):
+        plan = make_plan(model, table, HEAD, segment)
+        apply_freeze(model, plan, table)
         log = Log(model)
         how = Recipe(epochs=4, batch_size=4, schedule="linear")
-        Loop(model, plan, how, INPUTS, images(11), images(9), seed=0, on_epoch=log, stretch=stretch).run(
-            stretch.first - 1
+        Loop(model, plan, how, INPUTS, images(11), images(9), seed=0, on_epoch=log, segment=segment).run(
+            segment.first - 1
         )
         states += log.states
-        rates += [row["lr"]["fc"] for row in log.rows]
+        lrs += [row["lr"]["fc"] for row in log.rows]
     trained = [moved(a, b) for a, b in pairwise(states)]
     assert trained == [{"fc.weight", "fc.bias"}] * 2 + [set(states[0])] * 2
-    assert rates == pytest.approx([1e-3 * 4 / 6, 1e-3 * 1 / 6, 1e-4 * 4 / 6, 1e-4 * 1 / 6]), "each has its schedule"
+    assert lrs == pytest.approx([1e-3 * 4 / 6, 1e-3 * 1 / 6, 1e-4 * 4 / 6, 1e-4 * 1 / 6]), "each has its schedule"
 
 
 def test_beside_trains_the_small_network_and_the_heads_and_adds_their_logits() -> None:
@@ -161,9 +161,9 @@ def test_beside_trains_the_small_network_and_the_heads_and_adds_their_logits() -
     spec = ModelSpec.parse("mobilenet_v2:width_mult=0.1").but(beside=True)
     model, table, head = build(spec, 3), layer_table(spec, 3, 8), head_layers(spec)
     before = snapshot(model)
-    (stretch,) = stretches(parse("modular"), table, head, 1)
-    plan = make_plan(model, table, head, stretch)
-    hold(model, plan, table)
+    (segment,) = segments(parse("modular"), table, head, 1)
+    plan = make_plan(model, table, head, segment)
+    apply_freeze(model, plan, table)
     Loop(model, plan, Recipe(epochs=1, batch_size=4), INPUTS, images(8), images(3), seed=0, on_epoch=Log(model)).run()
     changed = moved(before, snapshot(model))
     assert changed == {k for k in before if k.startswith(("beside.", "classifier."))}

@@ -21,10 +21,10 @@ from tests.tuning.tiny import images, lived_in, moved, snapshot
 from wdiv.errors import BadInput
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec, build, head_keys, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import hold, make_plan
-from wdiv.tuning.strategy.l2sp import Pull
+from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
+from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.methods import METHODS
-from wdiv.tuning.strategy.segments import stretches
+from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES, STRATEGIES
 from wdiv.tuning.training.loop import Loop
@@ -172,21 +172,21 @@ def check(name: str, strategy: str, mode: str = "auto") -> None:
     parsed.check(table, head, name)
     data = images(4, size=size)
     recipe = Recipe("adam", len(phases), 2, weight_decay=0.01, decay_all=True)
-    found = stretches(parsed, table, head, len(phases))
+    found = segments(parsed, table, head, len(phases))
     assert [(s.first, s.last) for s in found] == [(k, k) for k in range(1, len(phases) + 1)]
-    for stretch, words in zip(found, phases, strict=True):
-        before = start if stretch.first == 1 else snapshot(model)
-        plan = make_plan(model, table, head, stretch, mode)
-        hold(model, plan, table)
-        strength = stretch.phase.number("l2sp")
-        pull = None if strength is None else Pull(model, start, head_keys(spec), strength)
+    for segment, words in zip(found, phases, strict=True):
+        before = start if segment.first == 1 else snapshot(model)
+        plan = make_plan(model, table, head, segment, mode)
+        apply_freeze(model, plan, table)
+        strength = segment.phase.number("l2sp")
+        l2sp = None if strength is None else L2SP(model, start, head_keys(spec), strength)
         loop = Loop(
             model, plan, recipe, InputSpec(size), data, images(2, size=size), seed=0,
-            on_epoch=lambda row, optimizer: False, stretch=stretch, pull=pull,
+            on_epoch=lambda row, optimizer: False, segment=segment, l2sp=l2sp,
         )  # fmt: skip
         if mode == "adabn":
             loop.adapt()
-        loop.run(after=stretch.first - 1)
+        loop.run(after=segment.first - 1)
         expected = declared(model, name, words, mode)
         assert set(plan.changing) == expected
         changed = moved(before, model.state_dict())

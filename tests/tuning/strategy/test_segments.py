@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wdiv.errors import BadInput
 from wdiv.tuning.networks.models import ModelSpec, head_layers, layer_table
-from wdiv.tuning.strategy.segments import lengths, stretches
+from wdiv.tuning.strategy.segments import phase_lengths, segments
 from wdiv.tuning.strategy.spelling import parse
 
 RESNET = ModelSpec("resnet18")
@@ -25,15 +25,15 @@ def test_every_epoch_stands_in_one_stretch(phases: list[tuple[str, str | None]],
     asked = [max(1, round(float(n) * epochs)) if float(n) < 1 else int(n) for _, n in phases if n is not None]
     if sum(asked) + 1 + sum(n is None for _, n in phases) > epochs:
         with pytest.raises(BadInput, match=f"{epochs} epochs are too few for its {len(phases) + 1} phases"):
-            stretches(strategy, TABLE, HEAD, epochs)
+            segments(strategy, TABLE, HEAD, epochs)
         return
-    found = stretches(strategy, TABLE, HEAD, epochs)
-    assert [epoch for stretch in found for epoch in range(stretch.first, stretch.last + 1)] == [*range(1, epochs + 1)]
-    order = [strategy.phases.index(stretch.phase) for stretch in found]
+    found = segments(strategy, TABLE, HEAD, epochs)
+    assert [epoch for segment in found for epoch in range(segment.first, segment.last + 1)] == [*range(1, epochs + 1)]
+    order = [strategy.phases.index(segment.phase) for segment in found]
     if len(set(strategy.phases)) == len(strategy.phases):
         assert order == sorted(order)
         assert set(order) == set(range(len(strategy.phases))), "no phase is left out"
-    for phase, length in zip(strategy.phases, lengths(strategy, epochs), strict=True):
+    for phase, length in zip(strategy.phases, phase_lengths(strategy, epochs), strict=True):
         if phase.length is not None:
             assert length == (int(phase.length) if phase.length >= 1 else max(1, round(phase.length * epochs)))
 
@@ -41,7 +41,7 @@ def test_every_epoch_stands_in_one_stretch(phases: list[tuple[str, str | None]],
 @given(epochs=st.integers(1, 40), before=st.integers(0, 5))
 def test_stages_open_from_the_last_to_the_first_and_never_close(epochs: int, before: int) -> None:
     text = f"fc for {before} then all+gradual" if before else "gradual"
-    found = [s for s in stretches(parse(text), TABLE, HEAD, epochs + before) if s.phase.has("gradual")]
+    found = [s for s in segments(parse(text), TABLE, HEAD, epochs + before) if s.phase.has("gradual")]
     opened = [FROM_THE_END if s.stages is None else [stage for stage in FROM_THE_END if s.opens(stage)] for s in found]
     assert [FROM_THE_END[: len(stages)] for stages in opened] == opened, "in order, without a gap"
     assert [len(stages) for stages in opened] == sorted({len(stages) for stages in opened}), "more each time"
@@ -65,16 +65,16 @@ def test_stages_open_from_the_last_to_the_first_and_never_close(epochs: int, bef
     ],
 )
 def test_only_stages_that_train_take_their_turn(text: str, epochs: int, opened: list[list[str]]) -> None:
-    found = stretches(parse(text), TABLE, HEAD, epochs)
+    found = segments(parse(text), TABLE, HEAD, epochs)
     have: set[str] = set()
-    for stretch, new in zip(found, opened, strict=True):
+    for segment, new in zip(found, opened, strict=True):
         have |= set(new)
-        assert stretch.stages == (have if stretch is not found[-1] else None)
+        assert segment.stages == (have if segment is not found[-1] else None)
 
 
 def test_what_is_beside_and_auxiliary_opens_with_the_head() -> None:
     spec = ModelSpec("inception_v3", {"beside": True})
-    first = stretches(parse("all+gradual"), layer_table(spec, 3, 299), head_layers(spec), 5)[0]
+    first = segments(parse("all+gradual"), layer_table(spec, 3, 299), head_layers(spec), 5)[0]
     assert first.stages == {"head", "aux", "beside"}
 
 
@@ -90,10 +90,10 @@ def test_what_is_beside_and_auxiliary_opens_with_the_head() -> None:
     ],
 )
 def test_lengths_add_up(text: str, epochs: int, wanted: tuple[int, ...]) -> None:
-    assert lengths(parse(text), epochs) == wanted
+    assert phase_lengths(parse(text), epochs) == wanted
 
 
 @pytest.mark.parametrize(("text", "epochs"), [("lp-ft", 1), ("fc for 5 then all", 5), ("fc then fc then all", 2)])
 def test_too_few_epochs_are_an_error(text: str, epochs: int) -> None:
     with pytest.raises(BadInput, match=rf"{epochs} epochs are too few for its \d phases"):
-        lengths(parse(text), epochs)
+        phase_lengths(parse(text), epochs)

@@ -67,7 +67,7 @@ ALL: tuple[str, ...] = ()
 def test_spelling(text: str, name: str, terms: list[tuple[str, tuple[str, ...], float]]) -> None:
     parsed = parse(text)
     assert parsed.name == name
-    assert [(term.kind, term.stages, term.rate) for term in parsed.last.terms] == terms
+    assert [(term.kind, term.stages, term.lr) for term in parsed.last.terms] == terms
     assert parse(name) == parsed
     assert parsed.random == ("scratch" in name or "random" in name)
 
@@ -83,21 +83,21 @@ STAGES = st.one_of(
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
     stages=st.lists(STAGES, min_size=len(KINDS), max_size=len(KINDS)),
-    rates=st.lists(RATES, min_size=len(KINDS), max_size=len(KINDS)),
+    lrs=st.lists(RATES, min_size=len(KINDS), max_size=len(KINDS)),
     signs=st.lists(st.sampled_from("+,"), min_size=len(KINDS), max_size=len(KINDS)),
 )
 def test_a_name_reads_back_as_the_strategy_it_names(
-    kinds: list[str], stages: list[str], rates: list[float | None], signs: list[str]
+    kinds: list[str], stages: list[str], lrs: list[float | None], signs: list[str]
 ) -> None:
     parts = [
-        f"{kind}{stage}" + ("" if rate is None else f"={rate!r}")
-        for kind, stage, rate in zip(kinds, stages, rates, strict=False)
+        f"{kind}{stage}" + ("" if lr is None else f"={lr!r}")
+        for kind, stage, lr in zip(kinds, stages, lrs, strict=False)
     ]
     text = "".join(part + sign for part, sign in zip(parts, signs, strict=False))[:-1]
     parsed = parse(text)
     assert parse(parsed.name) == parsed, "terms and rates to the last digit"
-    given_rates = {kind: rate for kind, rate in zip(kinds, rates, strict=False) if rate is not None}
-    assert {t.kind: t.rate for t in parsed.last.terms if t.kind in given_rates} == given_rates
+    given_rates = {kind: lr for kind, lr in zip(kinds, lrs, strict=False) if lr is not None}
+    assert {t.kind: t.lr for t in parsed.last.terms if t.kind in given_rates} == given_rates
     assert [t.kind for t in parsed.last.terms] == [kind for kind in KINDS if kind in kinds]
 
 
@@ -136,7 +136,7 @@ def test_a_name_reads_back_as_the_strategy_it_names(
         ("scratch+fc", "'scratch' stands alone"),
         ("scratch@stage1", "'scratch' stands alone"),
         ("scratch=0", "a rate is a positive number, not '0'"),
-        *((f"fc={rate}", "a rate is a positive number") for rate in ("0", "-1e-3", "nan", "inf", "fast", "1e-3=2")),
+        *((f"fc={lr}", "a rate is a positive number") for lr in ("0", "-1e-3", "nan", "inf", "fast", "1e-3=2")),
     ],
 )
 def test_errors_say_what_is_wrong(text: str, words: str) -> None:
@@ -166,7 +166,7 @@ OTHERS = {
 
 
 def test_presets_have_the_rates_of_the_paper() -> None:
-    assert {name: {t.kind: t.rate for t in parse(name).last.terms} for name in PENG} == PENG
+    assert {name: {t.kind: t.lr for t in parse(name).last.terms} for name in PENG} == PENG
     assert {name: parse(name).name for name in OTHERS} == OTHERS
     assert set(STRATEGIES) == set(PENG) | set(OTHERS), "a new preset needs a row here"
     for preset in STRATEGIES.values():
@@ -200,9 +200,9 @@ def test_every_preset_fits_or_says_what_the_network_lacks(model: str, refused: t
                 make_plan(network, table, head, parse(name))
         else:
             plan = make_plan(network, table, head, parse(name))
-            assert set(plan.rates.values()) <= set(PENG[name].values())
+            assert set(plan.lrs.values()) <= set(PENG[name].values())
             kinds = {"fc" if x.name in head else x.kind for x in table}
-            assert {plan.kinds[key] for key in plan.rates} == (kinds if name == "scratch" else set(PENG[name]) & kinds)
+            assert {plan.kinds[key] for key in plan.lrs} == (kinds if name == "scratch" else set(PENG[name]) & kinds)
 
 
 EXPECTED_MODES = {
@@ -232,21 +232,21 @@ def test_the_rate_of_a_layer_is_that_of_its_term() -> None:
     spec = ModelSpec("resnet18")
     table, head = layer_table(spec, 2, 32), head_layers(spec)
     parsed = parse("conv@stem=1e-5,bn@stage3-4=1e-2,fc=1e-3").last
-    rates = {layer.name: parsed.rate(layer, head) for layer in table}
-    assert rates["conv1"] == 1e-5
-    assert rates["layer1.0.conv1"] is None
-    assert rates["bn1"] is rates["layer2.1.bn2"] is None
-    assert rates["layer3.0.bn1"] == rates["layer4.0.downsample.1"] == 1e-2
-    assert rates["fc"] == 1e-3
-    assert sum(rate is not None for rate in rates.values()) == 1 + 5 + 5 + 1
+    lrs = {layer.name: parsed.lr(layer, head) for layer in table}
+    assert lrs["conv1"] == 1e-5
+    assert lrs["layer1.0.conv1"] is None
+    assert lrs["bn1"] is lrs["layer2.1.bn2"] is None
+    assert lrs["layer3.0.bn1"] == lrs["layer4.0.downsample.1"] == 1e-2
+    assert lrs["fc"] == 1e-3
+    assert sum(lr is not None for lr in lrs.values()) == 1 + 5 + 5 + 1
 
 
 def test_fc_is_the_classifier_where_that_is_a_convolution() -> None:
     spec = ModelSpec("squeezenet1_1")
     table, head, network = layer_table(spec, 4, 32), head_layers(spec), build_skeleton(spec, 4)
     plan = make_plan(network, table, head, parse("fc"))
-    assert set(plan.rates) == {"classifier.1.weight", "classifier.1.bias"}
-    assert {plan.kinds[key] for key in plan.rates} == {"fc"}
+    assert set(plan.lrs) == {"classifier.1.weight", "classifier.1.bias"}
+    assert {plan.kinds[key] for key in plan.lrs} == {"fc"}
     conv = make_plan(network, table, head, parse("conv"))
-    assert "classifier.1.weight" not in conv.rates
-    assert len(conv.rates) == 2 * 25
+    assert "classifier.1.weight" not in conv.lrs
+    assert len(conv.lrs) == 2 * 25

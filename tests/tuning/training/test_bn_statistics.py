@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.tuning.tiny import INPUTS, images, make_loop, moved, net, planned, snapshot, tiny_run
 from wdiv.tuning.data.images import Split
-from wdiv.tuning.training.bn_statistics import estimate
+from wdiv.tuning.training.bn_statistics import estimate_bn_statistics
 from wdiv.tuning.training.run import fine_tune
 
 
@@ -52,7 +52,7 @@ def test_everything_else_stays_as_it_was() -> None:
     model.train()
     modes, momenta = [m.training for m in model.modules()], [model.bn1.momentum, model.bn2.momentum]
     before, generator = snapshot(model), torch.get_rng_state()
-    estimate(model, ["bn2"], [INPUTS.prepare(images(6).pixels)])
+    estimate_bn_statistics(model, ["bn2"], [INPUTS.prepare(images(6).pixels)])
     assert moved(before, snapshot(model)) == {
         f"bn2.{b}" for b in ("running_mean", "running_var", "num_batches_tracked")
     }
@@ -65,7 +65,7 @@ def test_it_puts_things_back_after_an_error() -> None:
     model = net()
     modes = [m.training for m in model.modules()]
     with pytest.raises(RuntimeError):
-        estimate(model, ["bn1"], [torch.zeros(2, 5, 8, 8)])
+        estimate_bn_statistics(model, ["bn1"], [torch.zeros(2, 5, 8, 8)])
     assert modes == [m.training for m in model.modules()]
     assert model.bn1.momentum == 0.1
 

@@ -13,7 +13,7 @@ from tests.tuning.tiny import tiny_run
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import cost
-from wdiv.tuning.training.cost import Cost, Line, Pace, Stem, estimate, probe
+from wdiv.tuning.training.cost import Cost, Line, Pace, PrefixCost, estimate_seconds, measure_cost
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run import fine_tune
 
@@ -27,9 +27,9 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def made(spec, split, device):  # type: ignore[no-untyped-def]
         found.append(f"{spec.parsed.name} {spec.bn_mode}")
-        stem = {"fc": Stem("a", 0.001), "bn@stage4+fc": Stem(None, 0.001)}.get(spec.parsed.name)
+        prefix = {"fc": PrefixCost("a", 0.001), "bn@stage4+fc": PrefixCost(None, 0.001)}.get(spec.parsed.name)
         epochs = spec.recipe.epochs
-        pace = Pace(epochs, Line(0.0, 0.0), Line(1.0, 0.0), training=stem, judging=stem)
+        pace = Pace(epochs, Line(0.0, 0.0), Line(1.0, 0.0), training=prefix, judging=prefix)
         return Cost(spec.recipe, 0.0, (pace,))
 
     monkeypatch.setattr(cost, "probe", made)
@@ -69,23 +69,23 @@ def test_a_kind_of_run_is_probed_once(probed: list[str], digits: Split, weights:
         tiny_run(weights, strategy, per_class=size, seed=seed, bn_mode=mode)
         for strategy in ("fc", "bn+fc") for mode in ("auto", "frozen") for size in (3, 5) for seed in (0, 1)
     ]  # fmt: skip
-    estimate(specs, digits, "cpu")
+    estimate_seconds(specs, digits, "cpu")
     assert probed == ["fc auto", "fc frozen", "bn+fc auto", "bn+fc frozen"]
 
 
 def test_the_prefix_of_an_image_counts_once_for_the_grid(probed: list[str], digits: Split, weights: Path) -> None:
     whole = tiny_run(weights, "fc", per_class=None)
-    first, second = estimate([whole, replace(whole, seed=1)], digits, "cpu")
+    first, second = estimate_seconds([whole, replace(whole, seed=1)], digits, "cpu")
     blocks = sum(-(-len(images) // 16) for images in (digits.pool, digits.test))
     assert (first, second) == pytest.approx((3 + blocks * 16 * 0.001, 3))
     own = tiny_run(weights, "bn@stage4+fc", per_class=None)
-    first, second = estimate([own, replace(own, seed=1)], digits, "cpu")
+    first, second = estimate_seconds([own, replace(own, seed=1)], digits, "cpu")
     assert first == second == pytest.approx(3 + blocks * 16 * 0.001), "a prefix that no other run has"
 
 
 def test_random_weights_of_two_seeds_have_two_prefixes(probed: list[str], digits: Split) -> None:
     runs = [tiny_run("random", "fc", per_class=None, seed=seed) for seed in (0, 1)]
-    first, second = estimate(runs, digits, "cpu")
+    first, second = estimate_seconds(runs, digits, "cpu")
     assert first == second
 
 
@@ -105,9 +105,9 @@ def test_what_is_probed_is_what_would_run(
     digits: Split, weights: Path, strategy: str, bn_mode: str, recipe: dict[str, object], kept: tuple[bool, bool],
     shared: bool,
 ) -> None:  # fmt: skip
-    (pace,) = probe(tiny_run(weights, strategy, bn_mode=bn_mode, epochs=3, **recipe), digits, CPU).paces
+    (pace,) = measure_cost(tiny_run(weights, strategy, bn_mode=bn_mode, epochs=3, **recipe), digits, CPU).paces
     assert (pace.training is not None, pace.judging is not None) == kept
-    assert {stem.name is not None for stem in (pace.training, pace.judging) if stem} == (
+    assert {prefix.name is not None for prefix in (pace.training, pace.judging) if prefix} == (
         {shared} if any(kept) else set()
     )
     assert (pace.passes, pace.looks) == ({"adapt": 3, "adabn": 1}.get(bn_mode, 0), 5 if "rgn" in strategy else 0)
@@ -115,7 +115,7 @@ def test_what_is_probed_is_what_would_run(
 
 
 def test_a_prefix_that_an_earlier_phase_has_trained_is_the_runs_own(digits: Split, weights: Path) -> None:
-    first, second = probe(tiny_run(weights, "conv+bn+fc for 1 then fc", epochs=3), digits, CPU).paces
+    first, second = measure_cost(tiny_run(weights, "conv+bn+fc for 1 then fc", epochs=3), digits, CPU).paces
     assert (first.epochs, first.training) == (1, None)
     assert second.epochs == 2
     assert second.training is not None
@@ -127,7 +127,7 @@ def test_probing_leaves_no_trace(digits: Split, weights: Path, tmp_path: Path, m
     torch.manual_seed(3)
     before, threads, pixels = torch.get_rng_state(), torch.get_num_threads(), digits.pool.pixels.copy()
     spec = tiny_run(weights, "bn+fc")
-    probe(replace(spec, recipe=replace(spec.recipe, schedule="one-cycle")), digits, CPU)
+    measure_cost(replace(spec, recipe=replace(spec.recipe, schedule="one-cycle")), digits, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, True)
     assert (digits.pool.pixels == pixels).all()
@@ -138,7 +138,7 @@ def test_weights_that_are_not_here_need_not_be(digits: Split) -> None:
     """A dry run downloads nothing."""
     spec = tiny_run("random", "fc")
     gone = replace(spec.source, name="elsewhere", file=Path("/nowhere/weights.pth"))
-    assert probe(replace(spec, source=gone), digits, CPU).seconds(10, 10) > 0
+    assert measure_cost(replace(spec, source=gone), digits, CPU).seconds(10, 10) > 0
 
 
 def test_the_estimate_is_of_the_order_of_what_it_takes(
@@ -152,5 +152,5 @@ def test_the_estimate_is_of_the_order_of_what_it_takes(
         start = time.perf_counter()
         fine_tune(spec, digits, tmp_path, device="cpu", features=features)
         took += time.perf_counter() - start
-    expected = sum(estimate(specs, digits, "cpu"))
+    expected = sum(estimate_seconds(specs, digits, "cpu"))
     assert took / 5 < expected < took * 5

@@ -88,7 +88,7 @@ def test_the_rates_rise_and_the_suggestions_lie_between(bn_fc: RunSpec, digits: 
     for suggestion in found.suggestions:
         assert 1e-6 < suggestion.rate < 1
         assert suggestion.rate == pytest.approx(suggestion.factor * 1e-2)
-        rates = [term.rate for term in parse(suggestion.strategy).last.terms]
+        rates = [term.lr for term in parse(suggestion.strategy).last.terms]
         assert rates == pytest.approx([suggestion.rate, suggestion.rate / 10], rel=0.06), "to two digits"
 
 

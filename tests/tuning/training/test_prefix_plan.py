@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import some
-from tests.tuning.tiny import net, planned, shown_to_stems, tiny_run
+from tests.tuning.tiny import net, planned, shown_to_prefixes, tiny_run
 from wdiv.store.reader import Run
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
@@ -70,7 +70,7 @@ def test_they_do_show_the_prefix_each_image_once(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of both sets, whatever the epochs; a second run with the same store shows it none."""
-    shown = shown_to_stems(monkeypatch)
+    shown = shown_to_prefixes(monkeypatch)
     store = FeatureStore()
     trained(weights, digits, tmp_path, "fc", features=store, epochs=5)
     pool, test = len(digits.pool), len(digits.test)
@@ -127,8 +127,8 @@ def test_each_phase_has_its_own_prefix(weights: Path, digits: Split, tmp_path: P
 def test_a_compiled_network_is_whole() -> None:
     model = net()
     table, plan = planned(model, "fc")
-    kept = prefix_plan.cuts(model, plan, table, Recipe(), 8)
-    whole = prefix_plan.cuts(model, plan, table, replace(Recipe(), compile=True), 8)
+    kept = prefix_plan.plan_prefix(model, plan, table, Recipe(), 8)
+    whole = prefix_plan.plan_prefix(model, plan, table, replace(Recipe(), compile=True), 8)
     assert kept.training is not None
     assert whole.training is whole.judging is None
     assert whole.why == "not kept: the network is compiled as a whole"

@@ -51,7 +51,7 @@ def test_every_schedule_has_an_oracle() -> None:
 @pytest.mark.parametrize("steps", LENGTHS)
 def test_rates_are_torchs(name: str, steps: int) -> None:
     expected = [rate for rate, _ in torchs(ORACLES[name], steps, optimizer())]
-    found = [SCHEDULES[name].rate(step, steps) for step in range(steps)]
+    found = [SCHEDULES[name].lr_factor(step, steps) for step in range(steps)]
     assert found == pytest.approx(expected, rel=0, abs=1e-12)
     assert [factor(SCHEDULES[name], step, steps) for step in range(steps)] == found
 
@@ -90,7 +90,7 @@ def test_a_factor_is_a_share_above_zero(name: str, steps: int, share: float, war
 
 def test_the_records_are_whole() -> None:
     assert all(s.long_name and s.formula and s.source for s in SCHEDULES.values())
-    rising = {name for name, s in SCHEDULES.items() if s.rate(1, 20) > s.rate(0, 20)}
+    rising = {name for name, s in SCHEDULES.items() if s.lr_factor(1, 20) > s.lr_factor(0, 20)}
     assert rising == {name for name, s in SCHEDULES.items() if s.warms_up}
 
 

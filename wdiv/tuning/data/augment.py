@@ -25,7 +25,7 @@ from wdiv.registry import Registry, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AUGMENTATIONS", "PRESETS", "Augment", "Augmentation", "Preset", "parse"]
+__all__ = ["AUGMENTATIONS", "PRESETS", "Augment", "Augmentation", "AugmentPreset", "parse"]
 
 ASPECT = 4 / 3
 """Of a crop's sides, at most, and its inverse at least: torchvision's."""
@@ -155,7 +155,7 @@ for _row in (
 
 
 @dataclass(frozen=True)
-class Preset:
+class AugmentPreset:
     """What a document does, in entries that are parsed like any other."""
 
     name: str
@@ -164,9 +164,9 @@ class Preset:
     source: str
 
 
-PRESETS: Registry[Preset] = Registry("augmentation preset")
+PRESETS: Registry[AugmentPreset] = Registry("augmentation preset")
 PRESETS.add(
-    Preset(
+    AugmentPreset(
         "gupta2020",
         "flip, turn, shift and zoom; a shear of 0.2 degrees, as Keras read the number when the paper was written",
         ("flip", "rotate=50", "shift=0.2", "shear=0.2", "zoom=0.3"),

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from wdiv.tuning.data.images import ImageSet, resized
-from wdiv.tuning.data.particles import KINDS, RGB, Particle, View, between, speckle, stamp
+from wdiv.tuning.data.particles import PARTICLE_KINDS, RGB, Microscope, Particle, between, speckle, stamp
 
 __all__ = ["CLASSES", "COUNTS", "SIDE", "Scene", "draw", "read", "scene"]
 
@@ -62,7 +62,7 @@ class Scene:
     slope: tuple[float, float]
     vignette: float
     bright: tuple[float, float]
-    view: View
+    view: Microscope
     specks: int
     string: float
     noise: float
@@ -77,7 +77,7 @@ def scene(split: str, label: int, index: int, seed: int = SEED) -> Scene:
     """
     rng = np.random.default_rng([seed, list(COUNTS).index(split), label, index])
     field = between(rng, 100, 160)
-    kinds = [KINDS[name] for name in tuple(CLASSES.values())[label]]
+    kinds = [PARTICLE_KINDS[name] for name in tuple(CLASSES.values())[label]]
     particles = [
         kind.draw(rng, field)
         for kind in kinds
@@ -97,7 +97,7 @@ def scene(split: str, label: int, index: int, seed: int = SEED) -> Scene:
         (between(rng, -0.16, 0.16), between(rng, -0.16, 0.16)),
         between(rng, 0.05, 0.5),
         (between(rng, 0.25, 0.75), between(rng, 0.25, 0.75)),
-        View(SIDE / field, between(rng, 0, 2 * np.pi), 1.5 * rng.random() ** 2),
+        Microscope(SIDE / field, between(rng, 0, 2 * np.pi), 1.5 * rng.random() ** 2),
         int(between(rng, 10, 100)),
         between(rng, 0, np.pi),
         between(rng, 1.5, 5.0),

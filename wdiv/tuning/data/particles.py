@@ -10,7 +10,7 @@ import numpy as np
 
 from wdiv.registry import Registry
 
-__all__ = ["KINDS", "Kind", "Particle", "View", "between", "speckle", "stamp"]
+__all__ = ["PARTICLE_KINDS", "ParticleKind", "Particle", "Microscope", "between", "speckle", "stamp"]
 
 RGB = tuple[float, float, float]
 PLATE = 512
@@ -18,7 +18,7 @@ PLATE = 512
 
 
 @dataclass(frozen=True)
-class View:
+class Microscope:
     """How the microscope looks: pixels per µm, where the lamp's light comes from (radians), blur in µm."""
 
     scale: float
@@ -53,7 +53,7 @@ Look = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ParticleKind:
     """A kind of wear particle: the range of its sizes, how many lie in one field, how round and in what colours.
 
     ``look(particle, x, y, view, rng)`` is its surface at points (rows (h, 1) and columns (1, w), from its centre).
@@ -64,7 +64,7 @@ class Kind:
     counts: tuple[int, int]
     aspects: tuple[float, float]
     colours: tuple[RGB, ...]
-    look: Callable[[Particle, np.ndarray, np.ndarray, View, np.random.Generator], Look]
+    look: Callable[[Particle, np.ndarray, np.ndarray, Microscope, np.random.Generator], Look]
 
     def draw(self, rng: np.random.Generator, field: float) -> Particle:
         """Some particle of this kind in a field of view of ``field`` µm; its centre is well inside."""
@@ -79,7 +79,7 @@ class Kind:
         )  # fmt: skip
 
 
-KINDS: Registry[Kind] = Registry("kind of particle")
+PARTICLE_KINDS: Registry[ParticleKind] = Registry("kind of particle")
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -87,7 +87,7 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(rng.random())
 
 
-def stamp(field: np.ndarray, particle: Particle, view: View) -> None:
+def stamp(field: np.ndarray, particle: Particle, view: Microscope) -> None:
     """Draw a particle and its shadow over ``field`` (3, side, side), in place.
 
     An edge is as wide as a pixel and the blur together, so that it is antialiased by its distance.
@@ -101,7 +101,7 @@ def stamp(field: np.ndarray, particle: Particle, view: View) -> None:
     last = np.minimum(np.ceil(centre + reach).astype(int), field.shape[-1])
     margin = int(abs(shift).max())  # what lies just outside may cast its shadow inside
     y, x = ((np.arange(first[i] - margin, last[i] + margin) + 0.5 - centre[i]) / view.scale for i in range(2))
-    look = KINDS[particle.kind].look
+    look = PARTICLE_KINDS[particle.kind].look
     distance, shade, gloss = look(particle, x[None, :], y[:, None], view, np.random.default_rng(particle.seed))
 
     def seen(surface: np.ndarray, down: int = 0, right: int = 0) -> np.ndarray:
@@ -147,7 +147,7 @@ def _turned(particle: Particle, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _fatigue(particle: Particle, x: np.ndarray, y: np.ndarray, view: View, rng: np.random.Generator) -> Look:
+def _fatigue(particle: Particle, x: np.ndarray, y: np.ndarray, view: Microscope, rng: np.random.Generator) -> Look:
     """A flat platelet: a polygon of random flanks with a bite in it and ragged edges, scratched, pitted, metallic."""
     along, across = _turned(particle, x, y)
     half, flanks = particle.size / 2, 7 + int(5 * rng.random())
@@ -171,7 +171,7 @@ def _fatigue(particle: Particle, x: np.ndarray, y: np.ndarray, view: View, rng: 
     return distance, (1 + relief + tilt) * pits * outline + edge, sheen
 
 
-def _oxide(particle: Particle, x: np.ndarray, y: np.ndarray, view: View, rng: np.random.Generator) -> Look:
+def _oxide(particle: Particle, x: np.ndarray, y: np.ndarray, view: Microscope, rng: np.random.Generator) -> Look:
     """An agglomerate of rough dull grains of unlike shades, with crumbling edges through which some light comes."""
     along, across = _turned(particle, x, y)
     half, grains = particle.size / 2, 5 + int(9 * rng.random())
@@ -190,7 +190,7 @@ def _oxide(particle: Particle, x: np.ndarray, y: np.ndarray, view: View, rng: np
     return distance, np.maximum(shade, 0.1), 0.2 * rng.random() * (fine > 1.7)
 
 
-def _spherical(particle: Particle, x: np.ndarray, y: np.ndarray, view: View, rng: np.random.Generator) -> Look:
+def _spherical(particle: Particle, x: np.ndarray, y: np.ndarray, view: Microscope, rng: np.random.Generator) -> Look:
     """A smooth ball: darker towards its edge, a bright rim, and the lamp's reflection."""
     along, across = _turned(particle, x, y)
     radius = particle.size / 2
@@ -211,6 +211,8 @@ SOOT, BLACK, BROWN, RUST, RED = (
     (0.30, 0.29, 0.30), (0.13, 0.13, 0.14), (0.34, 0.22, 0.14), (0.60, 0.34, 0.16), (0.54, 0.19, 0.11),
 )  # fmt: skip
 
-KINDS.add(Kind("fatigue", (24, 100), (1, 4), (0.35, 0.95), (STEEL, SILVER, STRAW, TEMPERED, BLUED, SOOT), _fatigue))
-KINDS.add(Kind("oxide", (18, 80), (1, 5), (0.5, 1.0), (RED, RUST, BROWN, BLACK, SOOT), _oxide))
-KINDS.add(Kind("spherical", (11, 26), (1, 7), (0.93, 1.0), (STEEL, SOOT, BLACK, TEMPERED), _spherical))
+PARTICLE_KINDS.add(
+    ParticleKind("fatigue", (24, 100), (1, 4), (0.35, 0.95), (STEEL, SILVER, STRAW, TEMPERED, BLUED, SOOT), _fatigue)
+)
+PARTICLE_KINDS.add(ParticleKind("oxide", (18, 80), (1, 5), (0.5, 1.0), (RED, RUST, BROWN, BLACK, SOOT), _oxide))
+PARTICLE_KINDS.add(ParticleKind("spherical", (11, 26), (1, 7), (0.93, 1.0), (STEEL, SOOT, BLACK, TEMPERED), _spherical))

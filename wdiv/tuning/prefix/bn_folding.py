@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-__all__ = ["Judge", "judge"]
+__all__ = ["FusedEvalModel", "fused_eval_model"]
 
 
-class Judge:
+class FusedEvalModel:
     """A network in eval mode; :meth:`now` takes its weights as they are."""
 
     def __init__(self, network: Callable[..., Any], folds: Sequence[Any] = ()) -> None:
@@ -39,7 +39,7 @@ class Judge:
                 fold.weight = fold.bias = None
 
 
-def judge(network: nn.Module) -> Judge:
+def fused_eval_model(network: nn.Module) -> FusedEvalModel:
     """The network's judge. Nothing is folded where torch.fx cannot trace the network.
 
     >>> import torch
@@ -57,9 +57,9 @@ def judge(network: nn.Module) -> Judge:
         try:
             graph = network.graph if isinstance(network, fx.GraphModule) else trace(network)
         except Exception:  # the network's own code runs here, on what is no tensor: anything can happen
-            return Judge(network)
+            return FusedEvalModel(network)
         pairs = {pair[0]: (node, *pair[1:]) for node in graph.nodes if (pair := _pair(network, node)) is not None}
-        return _folded(network, graph, pairs) if pairs else Judge(network)
+        return _folded(network, graph, pairs) if pairs else FusedEvalModel(network)
 
 
 def _pair(network: nn.Module, node: fx.Node) -> tuple[fx.Node, Any, Any] | None:
@@ -77,7 +77,7 @@ def _pair(network: nn.Module, node: fx.Node) -> tuple[fx.Node, Any, Any] | None:
     return None if hooked else (before, convolution, norm)
 
 
-def _folded(network: nn.Module, traced: fx.Graph, pairs: Mapping[fx.Node, tuple[fx.Node, Any, Any]]) -> Judge:
+def _folded(network: nn.Module, traced: fx.Graph, pairs: Mapping[fx.Node, tuple[fx.Node, Any, Any]]) -> FusedEvalModel:
     """pairs: node of a convolution -> node of its BatchNorm, and both layers."""
     from torch import fx
 
@@ -92,7 +92,7 @@ def _folded(network: nn.Module, traced: fx.Graph, pairs: Mapping[fx.Node, tuple[
             env[node] = graph.node_copy(node, env.__getitem__)
     own = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")} - folds.keys()
     parts = {name: attrgetter(name)(network) for name in own}
-    return Judge(fx.GraphModule(parts | folds, graph, "Judge"), tuple(folds.values()))
+    return FusedEvalModel(fx.GraphModule(parts | folds, graph, "Judge"), tuple(folds.values()))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Taps: what a network makes of images on the way, read off at several places in one forward pass.
+"""What a network makes of images on the way, read off at several places in one forward pass.
 
 A place is a stage (``stage3``), ``bottleneck``, the name of a layer or of any module, or a layer's depth.
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-__all__ = ["BOTTLENECK", "Taps", "check_pooling", "places", "pool", "tap"]
+__all__ = ["BOTTLENECK", "FeatureExtractor", "check_pooling", "places", "pool", "feature_extractor"]
 
 BOTTLENECK = "bottleneck"
 """The place after the last stage: what the classifier reads."""
 
 
 @dataclass(frozen=True, eq=False)
-class Taps:
-    """``stem(x)`` is a tuple of (n, d) tensors, one for each of ``names``; what else is known is in the same order.
+class FeatureExtractor:
+    """``module(x)`` is a tuple of (n, d) tensors, one for each of ``names``; what else is known is in the same order.
 
-    stem    (n, 3, size, size) float -> the pooled outputs; the network's own layers, which are in eval mode when used
-    keys    state-dict keys of the parameters and buffers that the stem reads
-    digest  SHA-256 of the stem's operations with all their settings, without its weights
+    module  (n, 3, size, size) float -> the pooled outputs; the network's own layers, which are in eval mode when used
+    keys    state-dict keys of the parameters and buffers that the module reads
+    digest  SHA-256 of the module's operations with all their settings, without its weights
     layers  the deepest layer that each output depends on
     """
 
-    stem: fx.GraphModule
+    module: fx.GraphModule
     keys: tuple[str, ...]
     digest: str
     names: tuple[str, ...]
@@ -86,9 +86,9 @@ def _grid(how: str) -> int:
     return int(side)
 
 
-def tap(
+def feature_extractor(
     model: nn.Module, table: LayerTable, head: frozenset[str], wanted: Sequence[str], size: int, pooling: str = "avg"
-) -> Taps:
+) -> FeatureExtractor:
     """Read a network off at ``wanted`` places, pooled (:func:`pool`).
 
     table, head  its layers and the names of those of its classifier
@@ -109,10 +109,10 @@ def tap(
         found = {name: node for place in wanted for name, node in [_find(network, table, head, place)]}
         outputs = [_pooled(network, node, pooling) for node in found.values()]
         before = ancestors(outputs)
-        stem = network.stem(outputs)
-        check_apart(stem, size)
+        module = network.prefix(outputs)
+        check_apart(module, size)
         deepest = tuple(_deepest(network, table, node) for node in found.values())
-        return Taps(stem, network.keys(before), network.digest(before, outputs), tuple(found), deepest)
+        return FeatureExtractor(module, network.keys(before), network.digest(before, outputs), tuple(found), deepest)
 
 
 def _find(network: Traced, table: LayerTable, head: frozenset[str], place: str) -> tuple[str, fx.Node]:

@@ -50,7 +50,7 @@ def feature_key(
 ) -> str:
     """SHA-256 of all that the features' bits follow from.
 
-    The stem's operations and the tensors it reads, the preparation of the images and the images (``data_digest``),
+    The prefix's operations and the tensors it reads, the preparation of the images and the images (``data_digest``),
     the precision, the block's size, and what computes: PyTorch's version, the GPU, or the number of the CPU's threads.
     """
     import torch
@@ -73,7 +73,7 @@ def feature_key(
 
 @dataclass(frozen=True)
 class _Row:
-    """What one tensor of the boundary holds of an image, channels last in memory where the stem gives it so."""
+    """What one tensor of the boundary holds of an image, channels last in memory where the prefix gives it so."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -100,7 +100,7 @@ class _Row:
         return math.prod(self.shape) * self.type.itemsize
 
     def laid(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the stem, as it is kept."""
+        """A tensor of the prefix, as it is kept."""
         return (tensor.permute(0, 2, 3, 1) if self.channels_last else tensor).contiguous()
 
     def given(self, kept: torch.Tensor) -> torch.Tensor:
@@ -109,7 +109,7 @@ class _Row:
 
 
 class Features:
-    """Rows of one image set, as the stem gave them."""
+    """Rows of one image set, as the prefix gave them."""
 
     def __init__(self, kept: _Memory | _File, device: torch.device) -> None:
         self._kept, self._device = kept, device
@@ -147,12 +147,12 @@ class FeatureStore:
         key: str,
         pixels: torch.Tensor,
         rows: np.ndarray,
-        stem: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+        prefix: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
     ) -> Features:
         """Those of the images ``rows``, at least one, of all ``pixels`` (n, 3, h, w). Computes what blocks are missing.
 
-        key   of the stem, its weights and the images, such as :func:`feature_key` gives; plain enough for a file name
-        stem  a block of ``pixels`` -> the boundary tensors; called without gradients
+        key   of the prefix, its weights and the images, such as :func:`feature_key` gives; plain enough for a file name
+        prefix  a block of ``pixels`` -> the boundary tensors; called without gradients
 
         Raises :class:`NoRoom`.
         """
@@ -162,7 +162,7 @@ class FeatureStore:
 
         def compute(number: int) -> tuple[torch.Tensor, ...]:
             with torch.no_grad():  # and not inference_mode, whose tensors no backward pass may save
-                return tuple(stem(pixels[number * size : (number + 1) * size]))
+                return tuple(prefix(pixels[number * size : (number + 1) * size]))
 
         wanted = np.unique(np.asarray(rows) // size).tolist()
         place = (key, str(pixels.device))

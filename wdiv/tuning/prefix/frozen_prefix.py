@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import WdivError
-from wdiv.tuning.prefix.tracing import BATCHES, facts_of, in_mode, module_of, operation, tensors_of, trace
+from wdiv.tuning.prefix.tracing import BATCHES, in_mode, module_of, node_facts, operation, tensors_of, trace
 
 if TYPE_CHECKING:
     import torch
@@ -31,24 +31,24 @@ class NoPrefix(WdivError):
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A network in two parts: ``rest(*stem(x))`` is ``model(x)``.
+    """A network in two parts: ``suffix(*stem(x))`` is ``model(x)``.
 
-    stem             (n, 3, size, size) float -> tuple of the tensors at the boundary, each of n rows. What could be
+    prefix           (n, 3, size, size) float -> tuple of the tensors at the boundary, each of n rows. What could be
                      random in it is left out.
-    rest             these tensors -> the network's output; its layers run in the mode that they are in when called.
+    suffix           these tensors -> the network's output; its layers run in the mode that they are in when called.
                      It does not write into what it is given.
-    keys             state-dict keys of the parameters and buffers that the stem reads, in the model's own names
-    sleepers         names of the random modules (dropout) between frozen layers. The stem takes them as off, so
+    keys             state-dict keys of the parameters and buffers that the prefix reads, in the model's own names
+    disabled_dropout names of the random modules (dropout) between frozen layers. The prefix takes them as off, so
                      whoever uses it must keep them in eval mode wherever else the network runs.
-    digest           SHA-256 of the stem's operations with all their settings, without its weights
+    digest           SHA-256 of the prefix's operations with all their settings, without its weights
     bytes_per_image  of the boundary, in float32
-    share            multiply-adds of the stem, of all in the forward pass
+    share            multiply-adds of the prefix, of all in the forward pass
     """
 
-    stem: fx.GraphModule
-    rest: fx.GraphModule
+    prefix: fx.GraphModule
+    suffix: fx.GraphModule
     keys: tuple[str, ...]
-    sleepers: frozenset[str]
+    disabled_dropout: frozenset[str]
     digest: str
     bytes_per_image: int
     share: float
@@ -60,37 +60,39 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
     moving    keys of the parameters that train and of the buffers that may change
     size      of the images
     training  cut the network as it is after ``train()``, auxiliary outputs and all, or as after ``eval()``. A module
-              whose ``train`` was replaced, as :func:`wdiv.tuning.strategy.freeze.hold` does, keeps its mode.
+              whose ``train`` was replaced, as :func:`wdiv.tuning.strategy.freeze.apply_freeze` does, keeps its mode.
 
     Frozen is what depends on no moving tensor, is not random, and takes each image by itself: so not a BatchNorm
-    that normalises by batch statistics. A random module before a frozen layer is a sleeper; one after the last of
-    them stays random, in the rest. The model is left as it was; move it to its device before, not after.
+    that normalises by batch statistics. A random module before a frozen layer is switched off; one after the last of
+    them stays random, in the suffix. The model is left as it was; move it to its device before, not after.
 
     Raises :class:`NoPrefix` where torch.fx cannot trace the network or no layer with parameters is frozen.
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(144, 2))
     >>> parts = cut(model, {"4.weight", "4.bias"}, 8, training=True)
-    >>> parts.keys, parts.bytes_per_image, [node.target for node in parts.rest.graph.nodes if node.op == "call_module"]
-    (('0.weight', '0.bias'), 576, ['3', '4'])
+    >>> parts.keys, parts.bytes_per_image
+    (('0.weight', '0.bias'), 576)
+    >>> [node.target for node in parts.suffix.graph.nodes if node.op == "call_module"]
+    ['3', '4']
     """
     with in_mode(model, training):
         network = Traced(model, moving, size)
         frozen = network.frozen()
         boundary = [node for node in network.boundary(frozen) if network.plain(node) is None]
-        stem = ancestors(boundary)
-        if not any(network.has_parameters(node) for node in stem):
+        prefix = ancestors(boundary)
+        if not any(network.has_parameters(node) for node in prefix):
             raise NoPrefix("no layer with parameters comes before all that trains")
-        inner = network.stem(boundary)
+        inner = network.prefix(boundary)
         check_apart(inner, size)
         return Cut(
             inner,
-            network.rest(boundary, frozen),
-            keys=network.keys(stem),
-            sleepers=frozenset(str(node.target) for node in stem if network.facts[node].random),
-            digest=network.digest(stem, boundary),
+            network.suffix(boundary, frozen),
+            keys=network.keys(prefix),
+            disabled_dropout=frozenset(str(node.target) for node in prefix if network.facts[node].random),
+            digest=network.digest(prefix, boundary),
             bytes_per_image=sum(map(network.bytes, boundary)),
-            share=network.flops(stem) / max(1, network.flops(network.facts)),
+            share=network.flops(prefix) / max(1, network.flops(network.facts)),
         )
 
 
@@ -103,7 +105,7 @@ class Traced:
         self.moving = {id(tensor) for key, tensor in tensors if key in moving}  # by identity: it may have two names
         try:
             self.graph = trace(model)
-            self.facts = facts_of(model, self.graph, size)
+            self.facts = node_facts(model, self.graph, size)
         except Exception as error:  # the network's own code runs here, on what is no tensor: anything can happen
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise NoPrefix(f"torch.fx cannot trace the network: {reason}") from None
@@ -208,7 +210,7 @@ class Traced:
     def _growing(self, frozen: set[fx.Node]) -> set[fx.Node]:
         """The last nodes before the cut, if they have no parameters and make more bytes of fewer.
 
-        So VGG's pooling, which blows maps up, goes to the rest, and so does a concatenation of what is there anyway.
+        So VGG's pooling, which blows maps up, goes to the suffix, and so does a concatenation of what is there anyway.
         """
         boundary = self.boundary(frozen)
         for end in boundary:
@@ -226,7 +228,7 @@ class Traced:
 
     # the parts
 
-    def stem(self, boundary: list[fx.Node]) -> fx.GraphModule:
+    def prefix(self, boundary: list[fx.Node]) -> fx.GraphModule:
         from torch import fx
 
         graph, wanted = fx.Graph(), ancestors(boundary) | {self.input}
@@ -239,7 +241,7 @@ class Traced:
         graph.output(tuple(env[node] for node in boundary))
         return fx.GraphModule(self.model, graph, "Stem")
 
-    def rest(self, boundary: list[fx.Node], frozen: set[fx.Node]) -> fx.GraphModule:
+    def suffix(self, boundary: list[fx.Node], frozen: set[fx.Node]) -> fx.GraphModule:
         from torch import fx
 
         graph, inner = fx.Graph(), frozen & self.of_images
@@ -263,16 +265,16 @@ class Traced:
                     env[node] = graph.node_copy(node, env.__getitem__)
         return fx.GraphModule(self.model, graph, "Rest")
 
-    def keys(self, stem: set[fx.Node]) -> tuple[str, ...]:
-        read = {name for node in stem if not _can_sleep(self.module(node)) for name in self.reads(node)}
+    def keys(self, prefix: set[fx.Node]) -> tuple[str, ...]:
+        read = {name for node in prefix if not _can_sleep(self.module(node)) for name in self.reads(node)}
         return tuple(key for key in self.model.state_dict() if key in read)
 
-    def digest(self, stem: set[fx.Node], boundary: list[fx.Node]) -> str:
+    def digest(self, prefix: set[fx.Node], boundary: list[fx.Node]) -> str:
         """Of the operations in order, each with all that it is given; nodes go by their number."""
         numbers: dict[fx.Node, int] = {}
         lines, kept = [], self.model.state_dict().keys()
         for node in self.graph.nodes:
-            if node not in stem:
+            if node not in prefix:
                 continue
             if _can_sleep(self.module(node)):
                 numbers[node] = numbers[node.all_input_nodes[0]]
@@ -303,16 +305,16 @@ def ancestors(nodes: Iterable[fx.Node], stop: Collection[fx.Node] = ()) -> set[f
     return found
 
 
-def check_apart(stem: fx.GraphModule, size: int) -> None:
+def check_apart(prefix: fx.GraphModule, size: int) -> None:
     """Let an image run alone and beside another: no graph says whether a function mixes the images of a batch."""
     import torch
 
-    like = next(stem.parameters())
+    like = next(prefix.parameters())
     if like.is_meta:
         return
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like)
     with torch.no_grad():
-        for both, alone in zip(stem(images), stem(images[1:]), strict=True):
+        for both, alone in zip(prefix(images), prefix(images[1:]), strict=True):
             scale = float(both.abs().nan_to_num(0.0, 0.0).max())  # what is no number is the caller's to find
             if not torch.allclose(both[1:], alone, rtol=0, atol=1e-3 * scale, equal_nan=True):
                 raise NoPrefix("what the network makes of an image depends on the others in its batch")

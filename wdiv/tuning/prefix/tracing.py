@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-__all__ = ["BATCHES", "Facts", "facts_of", "in_mode", "module_of", "operation", "tensors_of", "trace"]
+__all__ = ["BATCHES", "NodeFacts", "node_facts", "in_mode", "module_of", "operation", "tensors_of", "trace"]
 
 BATCHES = (2, 3)
 """Sizes of the trial batches: what is an image's own follows both."""
 REMEMBERED = 16
 """Graphs whose facts are kept, of those last asked for."""
-_KNOWN: OrderedDict[str, tuple[Facts, ...]] = OrderedDict()
+_KNOWN: OrderedDict[str, tuple[NodeFacts, ...]] = OrderedDict()
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 @dataclass
-class Facts:
+class NodeFacts:
     """What a trial run on the meta device shows of a node.
 
     values  what it gave for either batch
@@ -77,7 +77,7 @@ def trace(model: nn.Module) -> fx.Graph:
     return Tracer(autowrap_modules=(math, torchvision.ops)).trace(model, concrete_args=defaults or None)
 
 
-def facts_of(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Facts]:
+def node_facts(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, NodeFacts]:
     """What the nodes of a graph do with images of a size. Remembered: the runs of a grid train few networks."""
     nodes = list(graph.nodes)
     numbers = {node: number for number, node in enumerate(nodes)}
@@ -94,7 +94,7 @@ def facts_of(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Fact
     return {node: replace(facts, writes={nodes[number] for number in facts.writes}) for node, facts in known}
 
 
-def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Facts]:
+def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, NodeFacts]:
     """Run the graph on batches of two sizes, as a copy of the model on PyTorch's ``meta`` device."""
     import torch
     from torch import fx
@@ -128,7 +128,7 @@ def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Fact
             self.seen += [(node, part, part._version) for part in parts if isinstance(part, torch.Tensor)]
             return result
 
-    facts = {node: Facts() for node in graph.nodes}
+    facts = {node: NodeFacts() for node in graph.nodes}
     shadow = _on_meta(model)
     for images in BATCHES:
         with torch.no_grad(), Watch() as watch:

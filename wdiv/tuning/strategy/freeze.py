@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 from wdiv.errors import BadInput
 from wdiv.layers import BUFFERS, LayerTable
 from wdiv.store.probe import buffers_of
-from wdiv.tuning.strategy.layerwise_lr import factors
-from wdiv.tuning.strategy.segments import Stretch
+from wdiv.tuning.strategy.layerwise_lr import lr_factors
+from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.strategy.strategies import BN_MODES, Phase, Strategy, kind_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Plan", "changing", "hold", "make_plan", "parameter_groups"]
+__all__ = ["FreezePlan", "changing", "apply_freeze", "make_plan", "parameter_groups"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class FreezePlan:
     """What trains, at what rate, and what may move at all.
 
-    rates        parameter key -> learning rate, of the trainable ones
+    lrs          parameter key -> learning rate, of the trainable ones
     kinds        parameter key -> kind of its layer, as the strategy counts it
     batch_stats  BatchNorm layers that normalise by batch statistics while training
     estimated    BatchNorm layers whose statistics are estimated over the training images: before the first step of
@@ -38,7 +38,7 @@ class Plan:
     frozen       all the others
     """
 
-    rates: Mapping[str, float]
+    lrs: Mapping[str, float]
     kinds: Mapping[str, str]
     batch_stats: frozenset[str]
     changing: tuple[str, ...]
@@ -50,12 +50,12 @@ class Plan:
     def moving(self) -> frozenset[str]:
         """Keys that a step may change: those that no prefix computed once may hold."""
         once = self.estimated - self.batch_stats
-        return frozenset(key for key in self.changing if key in self.rates or key.rpartition(".")[0] not in once)
+        return frozenset(key for key in self.changing if key in self.lrs or key.rpartition(".")[0] not in once)
 
 
 def make_plan(
-    model: nn.Module, table: LayerTable, head: frozenset[str], strategy: Strategy | Stretch, bn_mode: str = "auto"
-) -> Plan:
+    model: nn.Module, table: LayerTable, head: frozenset[str], strategy: Strategy | Segment, bn_mode: str = "auto"
+) -> FreezePlan:
     """Resolve a stretch of a strategy, or a strategy of one phase, and a BN mode against a network. Touches nothing.
 
     head: names of the classifier's layers. Raises :class:`~wdiv.errors.BadInput` for a term that selects no
@@ -64,45 +64,45 @@ def make_plan(
     mode = BN_MODES[bn_mode].name
     if isinstance(strategy, Strategy):
         strategy.check(table, head, type(model).__name__)
-        strategy = Stretch(strategy.last, 1, 1)
+        strategy = Segment(strategy.last, 1, 1)
     phase = strategy.phase
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    rates: dict[str, float] = {}
+    lrs: dict[str, float] = {}
     kinds: dict[str, str] = {}
     batch_stats = set()
-    scale = factors(phase, table, head)
+    scale = lr_factors(phase, table, head)
     for layer in table:
         keys = [layer.key(role) for role in layer.roles if role not in BUFFERS]
         kinds |= dict.fromkeys(keys, kind_of(layer, head))
-        rate = phase.rate(layer, head) if strategy.opens(layer.stage) else None
-        if rate is not None:
-            rates |= dict.fromkeys(keys, rate * scale[layer.name])
-        if layer.kind == "bn" and (mode in ("batch", "adapt") or (mode == "auto" and rate is not None)):
+        lr = phase.lr(layer, head) if strategy.opens(layer.stage) else None
+        if lr is not None:
+            lrs |= dict.fromkeys(keys, lr * scale[layer.name])
+        if layer.kind == "bn" and (mode in ("batch", "adapt") or (mode == "auto" and lr is not None)):
             batch_stats.add(layer.name)
-    rates |= _loose(phase, strategy, parameters.keys() - kinds.keys(), scale)
-    _refuse_shared(parameters, rates, phase)
+    lrs |= _loose(phase, strategy, parameters.keys() - kinds.keys(), scale)
+    _refuse_shared(parameters, lrs, phase)
     estimated = frozenset(layer.name for layer in table.of("bn") if mode in ("adapt", "adabn"))
     moves = {key for layer in table if layer.name in batch_stats | estimated for key in buffers_of(layer)}
     state = tuple(model.state_dict())
-    return Plan(
-        rates, kinds, frozenset(batch_stats),
-        tuple(key for key in state if key in rates or key in moves),
-        tuple(key for key in state if key not in rates and key not in moves),
+    return FreezePlan(
+        lrs, kinds, frozenset(batch_stats),
+        tuple(key for key in state if key in lrs or key in moves),
+        tuple(key for key in state if key not in lrs and key not in moves),
         estimated, mode,
     )  # fmt: skip
 
 
-def changing(plans: Iterable[Plan], keys: Iterable[str]) -> tuple[str, ...]:
+def changing(plans: Iterable[FreezePlan], keys: Iterable[str]) -> tuple[str, ...]:
     """The keys that a run of several plans may change, in the order of ``keys``."""
     found = {key for plan in plans for key in plan.changing}
     return tuple(key for key in keys if key in found)
 
 
-def _loose(phase: Phase, stretch: Stretch, keys: Collection[str], scale: Mapping[str, float]) -> dict[str, float]:
+def _loose(phase: Phase, segment: Segment, keys: Collection[str], scale: Mapping[str, float]) -> dict[str, float]:
     """Rates of parameters that belong to no layer, such as a class token; they open when all stages are."""
-    if phase.loose_rate is None or stretch.stages is not None:
+    if phase.loose_lr is None or segment.stages is not None:
         return {}
-    return {key: phase.loose_rate * _nearest(key, scale) for key in sorted(keys)}
+    return {key: phase.loose_lr * _nearest(key, scale) for key in sorted(keys)}
 
 
 def _nearest(key: str, scale: Mapping[str, float]) -> float:
@@ -116,35 +116,36 @@ def _nearest(key: str, scale: Mapping[str, float]) -> float:
     return 1.0
 
 
-def _refuse_shared(parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float], phase: Phase) -> None:
+def _refuse_shared(parameters: Mapping[str, nn.Parameter], lrs: Mapping[str, float], phase: Phase) -> None:
     names: dict[int, str] = {}
     for key, parameter in parameters.items():
         other = names.setdefault(id(parameter), key)
-        if rates.get(other) != rates.get(key):
-            words = "only one would train" if None in (rates.get(other), rates.get(key)) else "at two rates"
+        if lrs.get(other) != lrs.get(key):
+            words = "only one would train" if None in (lrs.get(other), lrs.get(key)) else "at two rates"
             raise BadInput(f"{other} and {key} are one tensor, and {words}")
 
 
-def hold(model: nn.Module, plan: Plan, table: LayerTable, asleep: Collection[str] = ()) -> None:
+def apply_freeze(model: nn.Module, plan: FreezePlan, table: LayerTable, disabled_dropout: Collection[str] = ()) -> None:
     """Freeze the network in place: gradients off, and what is frozen in eval mode for good.
 
-    asleep: names of random modules in the frozen prefix (:attr:`~wdiv.tuning.prefix.frozen_prefix.Cut.sleepers`).
-    Modules are neither swapped nor renamed. A frozen BatchNorm ignores ``train()`` from here on, so that
-    ``model.train()`` cannot wake it; holding the network to another plan releases it.
+    disabled_dropout: names of random modules in the frozen prefix
+    (:attr:`~wdiv.tuning.prefix.frozen_prefix.Cut.disabled_dropout`). Modules are neither swapped nor renamed. A frozen
+    BatchNorm ignores ``train()`` from here on, so that ``model.train()`` cannot wake it; applying another plan releases
+    it.
     """
     for key, parameter in model.named_parameters(remove_duplicate=False):
-        parameter.requires_grad_(key in plan.rates)
+        parameter.requires_grad_(key in plan.lrs)
     for module in model.modules():
         module.__dict__.pop("train", None)
     frozen = {layer.name for layer in table.of("bn")} - plan.batch_stats
-    for name in frozen.union(asleep):
+    for name in frozen.union(disabled_dropout):
         module = model.get_submodule(name)
         module.eval()
         module.train = lambda mode=True, held=module: held
 
 
 def parameter_groups(
-    model: nn.Module, plan: Plan, weight_decay: float, decay_all: bool, *, apart: bool = False
+    model: nn.Module, plan: FreezePlan, weight_decay: float, decay_all: bool, *, apart: bool = False
 ) -> list[Mapping[str, Any]]:
     """Optimizer groups by rate and decay, holding the trainable parameters and no other.
 
@@ -153,10 +154,10 @@ def parameter_groups(
     """
     groups: dict[Any, dict[str, Any]] = {}
     for key, parameter in model.named_parameters():
-        if key in plan.rates:
-            rate, decay = plan.rates[key], weight_decay if decay_all or parameter.dim() > 1 else 0.0
-            new = {"params": [], "keys": [], "lr": rate, "base": rate, "weight_decay": decay}
-            group = groups.setdefault(key if apart else (rate, decay), new)
+        if key in plan.lrs:
+            lr, decay = plan.lrs[key], weight_decay if decay_all or parameter.dim() > 1 else 0.0
+            new = {"params": [], "keys": [], "lr": lr, "base": lr, "weight_decay": decay}
+            group = groups.setdefault(key if apart else (lr, decay), new)
             group["params"].append(parameter)
             group["keys"].append(key)
     return list(groups.values())

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["NEW", "Pull"]
+__all__ = ["NEW", "L2SP"]
 
 NEW = 0.01
 """Strength for weights that the source does not have: β of Li et al. (2018)."""
 
 
-class Pull:
+class L2SP:
     """Adds the gradient of α/2 ‖w − w₀‖² + β/2 ‖w_new‖² to the gradients of the loss.
 
     start   tensors by key as the source gave them;  new: keys that it did not give

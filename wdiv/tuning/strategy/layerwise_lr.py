@@ -8,10 +8,10 @@ from wdiv.layers import LayerTable
 from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.strategy.strategies import Phase
 
-__all__ = ["factors"]
+__all__ = ["lr_factors"]
 
 
-def factors(phase: Phase, table: LayerTable, head: frozenset[str]) -> Mapping[str, float]:
+def lr_factors(phase: Phase, table: LayerTable, head: frozenset[str]) -> Mapping[str, float]:
     """Layer -> factor of its rate; 1 for all where the phase has no such method.
 
     decay=d   d^k for a layer k blocks before the classifier, as timm's ``layer_decay``: every residual, dense or
@@ -23,7 +23,7 @@ def factors(phase: Phase, table: LayerTable, head: frozenset[str]) -> Mapping[st
         places = _distances(table, lambda layer: (layer.stage, layer.block))
         return {name: decay**distance for name, distance in places.items()}
     if spread is not None:
-        trained = LayerTable(tuple(layer for layer in table if phase.rate(layer, head) is not None), table.order)
+        trained = LayerTable(tuple(layer for layer in table if phase.lr(layer, head) is not None), table.order)
         places = _distances(trained, lambda layer: layer.stage)
         most = max(places.values(), default=0) or 1
         return {layer.name: spread ** (-places.get(layer.name, 0) / most) for layer in table}

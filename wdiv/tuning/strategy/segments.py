@@ -12,11 +12,11 @@ from wdiv.layers import LayerTable
 from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.strategy.strategies import Phase, Strategy
 
-__all__ = ["Stretch", "lengths", "stretches"]
+__all__ = ["Segment", "phase_lengths", "segments"]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Epochs ``first`` to ``last`` of a run, trained as one.
 
     stages  those that are open; None: all
@@ -31,7 +31,7 @@ class Stretch:
         return self.stages is None or stage in self.stages
 
 
-def lengths(strategy: Strategy, epochs: int) -> tuple[int, ...]:
+def phase_lengths(strategy: Strategy, epochs: int) -> tuple[int, ...]:
     """Epochs of each phase; they add up to ``epochs``.
 
     A share is rounded, to at least one epoch; phases without a length divide the rest, earlier ones taking what is
@@ -56,21 +56,21 @@ def _length(phase: Phase, epochs: int) -> int | None:
     return max(1, round(phase.length * epochs)) if phase.length < 1 else int(phase.length)
 
 
-def stretches(strategy: Strategy, table: LayerTable, head: frozenset[str], epochs: int) -> tuple[Stretch, ...]:
+def segments(strategy: Strategy, table: LayerTable, head: frozenset[str], epochs: int) -> tuple[Segment, ...]:
     """The run's epochs, 1 to ``epochs``, without gap or overlap."""
-    found: list[Stretch] = []
+    found: list[Segment] = []
     first = 1
-    for phase, length in zip(strategy.phases, lengths(strategy, epochs), strict=True):
+    for phase, length in zip(strategy.phases, phase_lengths(strategy, epochs), strict=True):
         found += (
             _opening(phase, table, head, first, length)
             if phase.has("gradual")
-            else [Stretch(phase, first, first + length - 1)]
+            else [Segment(phase, first, first + length - 1)]
         )
         first += length
     return tuple(found)
 
 
-def _opening(phase: Phase, table: LayerTable, head: frozenset[str], first: int, length: int) -> Iterator[Stretch]:
+def _opening(phase: Phase, table: LayerTable, head: frozenset[str], first: int, length: int) -> Iterator[Segment]:
     """The classifier, then a stage more at a time; several at once where there are fewer epochs than stages."""
     steps = _steps([stage for stage in table.stages if _trains(phase, table, head, stage)])
 
@@ -80,11 +80,11 @@ def _opening(phase: Phase, table: LayerTable, head: frozenset[str], first: int, 
     for count, group in groupby(range(first, first + length), key=opened):
         epochs = list(group)
         stages = None if count == len(steps) else frozenset().union(*steps[:count])
-        yield Stretch(phase, epochs[0], epochs[-1], stages)
+        yield Segment(phase, epochs[0], epochs[-1], stages)
 
 
 def _trains(phase: Phase, table: LayerTable, head: frozenset[str], stage: str) -> bool:
-    return any(layer.stage == stage and phase.rate(layer, head) is not None for layer in table)
+    return any(layer.stage == stage and phase.lr(layer, head) is not None for layer in table)
 
 
 def _steps(stages: Sequence[str]) -> list[frozenset[str]]:

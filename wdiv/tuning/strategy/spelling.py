@@ -29,7 +29,7 @@ def parse(text: str) -> Strategy:
 
     >>> parse("fc+bn@stage3-4").name
     'bn@stage3-4+fc'
-    >>> [(term.kind, term.stages, term.rate) for term in parse("bn=1e-2,fc=1e-3").last.terms]
+    >>> [(term.kind, term.stages, term.lr) for term in parse("bn=1e-2,fc=1e-3").last.terms]
     [('bn', (), 0.01), ('fc', (), 0.001)]
     >>> parse("bn=1e-2,fc=1e-2").name
     'bn+fc'
@@ -69,7 +69,7 @@ def _phase(spelling: str, text: str) -> Phase:
         raise BadInput(f"strategy {text!r}: names nothing that trains; {did_you_mean('', TERMS)}")
     default = _default_rate(kinds)
     terms = [
-        Term(part["word"], _stages(part["stages"], text), _rate(part["number"], text) or default)
+        Term(part["word"], _stages(part["stages"], text), _lr(part["number"], text) or default)
         for part in parts
         if part["word"] not in METHODS
     ]
@@ -94,7 +94,7 @@ def _scratch(words: str, text: str) -> Term:
     match = _PART.fullmatch(words)
     if match is None or match["stages"] or match["word"] != _SCRATCH or _JOIN.search(match["number"] or ""):
         raise BadInput(f"strategy {text!r}: 'scratch' stands alone, or as scratch=RATE")
-    return Term(EVERYTHING, (), _rate(match["number"], text) or _SCRATCH_RATE)
+    return Term(EVERYTHING, (), _lr(match["number"], text) or _SCRATCH_RATE)
 
 
 def _merged(terms: Iterable[Term], text: str) -> Iterator[Term]:
@@ -104,21 +104,21 @@ def _merged(terms: Iterable[Term], text: str) -> Iterator[Term]:
         if len(of_kind) == 1:
             yield of_kind[0]
             continue
-        rates: dict[str, float] = {}
+        lrs: dict[str, float] = {}
         for term in of_kind:
             if not term.stages:
                 raise BadInput(f"strategy {text!r}: {kind!r} stands twice, once for all stages")
             for stage in term.stages:
-                if stage in rates:
+                if stage in lrs:
                     raise BadInput(f"strategy {text!r}: {kind!r} stands twice for {stage}")
-                rates[stage] = term.rate
+                lrs[stage] = term.lr
         run: list[str] = []
-        for stage in sorted(rates, key=_place):
-            if run and (_place(stage) != _place(run[-1]) + 1 or rates[stage] != rates[run[-1]]):
-                yield Term(kind, tuple(run), rates[run[-1]])
+        for stage in sorted(lrs, key=_place):
+            if run and (_place(stage) != _place(run[-1]) + 1 or lrs[stage] != lrs[run[-1]]):
+                yield Term(kind, tuple(run), lrs[run[-1]])
                 run = []
             run.append(stage)
-        yield Term(kind, tuple(run), rates[run[-1]])
+        yield Term(kind, tuple(run), lrs[run[-1]])
 
 
 def _place(stage: str) -> int:
@@ -155,13 +155,13 @@ def _stages(spelled: str | None, text: str) -> tuple[str, ...]:
     return tuple(f"stage{i}" for i in range(first, last + 1))
 
 
-def _rate(spelled: str | None, text: str) -> float | None:
+def _lr(spelled: str | None, text: str) -> float | None:
     if spelled is None:
         return None
-    rate = _float(spelled)
-    if rate is None or not 0 < rate < float("inf"):
+    lr = _float(spelled)
+    if lr is None or not 0 < lr < float("inf"):
         raise BadInput(f"strategy {text!r}: a rate is a positive number, not {spelled!r}")
-    return rate
+    return lr
 
 
 def _number(part: re.Match[str], text: str) -> float | None:
@@ -209,10 +209,10 @@ def spell_term(term: Term) -> str:
 def _spell(phase: Phase) -> str:
     length = "" if phase.length is None else f" for {_plain(phase.length)}"
     if phase.has("random") and [t.kind for t in phase.terms] == [EVERYTHING] and not phase.methods[1:]:
-        return _spell_rate(_SCRATCH, phase.terms[0].rate, _SCRATCH_RATE) + length
+        return _spell_lr(_SCRATCH, phase.terms[0].lr, _SCRATCH_RATE) + length
     default = _default_rate({term.kind for term in phase.terms})
-    plain = all(term.rate == default for term in phase.terms)
-    terms = [_spell_rate(spell_term(term), term.rate, default if plain else None) for term in phase.terms]
+    plain = all(term.lr == default for term in phase.terms)
+    terms = [_spell_lr(spell_term(term), term.lr, default if plain else None) for term in phase.terms]
     methods = [name if number is None else f"{name}={_plain(number)}" for name, number in phase.methods]
     return ("+" if plain else ",").join([*terms, *methods]) + length
 
@@ -221,8 +221,8 @@ def _plain(number: float) -> str:
     return repr(int(number) if number == int(number) else number)
 
 
-def _spell_rate(name: str, rate: float, default: float | None) -> str:
-    if rate == default:
+def _spell_lr(name: str, lr: float, default: float | None) -> str:
+    if lr == default:
         return name
-    mantissa, _, exponent = f"{Decimal(repr(rate)).normalize():e}".partition("e")  # every digit: it is parsed again
+    mantissa, _, exponent = f"{Decimal(repr(lr)).normalize():e}".partition("e")  # every digit: it is parsed again
     return f"{name}={mantissa}e{int(exponent)}"

@@ -23,7 +23,7 @@ from wdiv.layers import KINDS, Layer, LayerTable
 from wdiv.registry import Registry
 from wdiv.store.stages import BESIDE
 
-__all__ = ["BN_MODES", "EVERYTHING", "STRATEGIES", "TERMS", "BnMode", "Phase", "Preset", "Strategy", "Term"]
+__all__ = ["BN_MODES", "EVERYTHING", "STRATEGIES", "TERMS", "BnMode", "Phase", "StrategyPreset", "Strategy", "Term"]
 
 EVERYTHING = "all"
 """The term that selects every tensor which no other term of its phase does."""
@@ -60,7 +60,7 @@ class Term:
 
     kind: str
     stages: tuple[str, ...]
-    rate: float
+    lr: float
 
     def selects(self, layer: Layer, head: frozenset[str]) -> bool:
         """``fc`` is the classifier, also where that is a convolution, and every other linear layer."""
@@ -94,16 +94,16 @@ class Phase:
         """A method's number; None if the phase does without the method."""
         return dict(self.methods).get(method)
 
-    def rate(self, layer: Layer, head: frozenset[str]) -> float | None:
+    def lr(self, layer: Layer, head: frozenset[str]) -> float | None:
         """The layer's learning rate before any method; None if it is frozen."""
         chosen = [term for term in self.terms if term.selects(layer, head)]
         own = [term for term in chosen if term.kind != EVERYTHING]
-        return (own or chosen)[0].rate if chosen else None
+        return (own or chosen)[0].lr if chosen else None
 
     @property
-    def loose_rate(self) -> float | None:
+    def loose_lr(self) -> float | None:
         """The rate of tensors that belong to no layer of the table; None if they are frozen."""
-        return next((term.rate for term in self.terms if term.kind == EVERYTHING and not term.stages), None)
+        return next((term.lr for term in self.terms if term.kind == EVERYTHING and not term.stages), None)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Strategy:
 
 
 @dataclass(frozen=True)
-class Preset:
+class StrategyPreset:
     """A strategy that a document names. ``spelling`` is parsed like any other."""
 
     name: str
@@ -150,51 +150,52 @@ class Preset:
     source: str
 
 
-STRATEGIES: Registry[Preset] = Registry("strategy")
+STRATEGIES: Registry[StrategyPreset] = Registry("strategy")
 _PENG = "Peng and Wang (2020)"
+_P = StrategyPreset
 for _preset in (
-    Preset("scratch", "scratch=1e-3", "everything, from random weights", f"{_PENG}, section 3.1"),
-    Preset("fc", "fc=1e-3", "the classifier on frozen features", f"{_PENG}, section 3.1"),
-    Preset("conv+fc", "conv=1e-4,fc=1e-4", "every convolution and the classifier", f"{_PENG}, table 4"),
-    Preset("bn+fc", "bn=1e-2,fc=1e-2", "every BatchNorm and the classifier", f"{_PENG}, table 4"),
-    Preset("conv+bn+fc", "conv=1e-4,bn=1e-4,fc=1e-4", "everything, at one rate", f"{_PENG}, table 4"),
-    Preset("by-kind", "conv=1e-4,bn=1e-2,fc=1e-3", "everything, at a rate for each kind", f"{_PENG}, table 7"),
-    Preset("bn@stage4+fc", "bn@stage4=1e-2,fc=1e-2", "BatchNorm of the last stage", f"{_PENG}, table 8"),
-    Preset("bn@stage3-4+fc", "bn@stage3-4=1e-2,fc=1e-2", "BatchNorm of the last two stages", f"{_PENG}, table 8"),
-    Preset("bn@stage2-4+fc", "bn@stage2-4=1e-2,fc=1e-2", "BatchNorm of the last three stages", f"{_PENG}, table 8"),
-    Preset(
+    _P("scratch", "scratch=1e-3", "everything, from random weights", f"{_PENG}, section 3.1"),
+    _P("fc", "fc=1e-3", "the classifier on frozen features", f"{_PENG}, section 3.1"),
+    _P("conv+fc", "conv=1e-4,fc=1e-4", "every convolution and the classifier", f"{_PENG}, table 4"),
+    _P("bn+fc", "bn=1e-2,fc=1e-2", "every BatchNorm and the classifier", f"{_PENG}, table 4"),
+    _P("conv+bn+fc", "conv=1e-4,bn=1e-4,fc=1e-4", "everything, at one rate", f"{_PENG}, table 4"),
+    _P("by-kind", "conv=1e-4,bn=1e-2,fc=1e-3", "everything, at a rate for each kind", f"{_PENG}, table 7"),
+    _P("bn@stage4+fc", "bn@stage4=1e-2,fc=1e-2", "BatchNorm of the last stage", f"{_PENG}, table 8"),
+    _P("bn@stage3-4+fc", "bn@stage3-4=1e-2,fc=1e-2", "BatchNorm of the last two stages", f"{_PENG}, table 8"),
+    _P("bn@stage2-4+fc", "bn@stage2-4=1e-2,fc=1e-2", "BatchNorm of the last three stages", f"{_PENG}, table 8"),
+    _P(
         "by-depth", "all=1e-3,decay=0.75", "everything, each block at three quarters of the next one's rate",
         "Clark et al. (2020); timm's layer_decay",
     ),
-    Preset(
+    _P(
         "discriminative", "all=1e-3,spread=100", "everything, the first stage at a hundredth of the classifier's rate",
         "Howard and Ruder (2018); fastai's slice of rates",
     ),
-    Preset(
+    _P(
         "lp-ft", "fc=1e-3 for 0.5 then all=1e-4", "half of the epochs the classifier alone, then everything",
         "Kumar et al. (2022)",
     ),
-    Preset(
+    _P(
         "gradual", "all=1e-4,gradual", "the classifier first, then a stage more at a time",
         "Howard and Ruder (2018), section 3.3",
     ),
-    Preset(
+    _P(
         "l2-sp", "all=1e-4,l2sp=0.1", "everything, pulled towards where it started",
         "Li, Grandvalet and Davoine (2018)",
     ),
-    Preset(
+    _P(
         "auto-rgn", "all=1e-3,rgn", "everything, each tensor's rate by its relative gradient norm",
         "Lee et al. (2023)",
     ),
-    Preset(
+    _P(
         "bn-random", "random,bn=1e-2", "gamma and beta of random features, nothing else",
         "Frankle, Schwab and Morcos (2021)",
     ),
-    Preset(
+    _P(
         "bn-random+fc", "random,bn=1e-2,fc=1e-2", "gamma and beta of random features, and the classifier",
         "Frankle, Schwab and Morcos (2021)",
     ),
-    Preset(
+    _P(
         "modular", "beside=1e-3,fc=1e-3", "a small new network beside the frozen one, joined at the classifier",
         "Anderson et al. (2016)",
     ),

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["estimate"]
+__all__ = ["estimate_bn_statistics"]
 
 
-def estimate(model: nn.Module, layers: Collection[str], batches: Iterable[torch.Tensor]) -> None:
+def estimate_bn_statistics(model: nn.Module, layers: Collection[str], batches: Iterable[torch.Tensor]) -> None:
     """Set the running mean and variance of BatchNorm layers to their averages over batches of prepared images.
 
     Everything else is in eval mode meanwhile; modes and momenta are what they were afterwards. Auxiliary heads run

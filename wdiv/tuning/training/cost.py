@@ -17,12 +17,12 @@ from wdiv.tuning.data.images import ImageSet, Split
 from wdiv.tuning.prefix.feature_store import BLOCK, BLOCK_CUDA, FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
 from wdiv.tuning.strategy.auto_rgn import BATCHES
-from wdiv.tuning.strategy.freeze import Plan, changing
-from wdiv.tuning.strategy.segments import Stretch
+from wdiv.tuning.strategy.freeze import FreezePlan, changing
+from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.precision import computing
-from wdiv.tuning.training.prefix_plan import Cuts, Part, feed
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run import choose_device
 from wdiv.tuning.training.run_spec import RunSpec
@@ -31,7 +31,7 @@ from wdiv.tuning.training.trial import Trial, seeds_kept
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cost", "Line", "Pace", "Stem", "estimate", "probe"]
+__all__ = ["Cost", "Line", "Pace", "PrefixCost", "estimate_seconds", "measure_cost"]
 
 FEW = 4
 """Images of the smaller of the two batches that are timed."""
@@ -58,7 +58,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Stem:
+class PrefixCost:
     """A frozen prefix. Equal names: the same for the same images, in whichever run; None: no other run has it.
 
     each  seconds that it takes for an image
@@ -84,8 +84,8 @@ class Pace:
     passes: int = 0
     passing: float = 0.0
     looks: int = 0
-    training: Stem | None = None
-    judging: Stem | None = None
+    training: PrefixCost | None = None
+    judging: PrefixCost | None = None
 
     def seconds(self, train: int, judged: int, recipe: Recipe) -> float:
         """Of all its epochs, the prefix apart."""
@@ -117,7 +117,7 @@ class Cost:
         return self.setup + before + sum(pace.seconds(train, judged, self.recipe) for pace in self.paces)
 
 
-def estimate(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> list[float]:
+def estimate_seconds(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> list[float]:
     """Seconds that each run of a grid takes, one after another; their sum is the grid's.
 
     A network, image size, strategy, BN mode and recipe are probed once. The prefix of an image is counted in the first
@@ -128,28 +128,28 @@ def estimate(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> li
     for number, spec in enumerate(specs):
         kind = (spec.network.label, spec.network.bn_eps, spec.inputs.size, spec.parsed.name, spec.bn_mode, spec.recipe)
         if kind not in costs:
-            costs[kind] = probe(spec, split, where)
+            costs[kind] = measure_cost(spec, split, where)
         cost = costs[kind]
         train, validation = spec.rows(split.pool)
         test = np.arange(len(split.test))
         seconds = cost.seconds(len(train), len(test) + len(validation))
         for at, pace in enumerate(cost.paces):
-            for stem, images, rows in (
+            for prefix, images, rows in (
                 (pace.training, "pool", train), (pace.judging, "pool", validation), (pace.judging, "test", test)
             ):  # fmt: skip
-                if stem is not None:
-                    seconds += stem.each * _missing(
-                        rows, _block(where), (_shared(stem, spec, number, at), images), kept
+                if prefix is not None:
+                    seconds += prefix.each * _missing(
+                        rows, _block(where), (_shared(prefix, spec, number, at), images), kept
                     )
         found.append(seconds)
     return found
 
 
-def _shared(stem: Stem, spec: RunSpec, run: int, stretch: int) -> tuple[object, ...]:
+def _shared(prefix: PrefixCost, spec: RunSpec, run: int, segment: int) -> tuple[object, ...]:
     """Equal for runs that find each other's features."""
-    if stem.name is None:
-        return run, stretch
-    return stem.name, spec.start, spec.seed if spec.start == "random" else None, repr(spec.inputs.to_json())
+    if prefix.name is None:
+        return run, segment
+    return prefix.name, spec.start, spec.seed if spec.start == "random" else None, repr(spec.inputs.to_json())
 
 
 def _missing(rows: np.ndarray, size: int, whose: tuple[object, ...], kept: set[tuple[object, ...]]) -> int:
@@ -163,7 +163,7 @@ def _block(device: torch.device) -> int:
     return BLOCK_CUDA if device.type == "cuda" else BLOCK
 
 
-def probe(spec: RunSpec, split: Split, device: torch.device) -> Cost:
+def measure_cost(spec: RunSpec, split: Split, device: torch.device) -> Cost:
     """Measure what a run takes, in a second or so for a small network.
 
     Times training steps, judging and the prefix of each stretch, on two sizes of batches of the run's images, with
@@ -175,14 +175,14 @@ def probe(spec: RunSpec, split: Split, device: torch.device) -> Cost:
     with seeds_kept(device), torch.enable_grad():
         start = _now(device)
         trial = Trial.of(spec, len(split.pool.classes), device, weights=False)
-        setup, plans, paces = _now(device) - start, list[Plan](), []
-        for stretch in trial.stretches:
+        setup, plans, paces = _now(device) - start, list[FreezePlan](), []
+        for segment in trial.segments:
             start = _now(device)
-            plan, at = trial.held(stretch)
+            plan, at = trial.held(segment)
             setup += _now(device) - start
             plans.append(plan)
             moved = frozenset(changing(plans, trial.start))
-            paces.append(_Bench(trial, split, device, stretch, plan, at).pace(moved))
+            paces.append(_Bench(trial, split, device, segment, plan, at).pace(moved))
     return Cost(spec.recipe, setup, tuple(paces))
 
 
@@ -193,23 +193,23 @@ class _Bench:
     trial: Trial
     split: Split
     device: torch.device
-    stretch: Stretch
-    plan: Plan
-    at: Cuts
+    segment: Segment
+    plan: FreezePlan
+    at: PrefixPlan
 
     def pace(self, moved: frozenset[str]) -> Pace:
         """moved: what this stretch and those before it may change; a prefix that reads any of it is the run's own."""
-        plan, stretch, spec = self.plan, self.stretch, self.trial.spec
-        epochs = stretch.last - stretch.first + 1
+        plan, segment, spec = self.plan, self.segment, self.trial.spec
+        epochs = segment.last - segment.first + 1
         step, judge = self._lines(spec.recipe.batch_size)
         cuts = [cut for cut in (self.at.training, self.at.judging) if cut is not None]
-        stems = {digest: self._stem(cut, moved) for digest, cut in {cut.digest: cut for cut in cuts}.items()}
-        passes = epochs if plan.bn_mode == "adapt" else int(plan.bn_mode == "adabn" and stretch.first == 1)
+        prefixes = {digest: self._prefix_cost(cut, moved) for digest, cut in {cut.digest: cut for cut in cuts}.items()}
+        passes = epochs if plan.bn_mode == "adapt" else int(plan.bn_mode == "adabn" and segment.first == 1)
         return Pace(
             epochs, step, judge, passes, self._passing(spec.recipe.batch_size) if passes else 0.0,
-            looks=BATCHES if stretch.phase.has("rgn") else 0,
-            training=None if self.at.training is None else stems[self.at.training.digest],
-            judging=None if self.at.judging is None else stems[self.at.judging.digest],
+            looks=BATCHES if segment.phase.has("rgn") else 0,
+            training=None if self.at.training is None else prefixes[self.at.training.digest],
+            judging=None if self.at.judging is None else prefixes[self.at.judging.digest],
         )  # fmt: skip
 
     def _lines(self, batch: int) -> tuple[Line, Line]:
@@ -223,7 +223,7 @@ class _Bench:
         """Seconds of a training step on ``count`` images, and of judging them."""
         loop, ticks = self._loop(count)
         with suppress(_Enough):
-            loop.train_epoch(self.stretch.first)
+            loop.train_epoch(self.segment.first)
         return _shortest(ticks), self._repeat(loop.evaluate)
 
     def _passing(self, batch: int) -> float:
@@ -235,7 +235,7 @@ class _Bench:
         """The run's loop on batches of ``count`` images, which leaves the weights as they are, and its ticks."""
         trial, at, spec, ticks = self.trial, self.at, self.trial.spec, list[float]()
         images = _some(self.split.pool, count)
-        shown, part = OnDevice.of(images, self.device), Part(images, np.arange(count))
+        shown, part = OnDevice.of(images, self.device), Subset(images, np.arange(count))
         recipe = replace(
             spec.recipe, batch_size=count, steps_per_epoch=TIMES[1] + 1, compile=False, validation=0.0, patience=0
         )
@@ -246,17 +246,17 @@ class _Bench:
                 raise _Enough
 
         def fed(cut: Cut | None) -> Feed:
-            return feed(trial.model, cut, part, shown, spec.inputs, recipe, FeatureStore())
+            return make_feed(trial.model, cut, part, shown, spec.inputs, recipe, FeatureStore())
 
         loop = Loop(
-            trial.model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, stretch=self.stretch,
+            trial.model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, segment=self.segment,
             on_epoch=lambda row, optimizer: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
         )  # fmt: skip
         for group in loop.optimizer.param_groups:
             group["base"] = 0.0  # as much work, and no loss can leave the numbers
         return loop, ticks
 
-    def _stem(self, cut: Cut, moved: frozenset[str]) -> Stem:
+    def _prefix_cost(self, cut: Cut, moved: frozenset[str]) -> PrefixCost:
         import torch
 
         spec = self.trial.spec
@@ -266,7 +266,7 @@ class _Bench:
 
             def work() -> None:
                 with torch.no_grad(), computing(spec.recipe.precision, self.device.type):
-                    cut.stem(spec.inputs.prepare(shown.pixels))
+                    cut.prefix(spec.inputs.prepare(shown.pixels))
 
             return self._repeat(work)
 
@@ -274,7 +274,7 @@ class _Bench:
         many = _more(few, _block(self.device))
         each = seconds(many) / many if many > FEW else few / FEW
         name = hashlib.sha256(repr((cut.digest, cut.keys)).encode()).hexdigest()
-        return Stem(None if moved.intersection(cut.keys) else name, each)
+        return PrefixCost(None if moved.intersection(cut.keys) else name, each)
 
     def _repeat(self, work: Callable[[], object]) -> float:
         work()

@@ -13,7 +13,7 @@ import numpy as np
 from wdiv.tuning.data import augment
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.prefix.bn_folding import Judge, judge
+from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 from wdiv.tuning.training import losses
 from wdiv.tuning.training.precision import PRECISIONS
 from wdiv.tuning.training.recipe import Recipe
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wdiv.tuning.prefix.feature_store import Features
     from wdiv.tuning.prefix.frozen_prefix import Cut
 
-__all__ = ["Feed", "Kept", "OnDevice", "Pixels", "Seen"]
+__all__ = ["Feed", "Kept", "OnDevice", "Pixels", "Batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class OnDevice:
         return len(self.labels)
 
 
-class Seen(NamedTuple):
+class Batch(NamedTuple):
     """The network's outputs for a batch, and what they are compared with (:func:`wdiv.tuning.training.losses.loss`)."""
 
     outputs: Any
@@ -59,7 +59,7 @@ class Feed(Protocol):
 
     labels: torch.Tensor
 
-    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         """Show a batch to the network to train on; ``rng`` is for what is drawn anew each time."""
 
     def judging(self) -> AbstractContextManager[Callable[[torch.Tensor], Any]]:
@@ -79,12 +79,12 @@ class Pixels:
         """The images as the network reads them, unaugmented."""
         return self._inputs.prepare(self.images.pixels[rows])
 
-    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         pixels, labels = self.images.pixels[rows], self.labels[rows]
         if self._augment:
             pixels = self._augment(pixels, rng)
         x, partner, lam = losses.mix(self._inputs.prepare(pixels), labels, self._mixup, rng)
-        return Seen(self._network(x), labels, partner, lam)
+        return Batch(self._network(x), labels, partner, lam)
 
     @contextmanager
     def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
@@ -97,12 +97,12 @@ class Kept:
 
     def __init__(self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> None:
         """rows: which of the features are this feed's, in the order of its labels."""
-        self.labels, self._rest, self._features, self._rows = labels, cut.rest, features, rows
-        self._judge = cache(partial(_judge_of, cut.rest, recipe))
+        self.labels, self._suffix, self._features, self._rows = labels, cut.suffix, features, rows
+        self._judge = cache(partial(_judge_of, cut.suffix, recipe))
 
-    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Seen:
+    def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         labels = self.labels[rows]
-        return Seen(self._rest(*self._features[self._rows[rows]]), labels, labels)
+        return Batch(self._suffix(*self._features[self._rows[rows]]), labels, labels)
 
     @contextmanager
     def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
@@ -110,10 +110,12 @@ class Kept:
             yield lambda rows: show(*self._features[self._rows[rows]])
 
 
-def _judge_of(network: nn.Module, recipe: Recipe) -> Judge:
+def _judge_of(network: nn.Module, recipe: Recipe) -> FusedEvalModel:
     """What is folded is rounded elsewhere: that shows in few bits, and a compiled network is whole."""
     precision = PRECISIONS[recipe.precision]
-    return Judge(network) if recipe.compile or precision.autocast or precision.tf32 else judge(network)
+    return (
+        FusedEvalModel(network) if recipe.compile or precision.autocast or precision.tf32 else fused_eval_model(network)
+    )
 
 
 def _compiled(model: nn.Module, device: str) -> Any:

@@ -17,12 +17,12 @@ import numpy as np
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.strategy.auto_rgn import BATCHES, relative_gradients
-from wdiv.tuning.strategy.freeze import Plan, parameter_groups
-from wdiv.tuning.strategy.l2sp import Pull
-from wdiv.tuning.strategy.segments import Stretch
+from wdiv.tuning.strategy.freeze import FreezePlan, parameter_groups
+from wdiv.tuning.strategy.l2sp import L2SP
+from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import losses, schedules
-from wdiv.tuning.training.bn_statistics import estimate
-from wdiv.tuning.training.feeds import Feed, OnDevice, Pixels, Seen
+from wdiv.tuning.training.bn_statistics import estimate_bn_statistics
+from wdiv.tuning.training.feeds import Batch, Feed, OnDevice, Pixels
 from wdiv.tuning.training.interrupt import Stop, Stopped
 from wdiv.tuning.training.precision import computing
 from wdiv.tuning.training.recipe import OPTIMIZERS, Recipe
@@ -60,7 +60,7 @@ class Position:
         return asdict(self)
 
 
-def check_batches(plan: Plan, recipe: Recipe, images: int) -> None:
+def check_batches(plan: FreezePlan, recipe: Recipe, images: int) -> None:
     """Raise :class:`~wdiv.errors.BadInput` where a batch would hold one image and its statistics be used."""
     if plan.batch_stats and min(recipe.batch_size, images) < 2:
         raise BadInput("batch statistics need batches of at least 2 images; raise the batch size or freeze BN")
@@ -78,24 +78,24 @@ class Loop:
     """
 
     def __init__(
-        self, model: nn.Module, plan: Plan, recipe: Recipe, inputs: InputSpec, train: OnDevice, test: OnDevice,
+        self, model: nn.Module, plan: FreezePlan, recipe: Recipe, inputs: InputSpec, train: OnDevice, test: OnDevice,
         *, seed: int, on_epoch: Callable[[Row, torch.optim.Optimizer], bool | None],
         on_batch: Callable[[int, int, int], None] = lambda epoch, done, of: None,
         on_stop: Callable[[Position, torch.optim.Optimizer], None] = lambda position, optimizer: None,
-        stretch: Stretch | None = None, stop: Stop | None = None, pull: Pull | None = None,
+        segment: Segment | None = None, stop: Stop | None = None, l2sp: L2SP | None = None,
         train_feed: Feed | None = None, test_feed: Feed | None = None, validation_feed: Feed | None = None,
     ) -> None:  # fmt: skip
         check_batches(plan, recipe, len(train))
         self.model, self.plan, self.recipe = model, plan, recipe
         self.train_set, self.test_set, self.seed = train, test, seed
         self.on_epoch, self.on_batch, self.on_stop = on_epoch, on_batch, on_stop
-        self.stop, self.pull = stop or Stop(), pull
-        self.first, self.last = (1, recipe.epochs) if stretch is None else (stretch.first, stretch.last)
+        self.stop, self.l2sp = stop or Stop(), l2sp
+        self.first, self.last = (1, recipe.epochs) if segment is None else (segment.first, segment.last)
         self.images = Pixels(model, inputs, train, recipe)
         self.train_feed: Feed = train_feed or self.images
         self.test_feed: Feed = test_feed or Pixels(model, inputs, test, recipe)
         self.validation_feed = validation_feed
-        self.by_gradient = stretch is not None and stretch.phase.has("rgn")
+        self.by_gradient = segment is not None and segment.phase.has("rgn")
         self.device = train.labels.device.type
         self.schedule = schedules.SCHEDULES[recipe.schedule]
         self.lead = 0.0
@@ -160,20 +160,20 @@ class Loop:
         """One batch. Returns (loss times images, right answers)."""
         import torch
 
-        self._set_rates((epoch - self.first) * steps + step, (self.last - self.first + 1) * steps, steps, factors)
+        self._set_lrs((epoch - self.first) * steps + step, (self.last - self.first + 1) * steps, steps, factors)
         loss, seen = self._loss(epoch, step, rows)
         if self.device == "cpu" and not math.isfinite(float(loss.detach())):  # on a GPU asking each time would wait
             raise self._diverged(epoch, float(loss.detach()))
         self.optimizer.zero_grad()
         loss.backward()
-        if self.pull is not None:
-            self.pull()
+        if self.l2sp is not None:
+            self.l2sp()
         self.optimizer.step()
         main = _main(seen.outputs).detach()
         right = (main.argmax(1) == seen.labels).sum()
         return torch.stack([loss.detach().double() * len(rows), right.double()])
 
-    def _loss(self, epoch: int, step: int, rows: torch.Tensor) -> tuple[torch.Tensor, Seen]:
+    def _loss(self, epoch: int, step: int, rows: torch.Tensor) -> tuple[torch.Tensor, Batch]:
         import torch
 
         draws = np.random.SeedSequence([self.seed, epoch, step, 1])  # 1: [seed, epoch] is the order's, and [.., 0] too
@@ -186,7 +186,7 @@ class Loop:
                 loss = loss + AUX_WEIGHT * self._compare(output, seen)
         return loss, seen
 
-    def _compare(self, outputs: torch.Tensor, seen: Seen) -> torch.Tensor:
+    def _compare(self, outputs: torch.Tensor, seen: Batch) -> torch.Tensor:
         smoothing, kind = self.recipe.label_smoothing, self.recipe.loss
         return losses.loss(outputs.float(), seen.labels, seen.partner, seen.lam, smoothing, kind)
 
@@ -213,7 +213,7 @@ class Loop:
 
     # --- rates -----------------------------------------------------------------------------------------------------
 
-    def _set_rates(self, step: int, steps: int, per_epoch: int, factors: Mapping[str, float]) -> None:
+    def _set_lrs(self, step: int, steps: int, per_epoch: int, factors: Mapping[str, float]) -> None:
         warmup = min(round(self.recipe.warmup * per_epoch), steps - 1)
         share = schedules.factor(self.schedule, step, steps, warmup)
         momentum = self.schedule.momentum(max(0, step - warmup), steps - warmup)
@@ -231,14 +231,14 @@ class Loop:
             value.copy_(kept[name])
         return found
 
-    def _rates(self) -> dict[str, float]:
+    def _lrs(self) -> dict[str, float]:
         """Kind -> rate in the last step taken, the mean over tensors where it differs."""
-        rates: dict[str, list[float]] = {}
+        lrs: dict[str, list[float]] = {}
         for group in self.optimizer.param_groups:
             for key in group["keys"]:
                 if key in self.plan.kinds:
-                    rates.setdefault(self.plan.kinds[key], []).append(group["lr"])
-        return {kind: v[0] if len(set(v)) == 1 else sum(v) / len(v) for kind, v in rates.items()}
+                    lrs.setdefault(self.plan.kinds[key], []).append(group["lr"])
+        return {kind: v[0] if len(set(v)) == 1 else sum(v) / len(v) for kind, v in lrs.items()}
 
     # --- judging ---------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Loop:
         import torch
 
         batches = (self.images.prepared(torch.from_numpy(p).to(device)) for p in np.array_split(order, parts))
-        estimate(self.model, self.plan.estimated, batches)
+        estimate_bn_statistics(self.model, self.plan.estimated, batches)
 
     def _row(self, at: Position, loss: float | None, seen: float | None, start: float) -> Row:
         row: Row = {"epoch": at.epoch, "train_loss": loss, "train_accuracy": seen}
@@ -280,7 +280,7 @@ class Loop:
         row["test_accuracy"] = self.evaluate()
         row["seconds"] = round(self.lead + at.seconds + time.perf_counter() - start, 4)
         self.lead = 0.0
-        row["lr"] = self._rates() if at.epoch else {}
+        row["lr"] = self._lrs() if at.epoch else {}
         return row
 
     # --- ends ------------------------------------------------------------------------------------------------------

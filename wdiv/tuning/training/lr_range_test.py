@@ -12,13 +12,13 @@ import numpy as np
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore, NoRoom
-from wdiv.tuning.strategy.l2sp import Pull
+from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.spelling import spell, spell_term
 from wdiv.tuning.strategy.strategies import Phase, Strategy
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Diverged, Loop
-from wdiv.tuning.training.prefix_plan import Cuts, Part, feed
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
 from wdiv.tuning.training.run import choose_device
 from wdiv.tuning.training.run_spec import RunSpec
 from wdiv.tuning.training.trial import Trial, seeds_kept
@@ -146,7 +146,7 @@ def scaled(strategy: Strategy, factor: float, phase: int = -1) -> str:
     ('bn=3.3e-3,fc=3.3e-4', 'fc for 0.5 then all=2e-4')
     """
     phases = list(strategy.phases)
-    terms = tuple(replace(term, rate=float(f"{term.rate * factor:.1e}")) for term in phases[phase].terms)
+    terms = tuple(replace(term, lr=float(f"{term.lr * factor:.1e}")) for term in phases[phase].terms)
     phases[phase] = replace(phases[phase], terms=terms)
     return spell(phases)
 
@@ -174,10 +174,10 @@ def range_test(
     strategy = spec.parsed
     number = _checked(strategy, steps, low, high, phase)
     tested = strategy.phases[number - 1]
-    term = max(tested.terms, key=lambda term: term.rate)
+    term = max(tested.terms, key=lambda term: term.lr)
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
-    factors = (np.geomspace(low, high, steps) / term.rate).tolist()
+    factors = (np.geomspace(low, high, steps) / term.lr).tolist()
     with seeds_kept(where):
         losses, why = _train(spec, split, where, tested, factors)
     kept, smoothed = factors[: len(losses)], smooth(losses)
@@ -189,8 +189,8 @@ def range_test(
     found = {name: suggest(kept[places], smoothed[places]) for name, suggest in SUGGESTIONS.items()}
     return RangeTest(
         strategy.name, number, len(strategy.phases), spell_term(term),
-        tuple(factor * term.rate for factor in kept), tuple(kept), tuple(losses), tuple(smoothed), why,
-        tuple(Suggestion(n, f * term.rate, f, scaled(strategy, f, number - 1)) for n, f in found.items()),
+        tuple(factor * term.lr for factor in kept), tuple(kept), tuple(losses), tuple(smoothed), why,
+        tuple(Suggestion(n, f * term.lr, f, scaled(strategy, f, number - 1)) for n, f in found.items()),
     )  # fmt: skip
 
 
@@ -211,33 +211,33 @@ def _train(
 ) -> tuple[list[float], str | None]:
     """The batches' losses, and why they are fewer than there are factors."""
     trial = Trial.of(spec, len(split.pool.classes), device, weights=True)
-    stretch = [stretch for stretch in trial.stretches if stretch.phase == phase][-1]  # all stages are open by then
-    plan, at = trial.held(stretch)
+    segment = [segment for segment in trial.segments if segment.phase == phase][-1]  # all stages are open by then
+    plan, at = trial.held(segment)
     rows, _ = spec.rows(split.pool)
-    part, strength = Part(split.pool, rows), phase.number("l2sp")
+    part, strength = Subset(split.pool, rows), phase.number("l2sp")
     images = OnDevice.of(part.taken(), device)
     recipe = replace(spec.recipe, steps_per_epoch=len(factors), schedule="constant", warmup=0.0)
 
     def loop(train_feed: Feed | None) -> _Rising:
         return _Rising(
-            trial.model, plan, recipe, spec.inputs, images, images, seed=spec.seed, stretch=stretch,
+            trial.model, plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=segment,
             on_epoch=lambda row, optimizer: None, train_feed=train_feed,
-            pull=None if strength is None else Pull(trial.model, trial.start, trial.new, strength),
+            l2sp=None if strength is None else L2SP(trial.model, trial.start, trial.new, strength),
         )  # fmt: skip
 
     if plan.bn_mode == "adabn":
         loop(None).adapt()
 
-    def kept(at: Cuts) -> Feed | None:
+    def kept(at: PrefixPlan) -> Feed | None:
         if len(rows) > len(factors) * recipe.batch_size:  # most images are not seen even once
             return None
         try:
-            return feed(trial.model, at.training, part, images, spec.inputs, recipe, FeatureStore())
+            return make_feed(trial.model, at.training, part, images, spec.inputs, recipe, FeatureStore())
         except NoRoom:
             return None
 
     rising = loop(kept(at))
-    rising.rise(stretch.first, factors)
+    rising.rise(segment.first, factors)
     return rising.losses, rising.stopped or None
 
 
@@ -253,8 +253,8 @@ class _Rising(Loop):
         except _RunAway:
             self.stopped = f"the smoothed loss was above {TOO_HIGH:g} times its best"
 
-    def _set_rates(self, step: int, steps: int, per_epoch: int, factors: Mapping[str, float]) -> None:
-        super()._set_rates(step, steps, per_epoch, factors)
+    def _set_lrs(self, step: int, steps: int, per_epoch: int, factors: Mapping[str, float]) -> None:
+        super()._set_lrs(step, steps, per_epoch, factors)
         for group in self.optimizer.param_groups:
             group["lr"] *= self.factors[len(self.losses)]
 

@@ -13,7 +13,7 @@ from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, cut
-from wdiv.tuning.strategy.freeze import Plan
+from wdiv.tuning.strategy.freeze import FreezePlan
 from wdiv.tuning.training.feeds import Feed, Kept, OnDevice, Pixels
 from wdiv.tuning.training.precision import computing
 from wdiv.tuning.training.recipe import Recipe
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["WORTH", "Cuts", "Part", "cuts", "feed"]
+__all__ = ["WORTH", "PrefixPlan", "Subset", "plan_prefix", "make_feed"]
 
 WORTH = 0.1
 """Share of the multiply-adds of a forward pass that a prefix must save to be kept."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Subset:
     """Some images of a set that others draw from too: ``rows`` of ``images``."""
 
     images: ImageSet
@@ -40,17 +40,17 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Cuts:
+class PrefixPlan:
     """Where the network is cut, in training and in eval mode; None where it is not.
 
     why     in words, of the training images:  "kept: …", or "not kept: …"
-    asleep  random modules between frozen layers, which are off whether anything is kept or not
+    disabled_dropout  random modules between frozen layers, which are off whether anything is kept or not
     """
 
     training: Cut | None
     judging: Cut | None
     why: str
-    asleep: frozenset[str] = frozenset()
+    disabled_dropout: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         kept = self.training or self.judging
@@ -58,20 +58,20 @@ class Cuts:
         return {"kept": self.training is not None, "judging_kept": self.judging is not None, "why": self.why, **size}
 
 
-def cuts(model: nn.Module, plan: Plan, table: LayerTable, recipe: Recipe, size: int) -> Cuts:
+def plan_prefix(model: nn.Module, plan: FreezePlan, table: LayerTable, recipe: Recipe, size: int) -> PrefixPlan:
     """Where a network that is held to a plan can be cut, and whether that is worth it and exact.
 
     Images that are augmented or blended are new each time, so that only test and validation images can be kept.
     """
     first = min(table, key=lambda layer: layer.depth)
     if plan.moving.intersection(map(first.key, first.roles)):  # nothing to find out
-        return Cuts(None, None, "not kept: the first layer is not frozen")
+        return PrefixPlan(None, None, "not kept: the first layer is not frozen")
     try:
         training = cut(model, plan.moving, size, training=True)
         judging = cut(model, plan.moving, size, training=False)
     except NoPrefix as error:
-        return Cuts(None, None, f"not kept: {error}")
-    asleep = training.sleepers
+        return PrefixPlan(None, None, f"not kept: {error}")
+    disabled_dropout = training.disabled_dropout
     for wrong, why in (
         (not recipe.keep_prefix, "the recipe says so"),
         (plan.bn_mode == "adapt", "its statistics are estimated over the images after every epoch"),
@@ -79,14 +79,16 @@ def cuts(model: nn.Module, plan: Plan, table: LayerTable, recipe: Recipe, size: 
         (training.share < WORTH, f"the prefix is {training.share:.1%} of the work"),
     ):
         if wrong:
-            return Cuts(None, None, f"not kept: {why}", asleep)
+            return PrefixPlan(None, None, f"not kept: {why}", disabled_dropout)
     if recipe.same_every_time is not None:
-        return Cuts(None, judging, f"kept for test images only: {recipe.same_every_time}", asleep)
-    return Cuts(training, judging, f"kept: {training.share:.1%} of the work is done once an image", asleep)
+        return PrefixPlan(None, judging, f"kept for test images only: {recipe.same_every_time}", disabled_dropout)
+    return PrefixPlan(
+        training, judging, f"kept: {training.share:.1%} of the work is done once an image", disabled_dropout
+    )
 
 
-def feed(
-    model: nn.Module, at: Cut | None, part: Part, on_device: OnDevice, inputs: InputSpec, recipe: Recipe,
+def make_feed(
+    model: nn.Module, at: Cut | None, part: Subset, on_device: OnDevice, inputs: InputSpec, recipe: Recipe,
     store: FeatureStore,
 ) -> Feed:  # fmt: skip
     """Show a part of an image set to a network: by what is kept of its prefix, or as pixels where ``at`` is None.
@@ -99,11 +101,11 @@ def feed(
         return Pixels(model, inputs, on_device, recipe)
     device = on_device.labels.device
 
-    def stem(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def prefix(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.no_grad(), computing(recipe.precision, device.type):
-            found: tuple[torch.Tensor, ...] = at.stem(inputs.prepare(pixels))
+            found: tuple[torch.Tensor, ...] = at.prefix(inputs.prepare(pixels))
             return found
 
     key = feature_key(at, model, inputs, part.images.digest, device, recipe.precision)
-    features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, stem)
+    features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, prefix)
     return Kept(at, features, torch.from_numpy(part.rows).to(device), on_device.labels, recipe)

@@ -14,20 +14,20 @@ import numpy as np
 from wdiv.errors import BadInput, WdivError
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
-from wdiv.store.running_metrics import Live
+from wdiv.store.running_metrics import RunningMetrics
 from wdiv.store.writer import RunWriter, check_same, clear, frozen_digests, write_base
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import build, head_layers, layer_table
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
-from wdiv.tuning.strategy.freeze import Plan, changing, hold, make_plan
-from wdiv.tuning.strategy.l2sp import Pull
-from wdiv.tuning.strategy.segments import Stretch, stretches
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing, make_plan
+from wdiv.tuning.strategy.l2sp import L2SP
+from wdiv.tuning.strategy.segments import Segment, segments
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
-from wdiv.tuning.training.prefix_plan import Cuts, Part, cuts, feed
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed, plan_prefix
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def _is_of_memory(error: Exception) -> bool:
 class _Stage:
     """A stretch of epochs, and how the network is held while it lasts."""
 
-    stretch: Stretch
-    plan: Plan
-    cuts: Cuts
+    segment: Segment
+    plan: FreezePlan
+    prefix: PrefixPlan
 
 
 class _Session:
@@ -141,9 +141,9 @@ class _Session:
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
         train, validation = spec.rows(split.pool)
-        self.parts = {"train": Part(split.pool, train), "test": Part(split.test, np.arange(len(split.test)))}
+        self.parts = {"train": Subset(split.pool, train), "test": Subset(split.test, np.arange(len(split.test)))}
         if len(validation):
-            self.parts["validation"] = Part(split.pool, validation)
+            self.parts["validation"] = Subset(split.pool, validation)
         self.table = layer_table(spec.network, len(split.pool.classes), spec.inputs.size)
         self.model = build(spec.network, len(split.pool.classes), spec.seed)
         self.base, self.new = self._start(out)
@@ -163,18 +163,18 @@ class _Session:
                 position = None
             if kept is not None and done is not None:
                 self._load(done, kept.get("state") or {})
-            self.live = Live(writer.run.path, writer.record, self.pretrained)
+            self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.pretrained)
             self.images = {name: OnDevice.of(part.taken(), self.device) for name, part in self.parts.items()}
             for stage in self.stages:
-                if done is not None and done >= stage.stretch.last:
+                if done is not None and done >= stage.segment.last:
                     continue
-                hold(self.model, stage.plan, self.table, stage.cuts.asleep)
-                within = position is not None or (done is not None and done >= stage.stretch.first)
+                apply_freeze(self.model, stage.plan, self.table, stage.prefix.disabled_dropout)
+                within = position is not None or (done is not None and done >= stage.segment.first)
                 optimizer = kept["optimizer"] if within and kept is not None else None
                 self._train(stage, done, optimizer, None if position is None else Position(**position))
                 if writer.rows and "final" in writer.rows[-1]:
                     return
-                done, kept, position = stage.stretch.last, None, None
+                done, kept, position = stage.segment.last, None, None
 
     def _start(self, out: Path) -> tuple[str, tuple[str, ...]]:
         """Load the starting weights. Returns the digest of their file, and the keys that they do not give."""
@@ -189,10 +189,12 @@ class _Session:
         spec, head = self.spec, head_layers(self.spec.network)
         spec.parsed.check(self.table, head, spec.network.label)
         found = []
-        for stretch in stretches(spec.parsed, self.table, head, spec.recipe.epochs):
-            plan = make_plan(self.model, self.table, head, stretch, spec.bn_mode)
-            hold(self.model, plan, self.table)
-            found.append(_Stage(stretch, plan, cuts(self.model, plan, self.table, spec.recipe, spec.inputs.size)))
+        for segment in segments(spec.parsed, self.table, head, spec.recipe.epochs):
+            plan = make_plan(self.model, self.table, head, segment, spec.bn_mode)
+            apply_freeze(self.model, plan, self.table)
+            found.append(
+                _Stage(segment, plan, plan_prefix(self.model, plan, self.table, spec.recipe, spec.inputs.size))
+            )
         return tuple(found)
 
     def _record(self, facts: Mapping[str, Any]) -> RunRecord:
@@ -213,7 +215,7 @@ class _Session:
             frozen=frozen_digests(state, frozenset(state) - frozenset(moving)),
             table=self.table,
             versions=_versions(str(self.device)),
-            prefix=tuple({"from_epoch": s.stretch.first, **s.cuts.to_json()} for s in self.stages),
+            prefix=tuple({"from_epoch": s.segment.first, **s.prefix.to_json()} for s in self.stages),
             **facts,
         )
 
@@ -227,20 +229,22 @@ class _Session:
     def _train(
         self, stage: _Stage, done: int | None, optimizer: Mapping[str, Any] | None, position: Position | None
     ) -> None:
-        spec, recipe, stretch = self.spec, self.spec.recipe, stage.stretch
-        adapts = stage.plan.bn_mode == "adabn" and stretch.first == 1 and not done and position is None
-        strength = stretch.phase.number("l2sp")
+        spec, recipe, segment = self.spec, self.spec.recipe, stage.segment
+        adapts = stage.plan.bn_mode == "adabn" and segment.first == 1 and not done and position is None
+        strength = segment.phase.number("l2sp")
 
         def loop(training: Cut | None, judging: Cut | None) -> Loop:
             at = {"train": training, "test": judging, "validation": judging}
             feeds: dict[str, Any] = {
-                f"{name}_feed": feed(self.model, at[name], part, self.images[name], spec.inputs, recipe, self.features)
+                f"{name}_feed": make_feed(
+                    self.model, at[name], part, self.images[name], spec.inputs, recipe, self.features
+                )
                 for name, part in self.parts.items()
             }
             return Loop(
                 self.model, stage.plan, recipe, spec.inputs, self.images["train"], self.images["test"], seed=spec.seed,
-                on_epoch=self._commit, on_batch=self.watcher.batch, on_stop=self._keep, stretch=stretch, stop=self.stop,
-                pull=None if strength is None else Pull(self.model, self.pretrained, self.new, strength), **feeds,
+                on_epoch=self._commit, on_batch=self.watcher.batch, on_stop=self._keep, segment=segment, stop=self.stop,
+                l2sp=None if strength is None else L2SP(self.model, self.pretrained, self.new, strength), **feeds,
             )  # fmt: skip
 
         try:
@@ -252,7 +256,7 @@ class _Session:
                 del before
                 done = 0
             began = time.perf_counter()
-            shown = loop(stage.cuts.training, stage.cuts.judging)
+            shown = loop(stage.prefix.training, stage.prefix.judging)
             shown.lead = time.perf_counter() - began
             if optimizer is not None:
                 shown.optimizer.load_state_dict(dict(optimizer))
@@ -265,14 +269,14 @@ class _Session:
         """Save an epoch. True if the run ends with it, before its time."""
         row = self._judged(row)
         state = self.model.state_dict()
-        self.live.append(int(row["epoch"]), state)
+        self.running_metrics.append(int(row["epoch"]), state)
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()})
         self.watcher.epoch(row)
         return "final" in row
 
     def _judged(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row, with the epoch that counts where the run stops early; only the last phase can."""
-        recipe, first = self.spec.recipe, self.stages[-1].stretch.first
+        recipe, first = self.spec.recipe, self.stages[-1].segment.first
         if not recipe.patience or row["epoch"] < first:
             return row
         losses = {r["epoch"]: r["val_loss"] for r in (*self.writer.rows, row) if r["epoch"] >= first}

@@ -123,8 +123,8 @@ def _plain(part: str) -> str:
 
 
 def _told(phase: strategies.Phase) -> dict[str, Any]:
-    rates = {term.kind + ("@" + "+".join(term.stages) if term.stages else ""): term.rate for term in phase.terms}
-    return {"rates": rates, "methods": dict(phase.methods), "length": phase.length}
+    lrs = {term.kind + ("@" + "+".join(term.stages) if term.stages else ""): term.lr for term in phase.terms}
+    return {"rates": lrs, "methods": dict(phase.methods), "length": phase.length}
 
 
 def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

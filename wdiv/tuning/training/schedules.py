@@ -28,13 +28,13 @@ def _none(step: int, steps: int) -> float | None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """``rate(step, steps)``, for step 0 to steps - 1, is the share of the base rate that the step is taken at.
+    """``lr_factor(step, steps)``, for step 0 to steps - 1, is the share of the base rate that the step is taken at.
 
     momentum  ``momentum(step, steps)`` is the value that stands in for the optimizer's momentum, or first beta, in
               that step, whatever the recipe says; None leaves the recipe's
     warms_up  the rate rises at first by itself, so that a warm-up before it would be a second one
 
-    >>> [SCHEDULES["linear"].rate(step, 4) for step in range(4)]
+    >>> [SCHEDULES["linear"].lr_factor(step, 4) for step in range(4)]
     [1.0, 0.75, 0.5, 0.25]
     >>> round(SCHEDULES["one-cycle"].momentum(2, 10), 6), SCHEDULES["linear"].momentum(2, 10)
     (0.85, None)
@@ -44,7 +44,7 @@ class Schedule:
     long_name: str
     formula: str
     source: str
-    rate: Callable[[int, int], float]
+    lr_factor: Callable[[int, int], float]
     momentum: Callable[[int, int], float | None] = _none
     warms_up: bool = False
 
@@ -115,4 +115,4 @@ def factor(schedule: Schedule, step: int, steps: int, warmup_steps: int = 0) -> 
         raise BadInput(f"warm-up: schedule {schedule.name!r} has its own; leave one of them out")
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    return schedule.rate(step - warmup_steps, steps - warmup_steps)
+    return schedule.lr_factor(step - warmup_steps, steps - warmup_steps)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from wdiv.layers import LayerTable
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import build, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import Plan, hold, make_plan
-from wdiv.tuning.strategy.segments import Stretch, stretches
-from wdiv.tuning.training.prefix_plan import Cuts, cuts
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan
+from wdiv.tuning.strategy.segments import Segment, segments
+from wdiv.tuning.training.prefix_plan import PrefixPlan, plan_prefix
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class Trial:
     spec: RunSpec
     model: nn.Module
     table: LayerTable
-    stretches: tuple[Stretch, ...]
+    segments: tuple[Segment, ...]
     start: Mapping[str, torch.Tensor]
     new: frozenset[str]
 
@@ -50,14 +50,14 @@ class Trial:
             new = frozenset(sources.not_given(model, loaded, spec.network))
         start = {key: value.clone() for key, value in model.state_dict().items()}
         model.to(device, memory_format=torch.channels_last)
-        return cls(spec, model, table, stretches(spec.parsed, table, head, spec.recipe.epochs), start, new)
+        return cls(spec, model, table, segments(spec.parsed, table, head, spec.recipe.epochs), start, new)
 
-    def held(self, stretch: Stretch) -> tuple[Plan, Cuts]:
+    def held(self, segment: Segment) -> tuple[FreezePlan, PrefixPlan]:
         """Hold the network as it is held in a stretch."""
-        plan = make_plan(self.model, self.table, head_layers(self.spec.network), stretch, self.spec.bn_mode)
-        hold(self.model, plan, self.table)
-        at = cuts(self.model, plan, self.table, self.spec.recipe, self.spec.inputs.size)
-        hold(self.model, plan, self.table, at.asleep)
+        plan = make_plan(self.model, self.table, head_layers(self.spec.network), segment, self.spec.bn_mode)
+        apply_freeze(self.model, plan, self.table)
+        at = plan_prefix(self.model, plan, self.table, self.spec.recipe, self.spec.inputs.size)
+        apply_freeze(self.model, plan, self.table, at.disabled_dropout)
         return plan, at
 
 
