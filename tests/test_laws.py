@@ -62,7 +62,8 @@ LAWS = {
     ),
     "wdiv.plots": _law("wdiv.summary", "numpy", late=DRAWING),
     "wdiv.store": _law(
-        "wdiv.layers", "wdiv.numerics", "numpy", "xarray", late=frozenset({"safetensors", "filelock", "torch"})
+        "wdiv.layers", "wdiv.numerics", "numpy", "xarray",
+        late=frozenset({"safetensors", "filelock", "tomlkit", "torch"}),
     ),
     "wdiv.compare": _law("wdiv.layers", "wdiv.measure", "wdiv.store", "numpy", late=frozenset({"xarray"})),
     "wdiv.cache": _law("wdiv.metrics", "wdiv.measure", "wdiv.store", "numpy", "xarray"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from baselines.advice.rules import Advice
+from wdiv.store.files import as_toml
 
 __all__ = ["as_study"]
 
@@ -38,8 +38,4 @@ def as_study(advice: Advice, given: Mapping[str, Any]) -> str:
     }
     what = f"{advice.strategy}, BatchNorm statistics {advice.bn_mode}" if advice.trains else advice.strategy
     lines = [f"# Advised: {what}.", "# Run it with: wdiv run FILE.toml"]
-    return "\n".join([*lines, *(f"{name} = {_toml(value)}" for name, value in fields.items())])
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return "\n".join([*lines, as_toml(fields)])

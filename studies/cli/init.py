@@ -16,7 +16,7 @@ def init(file: Path, study: str | None, force: bool) -> None:
     from dataclasses import replace
 
     from studies.spec.registry import load
-    from studies.spec.template import as_toml, commented
+    from studies.spec.template import commented, written_out
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
 
@@ -24,6 +24,6 @@ def init(file: Path, study: str | None, force: bool) -> None:
         raise BadInput(f"{file}: the file's name must end in .toml")
     if file.exists() and not force:
         raise BadInput(f"{file}: is there already; --force writes over it")
-    text = commented(file.stem) if study is None else as_toml(replace(load(study), name=file.stem))
+    text = commented(file.stem) if study is None else written_out(replace(load(study), name=file.stem))
     write_atomically(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     click.echo(f"wrote {file}; edit it, then: wdiv run {file} --dry-run")

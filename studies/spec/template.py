@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from studies.spec.fields import entry_kind, needed
 from studies.spec.study import Study
+from wdiv.store.files import as_toml
 
-__all__ = ["WORDS", "as_toml", "commented"]
+__all__ = ["WORDS", "commented", "written_out"]
 
 WORDS: Mapping[str, str] = {
     "title": "One line on what is asked.",
@@ -76,11 +76,11 @@ EXAMPLES = {
 def commented(name: str) -> str:
     """A study of its user's to fill in: what must be said stands there, all else as a comment with its usual value."""
     usual = Study(name).to_json()
-    lines = [f"# The study {name!r}, for: wdiv run {name}.toml", f"name = {_value(name)}", ""]
+    lines = [f"# The study {name!r}, for: wdiv run {name}.toml", as_toml({"name": name}), ""]
     tables: list[str] = []
     for key, words in WORDS.items():
         value = EXAMPLES.get(key) if usual[key] in (None, [], {}, "") and key in EXAMPLES else usual[key]
-        written = list(_entry(key, value))
+        written = _entry(key, value)
         if key in ("data", "per_class", "strategies", "seeds"):
             lines += [f"# {words}", *written]
         else:
@@ -88,10 +88,10 @@ def commented(name: str) -> str:
     return "\n".join([*lines, "", *tables]) + "\n"
 
 
-def as_toml(study: Study) -> str:
+def written_out(study: Study) -> str:
     """A study written out: what is as usual is left out.
 
-    >>> print(as_toml(Study("mine", data="photos", seeds=(0, 1))))
+    >>> print(written_out(Study("mine", data="photos", seeds=(0, 1))))
     name = "mine"
     <BLANKLINE>
     # A name of 'wdiv list datasets', or a folder with one folder of images a class.
@@ -103,39 +103,17 @@ def as_toml(study: Study) -> str:
     """
     usual, data = Study(study.name).to_json(), study.to_json()
     given = {key: data[key] for key in WORDS if data[key] != usual[key]}
-    parts: dict[bool, list[str]] = {False: [f"name = {_value(study.name)}", ""], True: []}
+    parts: dict[bool, list[str]] = {False: [as_toml({"name": study.name}), ""], True: []}
     for key, value in given.items():
-        written = list(_entry(key, value))
+        written = _entry(key, value)
         parts[written[0].startswith("[")] += [f"# {WORDS[key]}", *written, ""]
     return "\n".join([*parts[False], *parts[True]])
 
 
-def _entry(key: str, value: Any) -> Iterator[str]:
+def _entry(key: str, value: Any) -> list[str]:
     """A field's lines. Lists of tables, and tables, have headings of their own and must follow all else."""
-    if isinstance(value, Mapping):
-        yield f"[{key}]"
-        yield from (f"{_key(name)} = {_value(one)}" for name, one in value.items() if one is not None)
-    elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-        for one in value:
-            yield f"[[{key}]]"
-            must = needed(entry_kind(Study, key))
-            yield from (
-                f"{_key(name)} = {_value(inner)}"
-                for name, inner in one.items()
-                if name in must or inner not in (None, "", {}, [], ())
-            )
-    else:
-        yield f"{key} = {_value(value)}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items() if one is not None)
-        return "{ " + inner + " }" if inner else "{}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps("all" if value is None else value, ensure_ascii=False)  # of a list: TOML has no null
-
-
-def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+        must = needed(entry_kind(Study, key))
+        empty: tuple[object, ...] = (None, "", {}, [], ())
+        value = [{name: one for name, one in row.items() if name in must or one not in empty} for row in value]
+    return [line for line in as_toml({key: value}).splitlines() if line]

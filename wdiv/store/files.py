@@ -7,13 +7,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wdiv.errors import BadStore, WdivError
 
-__all__ = ["plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json"]
+__all__ = ["as_toml", "plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -64,6 +64,46 @@ def read_toml(path: Path, what: str, error: type[WdivError]) -> dict[str, Any]:
         raise error(f"{path}: no such {what}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise error(f"{path}: not a TOML file ({problem})") from None
+
+
+def as_toml(fields: Mapping[str, Any]) -> str:
+    """Fields as TOML: a mapping under a heading, a list of mappings under one each, all within them in one line.
+
+    TOML has no null: in a list it is ``"all"``, a field of a table is left out.
+
+    >>> print(as_toml({"sizes": [5, None], "pretrain": {"data": "digits", "rate": None, "augment": {"flip": 1}}}))
+    sizes = [5, "all"]
+    <BLANKLINE>
+    [pretrain]
+    data = "digits"
+    augment = {flip = 1}
+    """
+    import tomlkit
+
+    def within(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return filled(tomlkit.inline_table(), value)
+        if isinstance(value, (list, tuple)):
+            array = tomlkit.array()
+            array.extend([within(one) for one in value])
+            return array
+        return "all" if value is None else value
+
+    def filled(table: Any, values: Mapping[str, Any]) -> Any:
+        table.update({key: within(one) for key, one in values.items() if one is not None})
+        return table
+
+    document = tomlkit.document()
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            document[key] = filled(tomlkit.table(), value)
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            document[key] = tomlkit.aot()
+            for one in value:
+                document[key].append(filled(tomlkit.table(), one))
+        else:
+            document[key] = within(value)
+    return tomlkit.dumps(document).strip()
 
 
 def sha256(path: Path) -> str:

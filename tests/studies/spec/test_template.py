@@ -12,7 +12,7 @@ import pytest
 from studies.grid.conditions import bare, parts
 from studies.spec.registry import STUDIES, load
 from studies.spec.study import Study, override
-from studies.spec.template import WORDS, as_toml, commented
+from studies.spec.template import WORDS, commented, written_out
 from tests.studies.cli.test_cli import strictly, wdiv
 from tests.studies.toy import TOY
 from tests.tuning.tiny import MOBILENET
@@ -27,7 +27,7 @@ def test_every_field_has_its_words() -> None:
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_a_study_that_is_written_out_reads_back(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}.toml"
-    file.write_text(as_toml(STUDIES[name]), encoding="utf-8")
+    file.write_text(written_out(STUDIES[name]), encoding="utf-8")
     for scale in ("paper", "mini") if STUDIES[name].mini else ("paper",):
         read, given = load(str(file), scale), load(name, scale)
         plain = {"conditions": (), "mini": {}}
@@ -43,7 +43,7 @@ def test_conditions_titles_and_all_sizes_read_back(tmp_path: Path) -> None:
     file = tmp_path / "toy.toml"
     file.write_text(TOY)
     study = override(load(str(file)), {"conditions": [{"name": "a", "values": {"per_class": [3, None]}}]})
-    file.write_text(as_toml(study))
+    file.write_text(written_out(study))
     again = load(str(file))
     assert again.conditions[0].values == {"per_class": [3, "all"]}
     assert (again.figures, again.claims, again.tables) == (study.figures, study.claims, study.tables)
