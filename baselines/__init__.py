@@ -1,4 +1,4 @@
-"""What fine-tuning has to beat: scikit-learn estimators on the features of a frozen network.
+"""What fine-tuning has to beat: scikit-learn estimators on the features of a frozen network (``trials.py``).
 
 LAW: this room imports :mod:`wdiv.tuning` and what lies below it; nothing in wdiv imports it.
 """

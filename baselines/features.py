@@ -137,7 +137,7 @@ def _compute(
         feature_key(at, model, inputs, images.digest, where, "fp32"),
         torch.from_numpy(images.pixels).to(where),
         rows,
-        lambda pixels: at.module(inputs.prepare(pixels)),
+        lambda pixels: at.prefix(inputs.prepare(pixels)),
     )
     values = [pool(tensor, pooling).float().cpu().numpy() for tensor in found[torch.from_numpy(rows).to(where)]]
     return {name: (value, layer) for name, value, layer in zip(names, values, deepest, strict=True)}

@@ -60,7 +60,7 @@ LAWS = {
     "wdiv.summary": _law(
         "wdiv.layers", "wdiv.numerics", "wdiv.metrics", "wdiv.measure", "numpy", "pandas", "xarray"
     ),
-    "wdiv.plots": _law("wdiv.summary", "numpy", late=DRAWING),
+    "wdiv.plots": _law("numpy", late=DRAWING),
     "wdiv.store": _law(
         "wdiv.layers", "wdiv.numerics", "numpy", "xarray",
         late=frozenset({"safetensors", "filelock", "tomlkit", "torch"}),

@@ -1,4 +1,4 @@
-"""The ``wdiv`` command. One file per command, each a thin call of one library function.
+"""The ``wdiv`` command: one file per command, each a thin call of one library function; console and screens.
 
 Nothing heavy is imported before a command runs: ``wdiv --help`` needs click and no more.
 """

@@ -1,1 +1,1 @@
-"""What a study found: observations, verdicts on its claims, tables, figures, pages."""
+"""What a study found: observations, verdicts on its claims (``verdicts.py``), tables, figures, pages."""

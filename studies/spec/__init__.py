@@ -1,1 +1,1 @@
-"""Studies as data: Study, Condition, Claim, Table and Figure, their TOML and JSON, and the registry."""
+"""Studies as data: Study, Condition, Claim, Table, Figure, their TOML and JSON, and the registry of studies."""

@@ -1,4 +1,4 @@
-"""The metrics: one function each, registered with its facts.
+"""The metrics: one function each, registered with its facts, a file a family (``gaussian.py``, ``paired.py`` …).
 
 LAW: this room imports :mod:`wdiv.numerics`, the registry and the errors, numpy, scipy and numba. Arrays in, arrays out.
 """

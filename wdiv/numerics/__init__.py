@@ -1,4 +1,4 @@
-"""Arrays in, arrays out.
+"""Arrays in, arrays out: sums in one pass (``reduce.py``), Gaussian KL and its kin (``gaussian.py``), spectra.
 
 LAW: this room imports numpy, scipy and numba, and nothing of wdiv above it. It knows no layer, no run, no label.
 """

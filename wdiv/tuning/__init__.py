@@ -1,1 +1,1 @@
-"""Fine-tuning: what is trained, on what, how; each room below has its law in ``tests/test_laws.py``."""
+"""Fine-tuning: what is trained, on what, how. Files lie in the folders below, each with a law of its own."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from studies.grid import runner, study_file
+from studies.cli.bars import Bars
+from studies.grid import planning, study_file
 from studies.grid.planning import plan_grid
-from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
 from studies.grid.state import states
 from studies.report.finish import finish
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_found_before_anything_is_written(
 def test_axes_grow_when_a_study_is_run_again(trained: Path, small: Study, capsys: pytest.CaptureFixture[str]) -> None:
     wish = override(small, {"strategies": ["fc"], "seeds": [0, 1], "metrics": ["cosine_distance"], "title": "again"})
     stamps = {file: file.stat().st_mtime_ns for file in (trained / "runs").rglob("*.safetensors")}
-    run_grid(wish, trained, device="cpu", progress=Progress())
+    run_grid(wish, trained, device="cpu", progress=Bars())
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\[1/2\] mobilenet.*-fc-auto-s0: was finished before", first)
     assert re.fullmatch(r"\[2/2\] .*-s1: epoch 2/2, loss [\d.]+, test [\d.]+ % \(best [\d.]+\), [\d.]+ s", second)
@@ -207,7 +207,7 @@ def test_states_of_a_store(trained: Path) -> None:
 
 
 def test_one_source_serves_all_runs_of_its_model(small: Study) -> None:
-    specs = list(runner._specs(override(small, {"seeds": [0, 1, 2]})))
+    specs = list(planning._specs(override(small, {"seeds": [0, 1, 2]})))
     assert len({id(spec.source) for spec in specs}) == 1
 
 

@@ -52,7 +52,7 @@ def test_a_stage_gives_what_the_next_one_reads_and_the_bottleneck_what_the_class
     model = lived_in(build(spec, 2)).eval()
     table, head = layer_table(spec, 2, 64), head_layers(spec)
     extractor = feature_extractor(model, table, head, places(table), 64)
-    found = dict(zip(extractor.names, extractor.module(images), strict=True))
+    found = dict(zip(extractor.names, extractor.prefix(images), strict=True))
     assert list(found) == [*(s for s in table.stages if s != "head"), BOTTLENECK]
     first = {layer.stage: layer.name for layer in reversed(table.layers)}
     for here, after in zip(table.stages, table.stages[1:], strict=False):
@@ -72,7 +72,7 @@ def test_a_layer_or_a_block_gives_its_output_as_it_is(name: str, images: torch.T
     model = lived_in(build(spec, 2)).eval()
     extractor = feature_extractor(model, layer_table(spec, 2, 64), head_layers(spec), [name], 64)
     torch.testing.assert_close(
-        extractor.module(images)[0], hooked(model, name, images, before=False), rtol=1e-4, atol=1e-5
+        extractor.prefix(images)[0], hooked(model, name, images, before=False), rtol=1e-4, atol=1e-5
     )
     assert extractor.names == (name,)
 
@@ -94,7 +94,7 @@ def test_the_last_map_before_pooling_stands_for_a_vgg_stage(images: torch.Tensor
     model = lived_in(build(spec, 2)).eval()
     extractor = feature_extractor(model, layer_table(spec, 2, 64), head_layers(spec), ["stage2"], 64)
     torch.testing.assert_close(
-        extractor.module(images)[0], hooked(model, "features.12", images, before=False), rtol=1e-4, atol=1e-5
+        extractor.prefix(images)[0], hooked(model, "features.12", images, before=False), rtol=1e-4, atol=1e-5
     )  # the ReLU before the second pooling
 
 
@@ -107,7 +107,7 @@ def test_many_taps_are_one_pass_and_leave_the_network_as_it_was(images: torch.Te
     extractor = feature_extractor(model, table, HEAD, ["conv1", "conv2", BOTTLENECK], 8)
     handle = model.conv1.register_forward_hook(lambda *_: count.append(1))
     model.eval()
-    extractor.module(images[..., :8, :8])
+    extractor.prefix(images[..., :8, :8])
     handle.remove()
     model.train()
     assert len(count) == 1

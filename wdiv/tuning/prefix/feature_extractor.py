@@ -32,15 +32,15 @@ BOTTLENECK = "bottleneck"
 
 @dataclass(frozen=True, eq=False)
 class FeatureExtractor:
-    """``module(x)`` is a tuple of (n, d) tensors, one for each of ``names``; what else is known is in the same order.
+    """``prefix(x)`` is a tuple of (n, d) tensors, one for each of ``names``; what else is known is in the same order.
 
-    module  (n, 3, size, size) float -> the pooled outputs; the network's own layers, which are in eval mode when used
-    keys    state-dict keys of the parameters and buffers that the module reads
-    digest  SHA-256 of the module's operations with all their settings, without its weights
+    prefix  (n, 3, size, size) float -> the pooled outputs; the network's own layers, which are in eval mode when used
+    keys    state-dict keys of the parameters and buffers that the prefix reads
+    digest  SHA-256 of the prefix's operations with all their settings, without its weights
     layers  the deepest layer that each output depends on
     """
 
-    module: fx.GraphModule
+    prefix: fx.GraphModule
     keys: tuple[str, ...]
     digest: str
     names: tuple[str, ...]
@@ -109,10 +109,10 @@ def feature_extractor(
         found = {name: node for place in wanted for name, node in [_find(network, table, head, place)]}
         outputs = [_pooled(network, node, pooling) for node in found.values()]
         before = ancestors(outputs)
-        module = network.prefix(outputs)
-        check_apart(module, size)
+        prefix = network.prefix(outputs)
+        check_apart(prefix, size)
         deepest = tuple(_deepest(network, table, node) for node in found.values())
-        return FeatureExtractor(module, network.keys(before), network.digest(before, outputs), tuple(found), deepest)
+        return FeatureExtractor(prefix, network.keys(before), network.digest(before, outputs), tuple(found), deepest)
 
 
 def _find(network: Traced, table: LayerTable, head: frozenset[str], place: str) -> tuple[str, fx.Node]:

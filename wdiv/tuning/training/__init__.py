@@ -1,1 +1,1 @@
-"""One run: its recipe, the loop that takes the steps, and what it will cost."""
+"""One run (``run.py``): its recipe, the loop that takes the gradient steps (``loop.py``), what it will cost."""
