@@ -46,16 +46,17 @@ class Registry(Mapping[str, R]):
     >>> @dataclass(frozen=True)
     ... class Fruit:
     ...     name: str
-    >>> fruits = Registry[Fruit]("fruit")
-    >>> _ = fruits.add(Fruit("apple"))
+    >>> fruits = Registry("fruit", [Fruit("apple"), Fruit("pear")])
     >>> fruits["aple"]
     Traceback (most recent call last):
     wdiv.errors.UnknownName: unknown fruit 'aple'; did you mean 'apple'?
     """
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, records: Iterable[R] = ()) -> None:
         self.noun = noun
         self._records: dict[str, R] = {}
+        for record in records:
+            self.add(record)
 
     def add(self, record: R) -> R:
         """Enter a record; a second record of the same name is a bug and raises ``ValueError``."""

@@ -71,9 +71,6 @@ class Advice:
         }  # fmt: skip
 
 
-RULES: Registry[Rule] = Registry("rule of advice")
-
-
 def advise(found: Findings) -> Advice:
     """What to do with these images.
 
@@ -113,56 +110,59 @@ def _words(found: Findings) -> dict[str, Any]:
 
 
 _OURS = "measured by wdiv, docs/advice.md"
-for _rule in (
-    Rule(
-        "told-apart",
-        "train",
-        "svm",
-        lambda found: (found.best.folds or 0.0) >= SATURATED,
-        "a linear SVM on {best} is right on {best_folds} in cross-validation; a test could hardly show anything better",
-        _OURS,
-    ),
-    Rule(
-        "single-images",
-        "train",
-        "svm",
-        lambda found: found.scarcest < 2,
-        "a class has {scarcest} training image, so that nothing could be held out to see whether training helps",
-        "Chadha et al. (2020) and Neychev et al. (2017): a linear SVM on bottleneck features for very small data",
-    ),
-    Rule(
-        "fine-tune",
-        "train",
-        "fine-tune",
-        lambda found: True,
-        "{scarcest} images of the scarcest class; a linear SVM is right on {best_folds} in cross-validation, and where"
-        " both were measured, fine-tuning with frozen statistics was the better of the two more often than not",
-        _OURS,
-    ),
-    Rule(
-        "all-stages",
-        "stages",
-        "conv+fc",
-        lambda found: True,
-        "the convolutions of all stages and the classifier: leaving the early stages frozen made no difference that"
-        " two seeds would show",
-        _OURS,
-    ),
-    Rule(
-        "frozen-statistics",
-        "statistics",
-        "frozen",
-        lambda found: True,
-        "{images} images: batch statistics of few images cost several points",
-        "measured by wdiv, README.md",
-    ),
-    Rule(
-        "papers-rates",
-        "rates",
-        "",
-        lambda found: True,
-        "0.0001 for what is pretrained and for the classifier, a tenth of the rate from scratch",
-        "Peng and Wang (2020), section 3.2; Chadha et al. (2020)",
-    ),
-):
-    RULES.add(_rule)
+RULES: Registry[Rule] = Registry(
+    "rule of advice",
+    [
+        Rule(
+            "told-apart",
+            "train",
+            "svm",
+            lambda found: (found.best.folds or 0.0) >= SATURATED,
+            "a linear SVM on {best} is right on {best_folds} in cross-validation; a test could hardly show"
+            " anything better",
+            _OURS,
+        ),
+        Rule(
+            "single-images",
+            "train",
+            "svm",
+            lambda found: found.scarcest < 2,
+            "a class has {scarcest} training image, so that nothing could be held out to see whether training helps",
+            "Chadha et al. (2020) and Neychev et al. (2017): a linear SVM on bottleneck features for very small data",
+        ),
+        Rule(
+            "fine-tune",
+            "train",
+            "fine-tune",
+            lambda found: True,
+            "{scarcest} images of the scarcest class; a linear SVM is right on {best_folds} in cross-validation, and"
+            " where both were measured, fine-tuning with frozen statistics was the better of the two more often than not",
+            _OURS,
+        ),
+        Rule(
+            "all-stages",
+            "stages",
+            "conv+fc",
+            lambda found: True,
+            "the convolutions of all stages and the classifier: leaving the early stages frozen made no difference that"
+            " two seeds would show",
+            _OURS,
+        ),
+        Rule(
+            "frozen-statistics",
+            "statistics",
+            "frozen",
+            lambda found: True,
+            "{images} images: batch statistics of few images cost several points",
+            "measured by wdiv, README.md",
+        ),
+        Rule(
+            "papers-rates",
+            "rates",
+            "",
+            lambda found: True,
+            "0.0001 for what is pretrained and for the classifier, a tenth of the rate from scratch",
+            "Peng and Wang (2020), section 3.2; Chadha et al. (2020)",
+        ),
+    ],
+)

@@ -31,8 +31,6 @@ class Baseline:
     make: Callable[[int, int], Any]
 
 
-BASELINES: Registry[Baseline] = Registry("baseline")
-
 INVERSE_STRENGTHS = tuple(float(f"1e{power}") for power in range(-6, 2))
 """C of logistic regression: beyond 10, standardised features are separated or C no longer matters."""
 NEIGHBOURS = (1, 3, 5, 9, 15, 25)
@@ -70,54 +68,56 @@ def _tuned(estimator: Any, grid: Any = None, *, coordinates: bool = False) -> Ca
     return lambda folds, seed: Tuned(estimator, grid, folds=folds, random_state=seed, coordinates=coordinates)
 
 
-for record in (
-    Baseline(
-        "svm",
-        "linear SVM on images' features of length 1, one class against the rest",
-        "Cortes and Vapnik (1995); length 1 as in Chatfield et al. (2014), Return of the devil in the details",
-        _svm(normalise="l2"),
-    ),
-    Baseline(
-        "svm-standard",
-        "linear SVM on standardised features, one class against the rest",
-        "squared hinge as in Fan et al. (2008), LIBLINEAR",
-        _svm(),
-    ),
-    Baseline(
-        "svm-cs",
-        "linear SVM, all classes at once",
-        "Crammer and Singer (2001), On the algorithmic implementation of multiclass kernel-based vector machines",
-        _svm(multi_class="crammer_singer"),
-    ),
-    Baseline(
-        "logistic",
-        "multinomial logistic regression, L2",
-        "as in Kornblith, Shlens and Le (2019), Do better ImageNet models transfer better?",
-        _tuned(LogisticRegression(max_iter=10_000), {"C": INVERSE_STRENGTHS}, coordinates=True),
-    ),
-    Baseline(
-        "lda",
-        "linear discriminant analysis, shrunk covariance",
-        "Fisher (1936); shrinkage of Ledoit and Wolf (2004)",
-        _tuned(Discriminant()),
-    ),
-    Baseline(
-        "ncm",
-        "nearest class mean",
-        "Mensink et al. (2013), Distance-based image classification: generalizing to new classes at near-zero cost",
-        _tuned(NearestMean()),
-    ),
-    Baseline(
-        "knn",
-        "k nearest neighbours",
-        "Cover and Hart (1967), Nearest neighbor pattern classification",
-        _tuned(KNeighborsClassifier(n_neighbors=1), Neighbours()),
-    ),
-    Baseline(
-        "kernel-svm",
-        "SVM with Gaussian kernel, one class against another",
-        "Boser, Guyon and Vapnik (1992), A training algorithm for optimal margin classifiers",
-        _tuned(SVC(break_ties=True), Kernels(), coordinates=True),
-    ),
-):
-    BASELINES.add(record)
+BASELINES: Registry[Baseline] = Registry(
+    "baseline",
+    [
+        Baseline(
+            "svm",
+            "linear SVM on images' features of length 1, one class against the rest",
+            "Cortes and Vapnik (1995); length 1 as in Chatfield et al. (2014), Return of the devil in the details",
+            _svm(normalise="l2"),
+        ),
+        Baseline(
+            "svm-standard",
+            "linear SVM on standardised features, one class against the rest",
+            "squared hinge as in Fan et al. (2008), LIBLINEAR",
+            _svm(),
+        ),
+        Baseline(
+            "svm-cs",
+            "linear SVM, all classes at once",
+            "Crammer and Singer (2001), On the algorithmic implementation of multiclass kernel-based vector machines",
+            _svm(multi_class="crammer_singer"),
+        ),
+        Baseline(
+            "logistic",
+            "multinomial logistic regression, L2",
+            "as in Kornblith, Shlens and Le (2019), Do better ImageNet models transfer better?",
+            _tuned(LogisticRegression(max_iter=10_000), {"C": INVERSE_STRENGTHS}, coordinates=True),
+        ),
+        Baseline(
+            "lda",
+            "linear discriminant analysis, shrunk covariance",
+            "Fisher (1936); shrinkage of Ledoit and Wolf (2004)",
+            _tuned(Discriminant()),
+        ),
+        Baseline(
+            "ncm",
+            "nearest class mean",
+            "Mensink et al. (2013), Distance-based image classification: generalizing to new classes at near-zero cost",
+            _tuned(NearestMean()),
+        ),
+        Baseline(
+            "knn",
+            "k nearest neighbours",
+            "Cover and Hart (1967), Nearest neighbor pattern classification",
+            _tuned(KNeighborsClassifier(n_neighbors=1), Neighbours()),
+        ),
+        Baseline(
+            "kernel-svm",
+            "SVM with Gaussian kernel, one class against another",
+            "Boser, Guyon and Vapnik (1992), A training algorithm for optimal margin classifiers",
+            _tuned(SVC(break_ties=True), Kernels(), coordinates=True),
+        ),
+    ],
+)

@@ -45,62 +45,55 @@ class FigureKind:
     of_study: bool = False
 
 
-FIGURE_KINDS: Registry[FigureKind] = Registry("kind of figure")
-FIGURE_KINDS.add(
-    FigureKind(
-        "panels",
-        "Divergence by layer for one network: above, each size against the start; below, each pair of sizes.",
-        one=("measure", "layers", "strategy"),
-        per_model=True,
-        by_layer=True,
-        accuracy=False,
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "profile",
-        "Mean divergence of each stage from the start, a line a condition, a panel a kind and role of layer.",
-        one=("measure",),
-        per_model=True,
-        accuracy=False,
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "accuracy",
-        "Test accuracy over the number of training images: a line a strategy, a panel a model and condition.",
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "bars",
-        "Training and test accuracy by strategy, a bar each; a dot a seed, a white square the paper's. A row a model.",
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "lines",
-        "Accuracy over the strategies in the order asked for, joined by straight lines: training and test.",
-        order=("strategy",),
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "corners",
-        "Test accuracy by strategy where data are few or many (rows) and near to the source or far from it (columns).",
-        two=("condition", "per_class"),
-        per_model=True,
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind(
-        "layers",
-        "Test accuracy of a baseline on the features of one layer after the other: a line a condition and baseline.",
-        per_model=True,
-    )
-)
-FIGURE_KINDS.add(
-    FigureKind("augmented", "An image of each class, and what augmentation makes of it.", accuracy=False, of_study=True)
+FIGURE_KINDS: Registry[FigureKind] = Registry(
+    "kind of figure",
+    [
+        FigureKind(
+            "panels",
+            "Divergence by layer for one network: above, each size against the start; below, each pair of sizes.",
+            one=("measure", "layers", "strategy"),
+            per_model=True,
+            by_layer=True,
+            accuracy=False,
+        ),
+        FigureKind(
+            "profile",
+            "Mean divergence of each stage from the start, a line a condition, a panel a kind and role of layer.",
+            one=("measure",),
+            per_model=True,
+            accuracy=False,
+        ),
+        FigureKind(
+            "accuracy",
+            "Test accuracy over the number of training images: a line a strategy, a panel a model and condition.",
+        ),
+        FigureKind(
+            "bars",
+            "Training and test accuracy by strategy, a bar each; a dot a seed, a white square the paper's. A"
+            " row a model.",
+        ),
+        FigureKind(
+            "lines",
+            "Accuracy over the strategies in the order asked for, joined by straight lines: training and test.",
+            order=("strategy",),
+        ),
+        FigureKind(
+            "corners",
+            "Test accuracy by strategy where data are few or many (rows) and near to the source or far from it"
+            " (columns).",
+            two=("condition", "per_class"),
+            per_model=True,
+        ),
+        FigureKind(
+            "layers",
+            "Test accuracy of a baseline on the features of one layer after the other: a line a condition and"
+            " baseline.",
+            per_model=True,
+        ),
+        FigureKind(
+            "augmented", "An image of each class, and what augmentation makes of it.", accuracy=False, of_study=True
+        ),
+    ],
 )
 
 

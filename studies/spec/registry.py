@@ -27,11 +27,11 @@ __all__ = ["OF_DATA", "STUDIES", "load"]
 
 OF_DATA = ("classes", "test_count", "test_fraction")
 """Fields that say which of the images are taken, and mean those of ``data``."""
-STUDIES: Registry[Study] = Registry("study")
-for _file in (
+STUDIES: Registry[Study] = Registry("study", [
+    *(_file.STUDY for _file in (
     chadha2020, gupta2020, gupta2020_networks, gupta2020_subsets, li2020, neychev2017, peng2020, quickstart,
-):  # fmt: skip
-    STUDIES.add(_file.STUDY)
+)),
+])  # fmt: skip
 
 
 def load(name: str, scale: str = "paper", values: Mapping[str, Any] = MappingProxyType({})) -> Study:

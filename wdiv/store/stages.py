@@ -34,8 +34,6 @@ class ModelFamily:
     source: str
 
 
-MODEL_FAMILIES: Registry[ModelFamily] = Registry("family")
-
 _VGG_POOLS = {  # convolutions (with their BN) between two poolings: index ranges in ``features``
     "vgg11": (3, 6, 11, 16, 21),
     "vgg13": (5, 10, 15, 20, 25),
@@ -55,83 +53,78 @@ def _vgg_rules(ends: Sequence[int]) -> tuple[tuple[str, str], ...]:
     return (*features, (r"classifier\.", "head"))
 
 
-for _name, _ends in _VGG_POOLS.items():
-    MODEL_FAMILIES.add(
+MODEL_FAMILIES: Registry[ModelFamily] = Registry(
+    "family",
+    [
+        *(
+            ModelFamily(
+                _name, rf"{_name}", _vgg_rules(_ends), "Simonyan and Zisserman (2015): five blocks, each ends in a pool"
+            )
+            for _name, _ends in _VGG_POOLS.items()
+        ),
         ModelFamily(
-            _name, rf"{_name}", _vgg_rules(_ends), "Simonyan and Zisserman (2015): five blocks, each ends in a pool"
-        )
-    )
-MODEL_FAMILIES.add(
-    ModelFamily(
-        "resnet",
-        r"(wide_)?resne(x)?t\d+.*",
-        (
-            (r"(conv1|bn1)$", "stem"),
-            (r"layer(\d)\.(?P<block>\d+)\.", r"stage\1"),
-            (r"fc(\.|$)", "head"),
+            "resnet",
+            r"(wide_)?resne(x)?t\d+.*",
+            (
+                (r"(conv1|bn1)$", "stem"),
+                (r"layer(\d)\.(?P<block>\d+)\.", r"stage\1"),
+                (r"fc(\.|$)", "head"),
+            ),
+            "He et al. (2016): conv2_x … conv5_x are stages 1 … 4",
         ),
-        "He et al. (2016): conv2_x … conv5_x are stages 1 … 4",
-    )
-)
-MODEL_FAMILIES.add(
-    ModelFamily(
-        "densenet",
-        r"densenet\d+",
-        (
-            (r"features\.(conv0|norm0)$", "stem"),
-            (r"features\.denseblock(\d)\.denselayer(?P<block>\d+)\.", r"stage\1"),
-            (r"features\.transition(\d)\.", r"stage\1"),
-            (r"features\.norm5$", "stage4"),
-            (r"classifier(\.|$)", "head"),
+        ModelFamily(
+            "densenet",
+            r"densenet\d+",
+            (
+                (r"features\.(conv0|norm0)$", "stem"),
+                (r"features\.denseblock(\d)\.denselayer(?P<block>\d+)\.", r"stage\1"),
+                (r"features\.transition(\d)\.", r"stage\1"),
+                (r"features\.norm5$", "stage4"),
+                (r"classifier(\.|$)", "head"),
+            ),
+            "Huang et al. (2017): four dense blocks; a transition belongs to the block it ends",
         ),
-        "Huang et al. (2017): four dense blocks; a transition belongs to the block it ends",
-    )
-)
-MODEL_FAMILIES.add(
-    ModelFamily(
-        "inception_v3",
-        r"inception_v3",
-        (
-            (r"Conv2d_", "stem"),
-            (r"Mixed_5(?P<block>\w)\.", "stage1"),
-            (r"Mixed_6(?P<block>\w)\.", "stage2"),
-            (r"Mixed_7(?P<block>\w)\.", "stage3"),
-            (r"AuxLogits\.", "aux"),
-            (r"fc(\.|$)", "head"),
+        ModelFamily(
+            "inception_v3",
+            r"inception_v3",
+            (
+                (r"Conv2d_", "stem"),
+                (r"Mixed_5(?P<block>\w)\.", "stage1"),
+                (r"Mixed_6(?P<block>\w)\.", "stage2"),
+                (r"Mixed_7(?P<block>\w)\.", "stage3"),
+                (r"AuxLogits\.", "aux"),
+                (r"fc(\.|$)", "head"),
+            ),
+            "Szegedy et al. (2016): modules on the 35, 17 and 8 pixel grids",
         ),
-        "Szegedy et al. (2016): modules on the 35, 17 and 8 pixel grids",
-    )
-)
-MODEL_FAMILIES.add(
-    ModelFamily(
-        "mobilenet_v2",
-        r"mobilenet_v2",
-        (
-            (r"features\.(?P<block>0)\.", "stem"),
-            (r"features\.(?P<block>1)\.", "stem"),
-            (r"features\.(?P<block>[23])\.", "stage1"),
-            (r"features\.(?P<block>[456])\.", "stage2"),
-            (r"features\.(?P<block>7|8|9|10|11|12|13)\.", "stage3"),
-            (r"features\.(?P<block>14|15|16|17|18)\.", "stage4"),
-            (r"classifier\.", "head"),
+        ModelFamily(
+            "mobilenet_v2",
+            r"mobilenet_v2",
+            (
+                (r"features\.(?P<block>0)\.", "stem"),
+                (r"features\.(?P<block>1)\.", "stem"),
+                (r"features\.(?P<block>[23])\.", "stage1"),
+                (r"features\.(?P<block>[456])\.", "stage2"),
+                (r"features\.(?P<block>7|8|9|10|11|12|13)\.", "stage3"),
+                (r"features\.(?P<block>14|15|16|17|18)\.", "stage4"),
+                (r"classifier\.", "head"),
+            ),
+            "Sandler et al. (2018), divided where the resolution halves, so that stage k has output stride 2^(k+1) "
+            "as in ResNet",
         ),
-        "Sandler et al. (2018), divided where the resolution halves, so that stage k has output stride 2^(k+1) "
-        "as in ResNet",
-    )
-)
-MODEL_FAMILIES.add(
-    ModelFamily(
-        "squeezenet1_1",
-        r"squeezenet1_1",
-        (
-            (r"features\.0$", "stem"),
-            (r"features\.(?P<block>[34])\.", "stage1"),
-            (r"features\.(?P<block>[67])\.", "stage2"),
-            (r"features\.(?P<block>9|10|11|12)\.", "stage3"),
-            (r"classifier\.", "head"),
+        ModelFamily(
+            "squeezenet1_1",
+            r"squeezenet1_1",
+            (
+                (r"features\.0$", "stem"),
+                (r"features\.(?P<block>[34])\.", "stage1"),
+                (r"features\.(?P<block>[67])\.", "stage2"),
+                (r"features\.(?P<block>9|10|11|12)\.", "stage3"),
+                (r"classifier\.", "head"),
+            ),
+            "Iandola et al. (2016): fire modules between poolings",
         ),
-        "Iandola et al. (2016): fire modules between poolings",
-    )
+    ],
 )
 
 

@@ -132,10 +132,9 @@ def _contrast(pixels: torch.Tensor, draws: np.ndarray, strength: float) -> torch
     return pixels.sub_(grey).mul_(_gain(draws, strength, pixels)).add_(grey).clamp_(0, 255)
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
-"""In the order in which an image goes through them."""
 _KERAS, _VISION = "Keras, ImageDataGenerator", "torchvision, ColorJitter"
-for _row in (
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", [
+    *(Augmentation(*_row) for _row in (
     ("flip", "left and right exchanged", 0.5, 1.0, "probability", _KERAS, "mirror", 1, _mirror(3)),
     ("vflip", "top and bottom exchanged", 0.5, 1.0, "probability", _KERAS, "mirror", 1, _mirror(2)),
     ("crop", "a part of the image, of aspect 3/4 to 4/3, at full size", 0.08, 1.0, "smallest share of the area",
@@ -150,8 +149,9 @@ for _row in (
      _light),
     ("contrast", "away from or towards its mean grey", 0.2, 1.0, "change of the factor 1, either way", _VISION, "tone",
      1, _contrast),
-):  # fmt: skip
-    AUGMENTATIONS.add(Augmentation(*_row))
+)),
+])  # fmt: skip
+"""In the order in which an image goes through them."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,16 @@ class AugmentPreset:
     source: str
 
 
-PRESETS: Registry[AugmentPreset] = Registry("augmentation preset")
-PRESETS.add(
-    AugmentPreset(
-        "gupta2020",
-        "flip, turn, shift and zoom; a shear of 0.2 degrees, as Keras read the number when the paper was written",
-        ("flip", "rotate=50", "shift=0.2", "shear=0.2", "zoom=0.3"),
-        "Gupta et al. (2020), table 2",
-    )
+PRESETS: Registry[AugmentPreset] = Registry(
+    "augmentation preset",
+    [
+        AugmentPreset(
+            "gupta2020",
+            "flip, turn, shift and zoom; a shear of 0.2 degrees, as Keras read the number when the paper was written",
+            ("flip", "rotate=50", "shift=0.2", "shear=0.2", "zoom=0.3"),
+            "Gupta et al. (2020), table 2",
+        ),
+    ],
 )
 
 

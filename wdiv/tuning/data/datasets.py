@@ -43,9 +43,6 @@ class Dataset:
         return f"its own: {self.n_train} training and {self.images - self.n_train} test images"
 
 
-DATASETS: Registry[Dataset] = Registry("data set")
-
-
 def _digits(first: int, last: int) -> Callable[[int], ImageSet]:
     def read(size: int) -> ImageSet:
         from sklearn.datasets import load_digits
@@ -63,28 +60,34 @@ def _digits(first: int, last: int) -> Callable[[int], ImageSet]:
     return read
 
 
-for _name, _first, _last, _count in (("digits", 0, 9, 1797), ("digits-0-4", 0, 4, 901), ("digits-5-9", 5, 9, 896)):
-    DATASETS.add(
+DATASETS: Registry[Dataset] = Registry(
+    "data set",
+    [
+        *(
+            Dataset(
+                _name,
+                f"handwritten digits {_first} to {_last}, 8x8 grey",
+                _last - _first + 1,
+                _count,
+                "Alpaydin and Kaynak (1998), UCI; bundled with scikit-learn",
+                _digits(_first, _last),
+            )
+            for _name, _first, _last, _count in (
+                ("digits", 0, 9, 1797),
+                ("digits-0-4", 0, 4, 901),
+                ("digits-5-9", 5, 9, 896),
+            )
+        ),
         Dataset(
-            _name,
-            f"handwritten digits {_first} to {_last}, 8x8 grey",
-            _last - _first + 1,
-            _count,
-            "Alpaydin and Kaynak (1998), UCI; bundled with scikit-learn",
-            _digits(_first, _last),
-        )
-    )
-
-DATASETS.add(
-    Dataset(
-        "ferrographs",
-        "simulated ferrographs: fatigue, oxide and spherical wear particles on a glass slide, 96x96",
-        len(ferrographs.CLASSES),
-        sum(map(sum, ferrographs.COUNTS.values())),
-        "wdiv, simulated after Peng and Wang (2020)",
-        ferrographs.read,
-        n_train=sum(ferrographs.COUNTS["train"]),
-    )
+            "ferrographs",
+            "simulated ferrographs: fatigue, oxide and spherical wear particles on a glass slide, 96x96",
+            len(ferrographs.CLASSES),
+            sum(map(sum, ferrographs.COUNTS.values())),
+            "wdiv, simulated after Peng and Wang (2020)",
+            ferrographs.read,
+            n_train=sum(ferrographs.COUNTS["train"]),
+        ),
+    ],
 )
 
 

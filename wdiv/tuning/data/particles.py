@@ -79,9 +79,6 @@ class ParticleKind:
         )  # fmt: skip
 
 
-PARTICLE_KINDS: Registry[ParticleKind] = Registry("kind of particle")
-
-
 def between(rng: np.random.Generator, low: float, high: float) -> float:
     """A uniform number. The simulation draws nothing else: other distributions may differ between NumPy's versions."""
     return low + (high - low) * float(rng.random())
@@ -211,8 +208,13 @@ SOOT, BLACK, BROWN, RUST, RED = (
     (0.30, 0.29, 0.30), (0.13, 0.13, 0.14), (0.34, 0.22, 0.14), (0.60, 0.34, 0.16), (0.54, 0.19, 0.11),
 )  # fmt: skip
 
-PARTICLE_KINDS.add(
-    ParticleKind("fatigue", (24, 100), (1, 4), (0.35, 0.95), (STEEL, SILVER, STRAW, TEMPERED, BLUED, SOOT), _fatigue)
+PARTICLE_KINDS: Registry[ParticleKind] = Registry(
+    "kind of particle",
+    [
+        ParticleKind(
+            "fatigue", (24, 100), (1, 4), (0.35, 0.95), (STEEL, SILVER, STRAW, TEMPERED, BLUED, SOOT), _fatigue
+        ),
+        ParticleKind("oxide", (18, 80), (1, 5), (0.5, 1.0), (RED, RUST, BROWN, BLACK, SOOT), _oxide),
+        ParticleKind("spherical", (11, 26), (1, 7), (0.93, 1.0), (STEEL, SOOT, BLACK, TEMPERED), _spherical),
+    ],
 )
-PARTICLE_KINDS.add(ParticleKind("oxide", (18, 80), (1, 5), (0.5, 1.0), (RED, RUST, BROWN, BLACK, SOOT), _oxide))
-PARTICLE_KINDS.add(ParticleKind("spherical", (11, 26), (1, 7), (0.93, 1.0), (STEEL, SOOT, BLACK, TEMPERED), _spherical))

@@ -29,9 +29,13 @@ class Head:
     source: str
 
 
-HEADS: Registry[Head] = Registry("head")
-HEADS.add(Head("linear", (), 0.0, "the network's own classifier, as torchvision builds it", "torchvision"))
-HEADS.add(Head("mlp512", (512, 512), 0.3, "512 – ReLU – dropout 0.3, twice, then linear", "Gupta (2020), table 3"))
+HEADS: Registry[Head] = Registry(
+    "head",
+    [
+        Head("linear", (), 0.0, "the network's own classifier, as torchvision builds it", "torchvision"),
+        Head("mlp512", (512, 512), 0.3, "512 – ReLU – dropout 0.3, twice, then linear", "Gupta (2020), table 3"),
+    ],
+)
 
 
 def replace_head(model: nn.Module, head: Head, layer: str, classes: int) -> None:

@@ -42,27 +42,33 @@ class Model:
     source: str
 
 
-MODELS: Registry[Model] = Registry("model")
 _HE, _HUANG = "He et al. (2016)", "Huang et al. (2017)"
 _VGG, _SZEGEDY = "Simonyan and Zisserman (2015)", "Szegedy et al. (2016)"
-for _row in (
-    ("resnet18", 20, 20, 1, 8, _HE),
-    ("resnet34", 36, 36, 1, 8, _HE),
-    ("resnet50", 53, 53, 1, 8, _HE),
-    ("resnet101", 104, 104, 1, 8, _HE),
-    ("resnet152", 155, 155, 1, 8, _HE),
-    ("densenet121", 120, 121, 1, 29, _HUANG),
-    ("densenet169", 168, 169, 1, 29, _HUANG),
-    ("densenet201", 200, 201, 1, 29, _HUANG),
-    ("vgg16", 13, 0, 3, 32, _VGG),
-    ("vgg19", 16, 0, 3, 32, _VGG),
-    ("vgg16_bn", 13, 13, 3, 32, _VGG),
-    ("vgg19_bn", 16, 16, 3, 32, _VGG),
-    ("inception_v3", 96, 96, 2, 299, _SZEGEDY),
-    ("mobilenet_v2", 52, 52, 1, 8, "Sandler et al. (2018)"),
-    ("squeezenet1_1", 26, 0, 0, 17, "Iandola et al. (2016)"),
-):
-    MODELS.add(Model(*_row))
+MODELS: Registry[Model] = Registry(
+    "model",
+    [
+        *(
+            Model(*_row)
+            for _row in (
+                ("resnet18", 20, 20, 1, 8, _HE),
+                ("resnet34", 36, 36, 1, 8, _HE),
+                ("resnet50", 53, 53, 1, 8, _HE),
+                ("resnet101", 104, 104, 1, 8, _HE),
+                ("resnet152", 155, 155, 1, 8, _HE),
+                ("densenet121", 120, 121, 1, 29, _HUANG),
+                ("densenet169", 168, 169, 1, 29, _HUANG),
+                ("densenet201", 200, 201, 1, 29, _HUANG),
+                ("vgg16", 13, 0, 3, 32, _VGG),
+                ("vgg19", 16, 0, 3, 32, _VGG),
+                ("vgg16_bn", 13, 13, 3, 32, _VGG),
+                ("vgg19_bn", 16, 16, 3, 32, _VGG),
+                ("inception_v3", 96, 96, 2, 299, _SZEGEDY),
+                ("mobilenet_v2", 52, 52, 1, 8, "Sandler et al. (2018)"),
+                ("squeezenet1_1", 26, 0, 0, 17, "Iandola et al. (2016)"),
+            )
+        ),
+    ],
+)
 
 
 @dataclass(frozen=True)

@@ -39,19 +39,22 @@ class BnMode:
     source: str = ""
 
 
-BN_MODES: Registry[BnMode] = Registry("BN mode")
-for _row in (
-    BnMode("auto", "batch for a layer whose gamma or beta trains, frozen for the others"),
-    BnMode("frozen", "running statistics, never updated, in every layer"),
-    BnMode("batch", "batch statistics, running ones updated, in every layer"),
-    BnMode("adapt", "as batch; after each epoch the running statistics are estimated anew over the training images"),
-    BnMode(
-        "adabn",
-        "running statistics, estimated over the training images before the first step and then frozen",
-        "Li et al. (2017), AdaBN",
-    ),
-):
-    BN_MODES.add(_row)
+BN_MODES: Registry[BnMode] = Registry(
+    "BN mode",
+    [
+        BnMode("auto", "batch for a layer whose gamma or beta trains, frozen for the others"),
+        BnMode("frozen", "running statistics, never updated, in every layer"),
+        BnMode("batch", "batch statistics, running ones updated, in every layer"),
+        BnMode(
+            "adapt", "as batch; after each epoch the running statistics are estimated anew over the training images"
+        ),
+        BnMode(
+            "adabn",
+            "running statistics, estimated over the training images before the first step and then frozen",
+            "Li et al. (2017), AdaBN",
+        ),
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -150,10 +153,9 @@ class StrategyPreset:
     source: str
 
 
-STRATEGIES: Registry[StrategyPreset] = Registry("strategy")
 _PENG = "Peng and Wang (2020)"
 _P = StrategyPreset
-for _preset in (
+STRATEGIES: Registry[StrategyPreset] = Registry("strategy", [
     _P("scratch", "scratch=1e-3", "everything, from random weights", f"{_PENG}, section 3.1"),
     _P("fc", "fc=1e-3", "the classifier on frozen features", f"{_PENG}, section 3.1"),
     _P("conv+fc", "conv=1e-4,fc=1e-4", "every convolution and the classifier", f"{_PENG}, table 4"),
@@ -199,5 +201,4 @@ for _preset in (
         "modular", "beside=1e-3,fc=1e-3", "a small new network beside the frozen one, joined at the classifier",
         "Anderson et al. (2016)",
     ),
-):  # fmt: skip
-    STRATEGIES.add(_preset)
+])  # fmt: skip

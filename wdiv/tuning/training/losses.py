@@ -48,24 +48,24 @@ def _sigmoid(outputs: torch.Tensor, labels: torch.Tensor, smoothing: float) -> t
     return binary_cross_entropy_with_logits(outputs, targets)
 
 
-LOSSES: Registry[Loss] = Registry("loss")
-LOSSES.add(
-    Loss(
-        "softmax",
-        "cross-entropy of the softmax: one class of all",
-        "−Σ_k t_k log softmax(z)_k",
-        "Bridle (1990); smoothing as Szegedy et al. (2016), section 7",
-        _softmax,
-    )
-)
-LOSSES.add(
-    Loss(
-        "sigmoid",
-        "binary cross-entropy of each class against the rest, mean over the classes",
-        "−mean_k [t_k log σ(z_k) + (1 − t_k) log(1 − σ(z_k))]",
-        "Gupta et al. (2020), with two classes; of more, Wightman et al. (2021), who smooth alike",
-        _sigmoid,
-    )
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    [
+        Loss(
+            "softmax",
+            "cross-entropy of the softmax: one class of all",
+            "−Σ_k t_k log softmax(z)_k",
+            "Bridle (1990); smoothing as Szegedy et al. (2016), section 7",
+            _softmax,
+        ),
+        Loss(
+            "sigmoid",
+            "binary cross-entropy of each class against the rest, mean over the classes",
+            "−mean_k [t_k log σ(z_k) + (1 − t_k) log(1 − σ(z_k))]",
+            "Gupta et al. (2020), with two classes; of more, Wightman et al. (2021), who smooth alike",
+            _sigmoid,
+        ),
+    ],
 )
 
 

@@ -23,13 +23,14 @@ class Precision:
     tf32: bool
 
 
-PRECISIONS: Registry[Precision] = Registry("precision")
-for _row in (
-    Precision("fp32", "float32 throughout", None, False),
-    Precision("tf32", "products of float32 with TensorFloat-32's 10 bits, on a GPU that has it", None, True),
-    Precision("bf16", "products and convolutions in bfloat16, sums and weights in float32", "bfloat16", False),
-):
-    PRECISIONS.add(_row)
+PRECISIONS: Registry[Precision] = Registry(
+    "precision",
+    [
+        Precision("fp32", "float32 throughout", None, False),
+        Precision("tf32", "products of float32 with TensorFloat-32's 10 bits, on a GPU that has it", None, True),
+        Precision("bf16", "products and convolutions in bfloat16, sums and weights in float32", "bfloat16", False),
+    ],
+)
 
 
 def check(name: str, device: str) -> None:

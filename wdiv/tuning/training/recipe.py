@@ -32,14 +32,20 @@ class Optimizer:
     source: str
 
 
-OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
-for _row in (
-    ("adam", "Adam", False, True, "betas", "Kingma and Ba (2015)"),
-    ("adamw", "AdamW", False, True, "betas", "Loshchilov and Hutter (2019)"),
-    ("sgd", "SGD", True, True, "momentum", "Robbins and Monro (1951)"),
-    ("rmsprop", "RMSprop", True, False, "momentum", "Tieleman and Hinton (2012)"),
-):
-    OPTIMIZERS.add(Optimizer(*_row))
+OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer",
+    [
+        *(
+            Optimizer(*_row)
+            for _row in (
+                ("adam", "Adam", False, True, "betas", "Kingma and Ba (2015)"),
+                ("adamw", "AdamW", False, True, "betas", "Loshchilov and Hutter (2019)"),
+                ("sgd", "SGD", True, True, "momentum", "Robbins and Monro (1951)"),
+                ("rmsprop", "RMSprop", True, False, "momentum", "Tieleman and Hinton (2012)"),
+            )
+        ),
+    ],
+)
 
 _WHOLE = {"epochs": 1, "batch_size": 1, "steps_per_epoch": 1, "patience": 0}
 _INF = float("inf")

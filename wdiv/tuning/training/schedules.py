@@ -63,38 +63,34 @@ def _one_cycle(low: float, high: float, final: float) -> Callable[[int, int], fl
     return value
 
 
-SCHEDULES: Registry[Schedule] = Registry("schedule")
-SCHEDULES.add(
-    Schedule("constant", "the same rate throughout", "1", "Robbins and Monro (1951)", lambda step, steps: 1.0)
-)
-SCHEDULES.add(
-    Schedule(
-        "linear",
-        "falls in a line, to 0 after the last step",
-        "1 − t/T",
-        "Li et al. (2020), Budgeted Training; torch.optim.lr_scheduler.LinearLR",
-        lambda step, steps: 1 - step / steps,
-    )
-)
-SCHEDULES.add(
-    Schedule(
-        "cosine",
-        "falls by half a cosine, to 0 after the last step",
-        "(1 + cos(π t/T)) / 2",
-        "Loshchilov and Hutter (2017), without restarts; torch.optim.lr_scheduler.CosineAnnealingLR",
-        lambda step, steps: _cosine(1.0, 0.0, step / steps),
-    )
-)
-SCHEDULES.add(
-    Schedule(
-        "one-cycle",
-        "rises from 1/25 to 1 in 30% of the steps, falls to 4e-6 in the last; momentum 0.95 to 0.85 and back",
-        "half a cosine from 1/25 to 1 at t = 0.3 T − 1, another to 1/(25 · 10⁴) at t = T − 1; momentum likewise",
-        "Smith and Topin (2018), in the form of torch.optim.lr_scheduler.OneCycleLR",
-        _one_cycle(1 / DIV, 1.0, 1 / DIV / FINAL_DIV),
-        _one_cycle(MOMENTUM_HIGH, MOMENTUM_LOW, MOMENTUM_HIGH),
-        warms_up=True,
-    )
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    [
+        Schedule("constant", "the same rate throughout", "1", "Robbins and Monro (1951)", lambda step, steps: 1.0),
+        Schedule(
+            "linear",
+            "falls in a line, to 0 after the last step",
+            "1 − t/T",
+            "Li et al. (2020), Budgeted Training; torch.optim.lr_scheduler.LinearLR",
+            lambda step, steps: 1 - step / steps,
+        ),
+        Schedule(
+            "cosine",
+            "falls by half a cosine, to 0 after the last step",
+            "(1 + cos(π t/T)) / 2",
+            "Loshchilov and Hutter (2017), without restarts; torch.optim.lr_scheduler.CosineAnnealingLR",
+            lambda step, steps: _cosine(1.0, 0.0, step / steps),
+        ),
+        Schedule(
+            "one-cycle",
+            "rises from 1/25 to 1 in 30% of the steps, falls to 4e-6 in the last; momentum 0.95 to 0.85 and back",
+            "half a cosine from 1/25 to 1 at t = 0.3 T − 1, another to 1/(25 · 10⁴) at t = T − 1; momentum likewise",
+            "Smith and Topin (2018), in the form of torch.optim.lr_scheduler.OneCycleLR",
+            _one_cycle(1 / DIV, 1.0, 1 / DIV / FINAL_DIV),
+            _one_cycle(MOMENTUM_HIGH, MOMENTUM_LOW, MOMENTUM_HIGH),
+            warms_up=True,
+        ),
+    ],
 )
 
 
