@@ -208,7 +208,6 @@ class _Interrupted(Progress):
     """Ctrl-C as the last run of the second condition begins."""
 
     def __init__(self) -> None:
-        super().__init__(quiet=True)
         self.begun = 0
 
     @contextmanager
