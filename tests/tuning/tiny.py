@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,12 +14,13 @@ from torch import nn
 from wdiv.layers import LayerTable
 from wdiv.store.probe import probe
 from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.networks.models import ModelSpec, build
+from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton
 from wdiv.tuning.networks.sources import resolve
 from wdiv.tuning.prefix import frozen_prefix
 from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
-from wdiv.tuning.training.loop import Loop, OnDevice
+from wdiv.tuning.training.feeds import OnDevice, Pixels
+from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run_spec import RunSpec
 
@@ -72,6 +74,44 @@ def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
             module.running_var = 0.5 + torch.rand(size, generator=make)
             module.num_batches_tracked = torch.tensor(7)
     return model
+
+
+def thin(model: ModelSpec | str, classes: int = 3, by: int = 16, seed: int = 0) -> nn.Module:
+    """A network with so many times fewer channels in every layer, and all else its own: names, order, how it is joined.
+
+    By PyTorch's own initialisation, with BatchNorms as :func:`lived_in` makes them.
+    """
+    made = build_skeleton(ModelSpec.parse(model) if isinstance(model, str) else model, classes)
+
+    def few(channels: int) -> int:
+        return channels if channels in (3, classes) else max(1, channels // by)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in made.modules():
+            if isinstance(layer, nn.Conv2d):
+                channels, groups = (few(layer.in_channels), few(layer.out_channels)), few(layer.groups)
+                how = layer.kernel_size, layer.stride, layer.padding, layer.dilation, groups, layer.bias is not None
+                layer.__init__(*channels, *how)  # type: ignore[misc]
+            elif isinstance(layer, nn.Linear):
+                layer.__init__(few(layer.in_features), few(layer.out_features), layer.bias is not None)  # type: ignore[misc]
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.__init__(few(layer.num_features), layer.eps, layer.momentum)  # type: ignore[misc]
+    return lived_in(made, seed)
+
+
+class Family(NamedTuple):
+    """A thin network, its tensors as they were, and images of which it is asked, which trace it only once."""
+
+    model: nn.Module
+    start: dict[str, torch.Tensor]
+    judged: Pixels
+
+    @classmethod
+    @lru_cache(maxsize=2)
+    def of(cls, label: str, size: int) -> Family:
+        model = thin(label)
+        return cls(model, snapshot(model), Pixels(model, InputSpec(size), images(2, size=size), Recipe()))
 
 
 def net(seed: int = 0, dropout: float = 0.2) -> Net:

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import accumulate
-from unittest import mock
 
 import pytest
-import torch
 from torch import nn
-from torchvision.models import vgg
 
 from tests.conftest import some
-from tests.tuning.tiny import images, lived_in, moved, snapshot
+from tests.tuning.tiny import Family, images, moved, snapshot
 from wdiv.errors import BadInput
 from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.networks.models import ModelSpec, build, head_keys, head_layers, layer_table
+from wdiv.tuning.networks.models import ModelSpec, head_keys, head_layers, layer_table
 from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.methods import METHODS
@@ -110,20 +106,6 @@ def test_every_preset_and_method_has_a_row() -> None:
     assert used == set(METHODS), "a new method needs a row here"
 
 
-@lru_cache(maxsize=2)
-def family(name: str, beside: bool) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    spec = ModelSpec.parse(name)
-    head_keys(spec)  # looked up now, and remembered, from the network as it is
-    thin = [layer if layer in ("M", 512) and at > 12 else layer if layer == "M" else layer // 16
-            for at, layer in enumerate(vgg.cfgs["D"])]  # fmt: skip
-    with mock.patch.dict(vgg.cfgs, {"D": thin}):  # of the names of its layers, which is all that counts here
-        model = lived_in(build(spec.but(beside=True) if beside else spec, 3))
-    for parameter in model.parameters():
-        if parameter.dim() == 1 and not parameter.any():  # biases that start at 0, where no decay is seen
-            parameter.data.fill_(0.01)
-    return model, snapshot(model)
-
-
 def layers(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module, str, str]]:
     """(path, module, kind, stage) of each layer."""
     head = {key.rpartition(".")[0] for key in head_keys(ModelSpec.parse(name))}
@@ -164,10 +146,10 @@ def check(name: str, strategy: str, mode: str = "auto") -> None:
     """Two steps in each stretch of epochs, with whatever moves a tensor in ordinary code."""
     phases = opening(name) if TRAINS[strategy] is GRADUAL else TRAINS[strategy]
     parsed = parse(strategy)
-    model, start = family(name, parsed.beside)
-    model.load_state_dict(start)
     spec, size = ModelSpec.parse(name), FAMILIES[name][0]
     spec = spec.but(beside=True) if parsed.beside else spec
+    model, start, judged = Family.of(spec.label, size)
+    model.load_state_dict(start)
     table, head = layer_table(spec, 3, size), head_layers(spec)
     parsed.check(table, head, name)
     data = images(4, size=size)
@@ -181,8 +163,8 @@ def check(name: str, strategy: str, mode: str = "auto") -> None:
         strength = segment.phase.number("l2sp")
         l2sp = None if strength is None else L2SP(model, start, head_keys(spec), strength)
         loop = Loop(
-            model, plan, recipe, InputSpec(size), data, images(2, size=size), seed=0,
-            on_epoch=lambda row, optimizer: False, segment=segment, l2sp=l2sp,
+            model, plan, recipe, InputSpec(size), data, judged.images, seed=0,
+            on_epoch=lambda row, optimizer: False, segment=segment, l2sp=l2sp, test_feed=judged,
         )  # fmt: skip
         if mode == "adabn":
             loop.adapt()
