@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.conftest import some
-from tests.tuning.tiny import INPUTS, images, lived_in, make_loop, moved, net, snapshot
-from wdiv.tuning.networks.models import ModelSpec, build
+from tests.tuning.tiny import INPUTS, images, lived_in, make_loop, moved, net, snapshot, thin
+from wdiv.tuning.networks.models import MODELS, ModelSpec, build
 from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 
 NETWORKS = {
@@ -34,7 +34,8 @@ def folds(quick: FusedEvalModel) -> int:
 @pytest.mark.parametrize("name", some(NETWORKS))
 def test_a_judge_says_what_the_network_says(name: str) -> None:
     size, count = NETWORKS[name]
-    model = lived_in(build(ModelSpec.parse(name), 5, 0)).eval()
+    spec = ModelSpec.parse(name)
+    model = thin(spec).eval() if name in MODELS else lived_in(build(spec, 5, 0)).eval()
     x = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     before = snapshot(model)
     quick = fused_eval_model(model)
