@@ -219,8 +219,8 @@ def test_reading_needs_no_torch(run: Run) -> None:
     live_of(run)
     code = (
         "import sys\nsys.modules['torch'] = None\nfrom pathlib import Path\n"
-        "from wdiv.store.running_metrics import read_live\nfrom wdiv.store.reader import Run\n"
-        f"print(read_live(Run(Path({str(run.path)!r}))).epochs)\n"
+        "from wdiv.store.running_metrics import read_running_sums\nfrom wdiv.store.reader import Run\n"
+        f"print(read_running_sums(Run(Path({str(run.path)!r}))).epochs)\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("(0, 1, 2, 3)\n", "")

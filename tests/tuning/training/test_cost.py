@@ -32,7 +32,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pace = Pace(epochs, Line(0.0, 0.0), Line(1.0, 0.0), training=prefix, judging=prefix)
         return Cost(spec.recipe, 0.0, (pace,))
 
-    monkeypatch.setattr(cost, "probe", made)
+    monkeypatch.setattr(cost, "measure_cost", made)
     return found
 
 
