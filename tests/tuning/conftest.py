@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuning.tiny import write_weights
+from tests.tuning.tiny import SMALL, write_weights
 from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 
@@ -21,3 +21,9 @@ def digits() -> Split:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made weights of the thin MobileNetV2, with a head for ten classes."""
     return write_weights(tmp_path_factory.mktemp("weights") / "made.pth")
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made weights of :data:`~tests.tuning.tiny.SMALL`, with a head for ten classes."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "made.pth", SMALL)

@@ -1,8 +1,9 @@
 """A process whose children are killed: for each line it reads it forks one, which finds all it needs ready.
 
-Line: the name of a run of HARD, the store's folder, an epoch, and how long the child lives on from when that epoch is
-saved, as a share of what all epochs took. Answer: how the child ended (0 or minus the signal). To a name and a folder
-alone, which come first, the process trains that run itself, and answers 0.
+Line: the name of a run of HARD, the store's folder, an epoch, and where the child ends once that epoch is saved: how
+long it lives on, as a share of what all epochs took, or how the name of a file ends, before which is renamed into its
+place it kills itself. Answer: how the child ended (0 or minus the signal). To a name and a folder alone, which come
+first, the process trains that run itself, and answers 0.
 
 No child comes to its end: before a run's last rows are written it waits for the kill, however slow the killer is.
 """
@@ -39,44 +40,67 @@ def main(weights: str) -> None:
             return tuning.fine_tune(specs[name], split, Path(folder), device="cpu")
 
         if when:
-            epoch, share = when
-            print(killed(train, int(epoch), float(share) * took[name]), flush=True)  # noqa: T201 - the answer
+            epoch, where = when
+            if where[0].isdigit():
+                ended = killed(train, int(epoch), seconds=float(where) * took[name])
+            else:
+                ended = killed(train, int(epoch), file=where)
+            print(ended, flush=True)  # noqa: T201 - the answer
         else:
             took[name] = sum(row["seconds"] for row in train().history())
             print(0, flush=True)  # noqa: T201
 
 
-def killed(train: Callable[[], object], epoch: int, seconds: float) -> int:
-    """Train in a child and kill it with signal 9, so many seconds after an epoch is saved. How it ended."""
+def killed(train: Callable[[], object], epoch: int, seconds: float = 0.0, file: str = "") -> int:
+    """Train in a child that signal 9 ends so many seconds after an epoch is saved, or before a file is in its place.
+
+    Returns how the child ended.
+    """
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
-        _tell(told, epoch)
+        _tell(told, epoch, file)
         train()
         os._exit(0)
     os.close(told)
     os.read(ready, 1)  # nothing, if the child has failed
     os.close(ready)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
+    if not file:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _tell(told: int, epoch: int) -> None:
-    """From now on this process says when an epoch is saved, and waits where a run would end."""
-    write = RunWriter._write_history
+def _tell(told: int, epoch: int, file: str) -> None:
+    """From now on this process says when an epoch is saved, and then kills itself before it renames such a file.
+
+    Where a run would end it waits, or kills itself.
+    """
+    write, rename, saved = RunWriter._write_history, os.replace, False
 
     def write_history(self: RunWriter, rows: list[dict[str, Any]] | None = None) -> None:
+        nonlocal saved
         rows = self.rows if rows is None else rows
         last = self._is_last(rows[-1])
         if not last:
             write(self, rows)
         if last or rows[-1]["epoch"] >= epoch:
+            saved = True
             os.write(told, b".")
         while last:
+            die_at(file)
             signal.pause()
 
+    def die_at(target: str) -> None:
+        if saved and file and target.endswith(file):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace(source: str | Path, target: str | Path) -> None:
+        die_at(str(target))
+        rename(source, target)
+
     RunWriter._write_history = write_history  # type: ignore[method-assign]
+    os.replace = replace  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
