@@ -13,6 +13,7 @@ import numpy as np
 from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
+from wdiv.store import legacy
 from wdiv.store.files import read_json, write_json
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
@@ -93,6 +94,7 @@ class Trial:
 class Outcome:
     """What a trial came to. ``scores`` is an :class:`~baselines.estimators.Evaluation` as plain data.
 
+    per_class     of a :class:`Trial`;  n_train: the training images in all
     layer_chosen  by ``best``;  cost  that cross-validation chose, where there is one
     cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
     fallback      what could not be done as asked, and was done instead; empty where nothing
@@ -105,6 +107,7 @@ class Outcome:
     dataset: str
     data_digest: str
     image_size: int
+    per_class: int | None
     n_train: int
     n_test: int
     strategy: str
@@ -216,6 +219,7 @@ def _try(
         dataset=split.name,
         data_digest=split.digest,
         image_size=split.pool.pixels.shape[-1],
+        per_class=trial.per_class,
         n_train=len(labels),
         n_test=len(split.test),
         strategy=trial.strategy,
@@ -253,8 +257,12 @@ def load(out: Path) -> list[Outcome]:
 def _read(file: Path) -> Outcome:
     data = read_json(file)
     try:
+        if "per_class" not in data:
+            data["per_class"] = legacy.per_class(
+                data["id"], data["model"], data["dataset"], data["strategy"], "frozen", data["seed"]
+            )
         return Outcome(**data)
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise BadStore(f"{file}: not the outcome of a baseline ({error}); delete it to fit it again") from None
 
 

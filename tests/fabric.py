@@ -96,7 +96,7 @@ def run_record(
         classes=3, class_names=("a", "b", "c"), source="random" if scratch else "toy weights", dataset="toy",
         data_digest="0" * 64, n_train=3 * size, n_test=9, strategy=strategy, bn_mode="auto", seed=seed,
         recipe={"epochs": planned, "optimizer": "adam"}, input={"size": 8}, base=base, keys=KEYS,
-        changing=changing, new=() if scratch else HEAD, table=TABLE,
+        changing=changing, new=() if scratch else HEAD, table=TABLE, per_class=size,
         frozen={k: tensor_digest(start[k]) for k in KEYS if k not in changing},
     )  # fmt: skip
 

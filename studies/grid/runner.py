@@ -14,7 +14,7 @@ from baselines import trials
 from studies.grid.jobs import side_by_side
 from studies.grid.planning import StudyGrid, plan_grid, source_networks, source_study, trained_sources, trials_of
 from studies.grid.progress import Progress
-from studies.grid.study_file import STUDY, merge_axes, read_study_json
+from studies.grid.study_file import STUDY, facts_of, merge_axes, read_study_json
 from studies.spec.study import Study
 from wdiv.store.files import write_json
 from wdiv.store.reader import Run
@@ -114,9 +114,17 @@ def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> di
 
 def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:
     """What ``study.json`` shall say. Axes grow when a study is run again; all else must stay."""
-    planned = list(dict.fromkeys([*read_study_json(out)["runs"], *(planned.id for planned in grid.runs)]))
+    before = read_study_json(out)
+    planned = list(dict.fromkeys([*before["runs"], *(planned.id for planned in grid.runs)]))
+    facts = before["facts"] | {planned.id: facts_of(planned.spec, grid.split.name) for planned in grid.runs}
     host = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    return {"study": merge_axes(grid.study, out), "runs": planned, "notes": list(grid.notes), "host": host}
+    return {
+        "study": merge_axes(grid.study, out),
+        "runs": planned,
+        "facts": facts,
+        "notes": list(grid.notes),
+        "host": host,
+    }
 
 
 def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str, Any]:

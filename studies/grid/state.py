@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from studies.grid.conditions import stores
 from studies.grid.study_file import read_study_json
 from wdiv.errors import BadStore
+from wdiv.store import legacy
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 
@@ -20,7 +20,10 @@ __all__ = ["RunState", "named_runs", "seconds_left", "state_of", "states"]
 RECENT = 5
 """Epochs whose time tells how long the others will take."""
 OVER = ("finished", "diverged")
-_ID = re.compile(r"(?P<before>.+?)-(?P<size>n\d+|all)-(?P<how>.+)-s\d+")
+ALIKE = ("label", "dataset", "per_class", "strategy", "bn_mode")
+"""Facts in which runs that take as long as one another agree."""
+Kinds = tuple[tuple[str, ...], ...]
+"""What a run has in common with others: all but the seed; strategy and BN mode."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RunState:
         """In a word, whether the frozen prefix is computed once an image: ``yes``, ``no``, ``partly`` (in some
         stretches of epochs), ``test`` (for test images only); None where nothing is known.
 
-        >>> State("r", "running", prefix=({"kept": True}, {"kept": False, "judging_kept": False})).kept
+        >>> RunState("r", "running", prefix=({"kept": True}, {"kept": False, "judging_kept": False})).kept
         'partly'
         """
         words = {"yes" if one["kept"] else "test" if one.get("judging_kept") else "no" for one in self.prefix}
@@ -71,8 +74,13 @@ def states(store: Path) -> list[RunState]:
     A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
     BN mode, else of all.
     """
-    runs = named_runs(store)
-    return _foreseen([RunState(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()])
+    found: list[RunState] = []
+    kinds: dict[str, Kinds] = {}
+    for folder in _folders(store):
+        runs = _runs_of(folder, {})
+        found += [RunState(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()]
+        kinds |= _kinds(folder, runs)
+    return _foreseen(found, kinds)
 
 
 def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
@@ -82,22 +90,44 @@ def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str,
 
     known: runs that were opened before, and are not opened again. Raises :class:`~wdiv.errors.BadStore`.
     """
-    found: dict[str, Run | None] = {}
-    for condition, folder in stores(store).items():
-        prefix = f"{condition}/" if condition else ""
-        mine = {name.removeprefix(prefix): run for name, run in (known or {}).items() if name.startswith(prefix)}
-        found |= {prefix + name: run for name, run in _runs_of(folder, mine, bool(condition)).items()}
-    return found
+    return {name: run for folder in _folders(store) for name, run in _runs_of(folder, known or {}).items()}
 
 
-def _runs_of(store: Path, known: Mapping[str, Run], may_wait: bool) -> dict[str, Run | None]:
-    """may_wait: the store of a condition whose turn has not come."""
-    paths = {file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
+class _Folder(NamedTuple):
+    """A store, what its runs' names begin with in the whole study, and what its study.json says."""
+
+    prefix: str
+    path: Path
+    told: Mapping[str, Any]
+
+
+def _folders(store: Path) -> list[_Folder]:
+    return [
+        _Folder(f"{condition}/" if condition else "", folder, read_study_json(folder))
+        for condition, folder in stores(store).items()
+    ]
+
+
+def _runs_of(folder: _Folder, known: Mapping[str, Run]) -> dict[str, Run | None]:
+    prefix, store, told = folder
+    paths = {prefix + file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
     there = {name: known.get(name) or Run(path) for name, path in paths.items()}
-    planned = read_study_json(store)["runs"]
-    if not there and not planned and not may_wait:
+    planned = [prefix + name for name in told["runs"]]
+    if not there and not planned and not prefix:  # that of a condition may wait for its turn
         raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
     return {name: there.get(name) for name in (*planned, *there)}
+
+
+def _kinds(folder: _Folder, runs: Mapping[str, Run | None]) -> dict[str, Kinds]:
+    planned = {folder.prefix + name: facts for name, facts in folder.told["facts"].items()}
+    if any(run is None and name not in planned for name, run in runs.items()):
+        return {name: legacy.kinds(name) for name in runs}
+    found: dict[str, Kinds] = {}
+    for name, run in runs.items():
+        facts = planned[name] if run is None else vars(run.record)
+        alike = tuple(str(facts.get(fact)) for fact in ALIKE)
+        found[name] = ((folder.prefix, *alike), alike[-2:])
+    return found
 
 
 def state_of(run: Run, called: str | None = None) -> RunState:
@@ -126,33 +156,25 @@ def _left(rows: Sequence[Mapping[str, Any]], of: int) -> float | None:
     return round(median(times) * (of - rows[-1]["epoch"]), 1) if times else None
 
 
-def _foreseen(found: Sequence[RunState]) -> list[RunState]:
+def _foreseen(found: Sequence[RunState], kinds: Mapping[str, Kinds]) -> list[RunState]:
+    """What is left of runs that tell nothing themselves, by those of the closest kind whose time is known."""
     totals: dict[tuple[str, ...], list[float]] = {}
     for state in found:
         if state.state != "diverged" and state.seconds is not None and state.left is not None:
-            for kind in _kinds(state.run):
+            for kind in (*kinds[state.run], ()):
                 totals.setdefault(kind, []).append(state.seconds + state.left)
 
     def left(state: RunState) -> float | None:
-        known = next((totals[kind] for kind in _kinds(state.run) if kind in totals), None)
+        known = next((totals[kind] for kind in (*kinds[state.run], ()) if kind in totals), None)
         return None if known is None else max(0.0, round(mean(known) - (state.seconds or 0.0), 1))
 
     return [replace(state, left=left(state)) if state.left is None else state for state in found]
 
 
-def _kinds(run: str) -> Iterator[tuple[str, ...]]:
-    """What a run has in common with others, by its id: all but the seed; strategy and BN mode; nothing."""
-    match = _ID.fullmatch(run)
-    if match is not None:
-        yield match["before"], match["size"], match["how"]
-        yield (match["how"],)
-    yield ()
-
-
 def seconds_left(found: Sequence[RunState]) -> float | None:
     """What a grid will still take, where as many runs go on side by side as do now; None where nothing tells.
 
-    >>> seconds_left([State("a", "running", left=30.0), State("b", "waiting", left=10.0)])
+    >>> seconds_left([RunState("a", "running", left=30.0), RunState("b", "waiting", left=10.0)])
     40.0
     """
     left = [state.left for state in found if not state.over]

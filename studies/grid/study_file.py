@@ -11,12 +11,13 @@ from wdiv.store.files import read_json
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
+    from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["STUDY", "merge_axes", "read_study", "read_study_json"]
+__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json"]
 
 STUDY = "study.json"
-FILE_FIELDS = {"study": dict, "runs": list, "conditions": list, "notes": list}
-"""What the file tells, and as what."""
+FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "notes": list}
+"""What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
@@ -26,7 +27,7 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 
 
 def read_study_json(out: Path) -> dict[str, Any]:
-    """What ``study.json`` says: ``study``, ``runs``, ``conditions`` and ``notes``, empty where it says nothing of them.
+    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them.
 
     Raises :class:`~wdiv.errors.BadStore` for a file that is damaged.
     """
@@ -41,7 +42,18 @@ def read_study_json(out: Path) -> dict[str, Any]:
         value = found[name]
         if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
             raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
+    for run, facts in found["facts"].items():
+        if not isinstance(facts, dict) or not all(isinstance(fact, (str, int, type(None))) for fact in facts.values()):
+            raise BadStore(f"{file}: damaged: the facts of {run!r} are {facts!r}")
     return found
+
+
+def facts_of(spec: RunSpec, dataset: str) -> dict[str, Any]:
+    """What is known of a run before it begins, under the names that its own ``run.json`` will have for it."""
+    return {
+        "label": spec.label, "dataset": dataset, "per_class": spec.per_class, "strategy": spec.parsed.name,
+        "bn_mode": spec.bn_mode, "seed": spec.seed,
+    }  # fmt: skip
 
 
 def read_study(out: Path) -> Study:

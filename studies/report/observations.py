@@ -28,7 +28,6 @@ from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore
 from wdiv.store.stages import BESIDE, OUTSIDE
 from wdiv.tuning.networks.models import ModelSpec
-from wdiv.tuning.training.run_spec import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +178,7 @@ def observe_distances(stores: Mapping[str, Path]) -> pd.DataFrame:
     rows = [
         {
             **empty, "condition": condition, "model": one.model, "source": one.source, "dataset": one.dataset,
-            "per_class": "all" if one.per_class is None else str(one.per_class), "n_train": one.n_train,
+            "per_class": _in_words(one.per_class), "n_train": one.n_train,
             "bn_mode": "frozen", "seed": one.seed, "measure": name, "against": domain_distance.AGAINST,
             "value": getattr(one, name),
         }
@@ -203,11 +202,11 @@ def _runs(condition: str, path: Path, label: str) -> pd.DataFrame:
     """The columns :data:`RUN` and both accuracies, one row a run."""
     import pandas as pd
 
-    tree = open_store(path, label)
+    tree, records = open_store(path, label), [run.record for run in CheckpointStore.open(path).by_label()[label]]
     root, history = tree.to_dataset(), tree.children["history"].to_dataset()
     last = final_positions(root)
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
-    rows["per_class"] = _sizes(rows)
+    rows["per_class"] = rows["run"].map({record.id: _in_words(record.per_class) for record in records})
     rows["model"] = rows["model"].map(_alone)
     for measure, name in zip(ACCURACIES, ("test_accuracy", "train_accuracy"), strict=True):
         rows[measure] = [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
@@ -223,18 +222,18 @@ def _alone(model: str) -> str:
     return ModelSpec.parse(model).but(beside=None).label if f"{BESIDE}=" in model else model
 
 
-def _sizes(rows: pd.DataFrame) -> list[str]:
-    columns = ("run", "model", "dataset", "strategy", "bn_mode", "seed")
-    return [size_of(*row) for row in rows[list(columns)].itertuples(index=False)]
+def _in_words(per_class: int | None) -> str:
+    return "all" if per_class is None else str(per_class)
 
 
 def _accuracies(condition: str, path: Path) -> pd.DataFrame:
     import pandas as pd
 
     frames = [_runs(condition, path, label) for label in _labels(path)]
-    frozen = pd.DataFrame([outcome.row() for outcome in trials.load(path)])
-    if len(frozen):
-        frozen = frozen.assign(condition=condition, per_class=_sizes(frozen)).rename(columns={"last": "accuracy"})
+    outcomes = trials.load(path)
+    if outcomes:
+        frozen = pd.DataFrame([outcome.row() for outcome in outcomes]).rename(columns={"last": "accuracy"})
+        frozen = frozen.assign(condition=condition, per_class=[_in_words(one.per_class) for one in outcomes])
         frames.append(frozen[[*RUN, "accuracy"]])
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))

@@ -66,13 +66,13 @@ def gather(out: Path, figures: Path | None = None) -> Report:
     observations = pd.concat([observe(found, study.metrics, distances=distances), observe_distances(found)])
     observations = observations.reset_index(drop=True)
     paper = None if study.paper is None else published(study.paper)
-    read_study_json, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
+    read, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out)
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
-        [fill(table, read_study_json, paper) for table in study.tables],
+        [fill(table, read, paper) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
         (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from wdiv.errors import BadStore
 from wdiv.layers import LayerTable
+from wdiv.store import legacy
 
 __all__ = ["FORMAT", "RunRecord"]
 
@@ -23,9 +24,11 @@ class RunRecord:
     label       the architecture's name in tables; runs of one label share a layer table
     source      where the starting weights came from, as given;  ``random`` where there were none
     n_train     training images in all;  class_names: in the order of the head's outputs
+    per_class   those drawn of each class; None: all there were, and of an imported run, where it is not known
     recipe      optimizer, epochs, batch size, rates … as trained
     input       what the images are turned into before the first layer
-    base        SHA-256 of the file of starting weights
+    base        SHA-256 of the starting weights, as a file: the source's tensors that the network has a place for, its
+                own head among them; of a run from scratch, the network as it was drawn. Empty of an imported run
     keys        every tensor of the state dict, in order
     changing    those an epoch may change: trainable parameters and the statistics of running layers
     new         those that did not come from the base (a fresh head); they are saved at epoch 0
@@ -58,6 +61,7 @@ class RunRecord:
     table: LayerTable
     versions: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[Mapping[str, Any], ...] = ()
+    per_class: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self) | {"table": self.table.to_json()}
@@ -74,4 +78,8 @@ class RunRecord:
         if missing:
             raise BadStore(f"{where}: lacks {', '.join(sorted(missing))}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+        if "per_class" not in data:
+            values["per_class"] = legacy.per_class(
+                data["id"], *(data[name] for name in ("label", "dataset", "strategy", "bn_mode", "seed"))
+            )
         return cls(**values | {"table": LayerTable.from_json(data["table"])})

@@ -94,6 +94,13 @@ def test_axes_grow_when_a_study_is_run_again(trained: Path, small: Study, capsys
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items()), "what is finished is left alone"
 
 
+def test_the_study_says_of_its_runs_what_they_will_say_themselves(trained: Path) -> None:
+    study = json.loads((trained / "study.json").read_text())
+    told = {run: json.loads((trained / "runs" / run / "run.json").read_text()) for run in study["runs"]}
+    assert study["facts"] == {run: {name: told[run][name] for name in study["facts"][run]} for run in study["runs"]}
+    assert [(facts["strategy"], facts["per_class"]) for facts in study["facts"].values()] == [("fc", 3), ("bn+fc", 3)]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -24,11 +24,13 @@ def store(tmp_path: Path) -> Path:
     return make_store(tmp_path / "store", seeds=(0,))
 
 
-def more(store: Path, *runs: str) -> None:
-    """Plan more runs."""
+def more(store: Path, *runs: str, **facts: dict[str, Any]) -> None:
+    """Plan more runs; those that come as ``run={fact: value}`` differ so from FC."""
     file = store / "study.json"
     study = json.loads(file.read_text())
-    file.write_text(json.dumps(study | {"runs": [*study["runs"], *runs]}))
+    like = {"label": "toynet", "dataset": "toy", "per_class": 2, "strategy": "fc", "bn_mode": "auto", "seed": 7}
+    told = {"runs": [*study["runs"], *runs, *facts], "facts": {run: like | values for run, values in facts.items()}}
+    file.write_text(json.dumps(study | told))
 
 
 def rewrite(store: Path, run: str, **values: Any) -> None:
@@ -89,10 +91,28 @@ def test_a_run_that_stopped_early_counts_by_its_best_epoch(store: Path) -> None:
         ("somebody", 16.75),
     ],
 )
-def test_a_run_that_waits_will_take_what_those_like_it_take(store: Path, run: str, left: float) -> None:
+def test_in_a_store_of_before_a_run_that_waits_will_take_what_those_of_like_names_take(
+    store: Path, run: str, left: float
+) -> None:
     rewrite(store, FC, seconds=30.0)
     more(store, run)
     assert by_run(store)[run] == RunState(run, "waiting", left=pytest.approx(left, abs=0.06))
+
+
+@pytest.mark.parametrize(
+    ("facts", "left"),
+    [
+        ({"strategy": "bn+fc"}, 2.0),
+        ({}, 31.5),
+        ({"label": "othernet", "per_class": None}, 31.5),
+        ({"bn_mode": "frozen"}, 16.75),
+    ],
+)
+def test_a_run_that_waits_will_take_what_those_like_it_take(store: Path, facts: dict[str, Any], left: float) -> None:
+    """By what the study says of it: its name says nothing, and may say anything."""
+    rewrite(store, FC, seconds=30.0)
+    more(store, **{BN + "8": facts})
+    assert by_run(store)[BN + "8"] == RunState(BN + "8", "waiting", left=pytest.approx(left, abs=0.06))
 
 
 def test_runs_that_diverged_tell_nothing(tmp_path: Path) -> None:

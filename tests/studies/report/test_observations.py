@@ -175,6 +175,15 @@ def test_nothing_is_measured_twice(folder: Path, distances: pd.DataFrame, monkey
         layer_distances({"": folder}, "cosine_distance")
 
 
+def test_how_many_images_of_each_class_is_what_run_json_says(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", ("fc",), (0, 1), 1)
+    for run, size in zip(sorted((store / "runs").iterdir()), ({"per_class": None}, {}), strict=True):
+        told = json.loads((run / "run.json").read_text())
+        del told["per_class"]  # the second as before run.json said it
+        (run / "run.json").write_text(json.dumps(told | size))
+    assert observe({"": store}).groupby("seed")["per_class"].unique().map(list).to_dict() == {0: ["all"], 1: ["2"]}
+
+
 def test_a_store_of_baselines_alone_and_one_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
     facts = {
@@ -191,6 +200,9 @@ def test_a_store_of_baselines_alone_and_one_of_nothing(tmp_path: Path) -> None:
         "strategy": "svm@stage1", "bn_mode": "frozen", "seed": 3, "run": facts["id"], "measure": "accuracy",
         "against": "", "layers": "", "part": "", "value": 0.75,
     }  # fmt: skip
+    (tmp_path / "baselines" / "x.json").write_text(json.dumps(facts | {"per_class": 30}))
+    (row,) = observe({"c": tmp_path}).to_dict("records")
+    assert row["per_class"] == "30", "what is written goes before a name"
     with pytest.raises(BadStore, match="holds no runs and no baselines"):
         observe({"": tmp_path / "none"})
 

@@ -207,6 +207,7 @@ class _Session:
             class_names=split.pool.classes,
             n_train=sum(len(part.rows) for name, part in self.parts.items() if name != "test"),
             n_test=len(split.test),
+            per_class=spec.per_class,
             seed=spec.seed,
             base=self.base,
             keys=tuple(state),

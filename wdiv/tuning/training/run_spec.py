@@ -20,7 +20,7 @@ from wdiv.tuning.training.recipe import Recipe
 if TYPE_CHECKING:
     pass
 
-__all__ = ["RunSpec", "held_out", "run_id", "size_of"]
+__all__ = ["RunSpec", "held_out", "run_id"]
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,6 @@ def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mo
     """
     size = "all" if per_class is None else f"n{per_class}"
     return "-".join(map(_plain, (label, dataset, size, strategy, bn_mode, f"s{seed}")))
-
-
-def size_of(run: str, label: str, dataset: str, strategy: str, bn_mode: str, seed: int) -> str:
-    """Images of each class, from a name that :func:`run_id` has made; ``all`` where it tells of none.
-
-    >>> size_of("lenet-my-photos-n20-bn+fc-auto-s0", "lenet", "my photos", "bn+fc", "auto", 0)
-    '20'
-    >>> size_of("somebody's run", "lenet", "my photos", "bn+fc", "auto", 0)
-    'all'
-    """
-    before, after = ("-".join(map(_plain, parts)) for parts in ((label, dataset), (strategy, bn_mode, f"s{seed}")))
-    found = re.fullmatch(re.escape(before) + r"-n(\d+)-" + re.escape(after), run)
-    return found[1] if found else "all"
 
 
 def _plain(part: str) -> str:
