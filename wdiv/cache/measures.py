@@ -20,7 +20,7 @@ from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_na
 from wdiv.metrics import METRICS, Metric, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name, write_atomically
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, Run
 
 __all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
 
@@ -115,7 +115,8 @@ def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | 
 def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
     root = tree.to_dataset()
     runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
-    of_runs = {run: epoch_fingerprints(store, run) for run in runs}
+    there = {run.record.id: run for run in store}
+    of_runs = {run: epoch_fingerprints(there[run]) for run in runs}
 
     def against(run: str, epoch: int) -> str:
         if isinstance(reference, str) and reference in of_runs:
@@ -131,9 +132,8 @@ def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | in
     return xr.DataArray(values, dims=("run", "epoch"), coords={"run": root["run"], "epoch": root["epoch"]}, attrs=attrs)
 
 
-def epoch_fingerprints(store: CheckpointStore, run_id: str) -> dict[int, str]:
+def epoch_fingerprints(run: Run) -> dict[int, str]:
     """Epoch -> digest of it and of all that went before."""
-    run = store[run_id]
     foreign = run.imported
     start = run.record.base if foreign is None else foreign.base  # its files, and what was matched in them
     digest, found = hashlib.sha256(f"{VERSION} {start}".encode()), {}

@@ -53,8 +53,9 @@ def measured_pairs(
     if not asked:
         raise BadInput(f"{path}: no pairs of runs to measure")
     store = CheckpointStore.open(path)
+    there = {run.record.id: run for run in store}
     states = {
-        run: epoch_fingerprints(store, run)[store[run].final or 0] for run in {run for pair in asked for run in pair}
+        run: epoch_fingerprints(there[run])[there[run].final or 0] for run in {run for pair in asked for run in pair}
     }
     fingerprint = [states[a] + states[b] for a, b in asked]
     tail = f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
