@@ -45,7 +45,7 @@ def fused_eval_model(network: nn.Module) -> FusedEvalModel:
     >>> import torch
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
-    >>> quick, images = judge(model), torch.rand(2, 3, 8, 8)
+    >>> quick, images = fused_eval_model(model), torch.rand(2, 3, 8, 8)
     >>> _ = model[1].weight.data.fill_(3.0)
     >>> with quick.now() as show:
     ...     torch.allclose(show(images), model(images), atol=1e-6)

@@ -99,8 +99,9 @@ def feature_extractor(
 
     >>> from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
     >>> spec = ModelSpec("resnet18")
-    >>> taps = tap(build(spec, 2), layer_table(spec, 2, 32), head_layers(spec), ["stage2", "bottleneck", "0"], 32)
-    >>> taps.names, [layer.name for layer in taps.layers]
+    >>> wanted = ["stage2", "bottleneck", "0"]
+    >>> found = feature_extractor(build(spec, 2), layer_table(spec, 2, 32), head_layers(spec), wanted, 32)
+    >>> found.names, [layer.name for layer in found.layers]
     (('stage2', 'bottleneck', 'conv1'), ['layer2.1.bn2', 'layer4.1.bn2', 'conv1'])
     """
     check_pooling(pooling)

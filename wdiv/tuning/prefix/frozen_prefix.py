@@ -31,7 +31,7 @@ class NoPrefix(WdivError):
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A network in two parts: ``suffix(*stem(x))`` is ``model(x)``.
+    """A network in two parts: ``suffix(*prefix(x))`` is ``model(x)``.
 
     prefix           (n, 3, size, size) float -> tuple of the tensors at the boundary, each of n rows. What could be
                      random in it is left out.

@@ -25,7 +25,7 @@ class L2SP:
     >>> from torch import nn
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> _ = layer.weight.data.fill_(2.0)
-    >>> pull = Pull(layer, {"weight": torch.full((1, 1), 1.5)}, new=(), alpha=0.1)
+    >>> pull = L2SP(layer, {"weight": torch.full((1, 1), 1.5)}, new=(), alpha=0.1)
     >>> layer.weight.grad = torch.zeros(1, 1)
     >>> pull()
     >>> round(layer.weight.grad.item(), 6)

@@ -38,7 +38,7 @@ def phase_lengths(strategy: Strategy, epochs: int) -> tuple[int, ...]:
     over. Raises :class:`~wdiv.errors.BadInput` if an epoch for each cannot be had.
 
     >>> from wdiv.tuning.strategy.spelling import parse
-    >>> lengths(parse("fc for 0.3 then bn+fc then conv+bn+fc"), 10)
+    >>> phase_lengths(parse("fc for 0.3 then bn+fc then conv+bn+fc"), 10)
     (3, 4, 3)
     """
     asked = [_length(phase, epochs) for phase in strategy.phases]
