@@ -1,21 +1,36 @@
-"""``wdiv`` whose runs wait in their 30th epoch until they are asked to stop.
+"""``wdiv`` in a process of its own, whose runs wait in an epoch until they are asked to stop.
 
 So that a signal meets them before their end, however long it takes to come; one that comes sooner finds them training.
+Processes are forked from one that has imported PyTorch, once for all tests: importing takes longer than the runs.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from studies.cli import main as wdiv
 from studies.grid import jobs
 from wdiv.tuning.training import run as tuning
 
-WAITS = 30
+WAITS = 3
 """The epoch; runs that are to be met have more."""
 
 _session, _work = tuning._Session, jobs._work
+
+
+def forking(method: str = "") -> Any:
+    """In place of ``get_context``: the context of such processes; where there is none, as on Windows, of new ones."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torchvision.models", "wdiv.numerics.kernels", "tests.studies.held"])
+    return context
 
 
 class _Waiting:
@@ -45,7 +60,14 @@ def work(worker: Any, end: Any) -> None:
     _work(worker, end)
 
 
-def main() -> None:
+def command(words: list[str], told: Path, get_context: Callable[[str], Any]) -> None:
+    """``wdiv WORDS``, which writes what it says into a file. get_context: how it starts processes."""
+    import torch
+
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # held when the first was forked
+    torch.set_num_threads(1)
     tuning._Session = Session  # type: ignore[misc]
-    jobs._work = work
-    wdiv()
+    jobs._work, jobs.get_context = work, get_context
+    sys.argv = ["wdiv", *words]
+    with told.open("w") as sys.stderr:
+        wdiv()

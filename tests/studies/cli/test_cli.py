@@ -6,10 +6,8 @@ import json
 import os
 import pickle
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,7 @@ from torchvision.models import mobilenet_v2
 from studies.cli import cli
 from studies.cli.catalogue import CATALOGUE
 from studies.spec.registry import load
-from tests.conftest import ROOT, once
-from tests.studies.conftest import PATIENCE
+from tests.conftest import ROOT
 from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.metrics import FAMILIES, METRICS
 from wdiv.tuning.networks.heads import HEADS
@@ -37,7 +34,6 @@ from wdiv.tuning.training.recipe import OPTIMIZERS
 from wdiv.tuning.training.schedules import SCHEDULES
 
 MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
-HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
 COMMANDS = {
     "run", "init", "report",
     "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
@@ -515,39 +511,6 @@ def test_a_run_that_diverges_is_told_at_the_end(toml: Path, tmp_path: Path) -> N
 
 
 # --- processes -----------------------------------------------------------------------------------------------------
-
-
-@once
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
-def test_ctrl_c_stops_with_a_line_and_the_same_command_goes_on(toml: Path, tmp_path: Path) -> None:
-    arguments = ["run", str(toml), "--epochs", "80", "--strategy", "bn+fc", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [*HELD, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-    def rows() -> list[str]:
-        files = list(tmp_path.glob("out/runs/*/history.jsonl"))
-        return files[0].read_text().splitlines() if files else []
-
-    deadline = time.monotonic() + PATIENCE
-    while len(rows()) < 3:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert re.fullmatch(
-        r"Stopped: .* stopped (in epoch \d+, after step \d+|after epoch \d+)\. All of it .*", errors.strip()
-    )
-    before = rows()
-    assert 3 <= len(before) < 81
-    assert "stopped" in wdiv("status", tmp_path / "out").stdout
-    wdiv(*arguments)
-    assert rows()[: len(before)] == before
-    assert len(rows()) == 81
-    assert "1 runs intact" in wdiv("verify", tmp_path / "out").stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break in another way there")

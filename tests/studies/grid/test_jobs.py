@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,29 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from studies.grid.progress import Progress
+from studies.cli.bars import Bars
 from studies.grid.runner import run_grid
 from studies.grid.state import states
 from studies.spec.registry import load
 from studies.spec.study import Study, override
-from tests.conftest import ROOT, once
+from tests.conftest import once
+from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import PATIENCE, TOML
-from tests.studies.held import WAITS, work
+from tests.studies.held import WAITS, command, forking, work
 from tests.tuning.tiny import MOBILENET
-from wdiv.errors import BadStore, WdivError
+from wdiv.errors import BadInput, BadStore, WdivError
 
-HELD = [sys.executable, "-c", "from tests.studies.held import main; main()"]
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As many as each of two jobs has, of two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of ``--jobs`` that need not import PyTorch anew. Those of a signal's test are what users start."""
+    monkeypatch.setattr("studies.grid.jobs.get_context", forking)
 
 
 def epochs(store: Path) -> dict[str, bytes]:
@@ -45,7 +42,7 @@ def epochs(store: Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.glob("runs/*/epochs/*"))}
 
 
-class Lines(Progress):
+class Lines(Bars):
     """Keeps what would be printed."""
 
     def __init__(self) -> None:
@@ -56,7 +53,7 @@ class Lines(Progress):
         self.lines.append(line)
 
 
-def test_two_jobs_train_what_one_trains(small: Study, tmp_path: Path, one_thread: None) -> None:
+def test_two_jobs_train_what_one_trains(small: Study, tmp_path: Path) -> None:
     both = override(small, {"seeds": [0, 1]})
     run_grid(both, tmp_path / "one", device="cpu")
     told = Lines()
@@ -91,7 +88,7 @@ def test_an_error_of_one_run_ends_all_and_says_what_it_was(small: Study, tmp_pat
         run_grid(grid, tmp_path / "store", device="cpu", jobs=2)
 
 
-class Hook(Progress):
+class Hook(Bars):
     """Does something at the first epoch after the start."""
 
     def __init__(self, do: Callable[[], None]) -> None:
@@ -99,8 +96,8 @@ class Hook(Progress):
         self._do: Callable[[], None] | None = do
 
     @contextmanager
-    def run_grid(self, run_grid: str, epochs: int) -> Iterator[Any]:
-        with super().run(run_grid, epochs) as watcher:
+    def run(self, run: str, epochs: int) -> Iterator[Any]:
+        with super().run(run, epochs) as watcher:
             tell = watcher.epoch
 
             def epoch(row: dict[str, Any]) -> None:
@@ -115,7 +112,7 @@ class Hook(Progress):
 
 @once
 def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
-    small: Study, tmp_path: Path, whole: dict[str, bytes], one_thread: None, monkeypatch: pytest.MonkeyPatch
+    small: Study, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, out = override(small, GRID), tmp_path / "store"
     monkeypatch.setattr("studies.grid.jobs._work", work)
@@ -132,15 +129,12 @@ def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
     assert epochs(out) == whole
 
 
-def test_a_program_without_a_file_is_told_so_and_does_not_hang(toml: Path, tmp_path: Path) -> None:
-    program = (
-        "from pathlib import Path\nfrom studies.grid.runner import run\nfrom studies.spec.study import load\n"
-        f"run(load({str(toml)!r}), Path({str(tmp_path / 'store')!r}), device='cpu', jobs=2)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-"], input=program, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE
-    )
-    assert "--jobs: the program <stdin> cannot be imported by other processes" in done.stderr.splitlines()[-1]
+def test_a_program_without_a_file_is_told_so_and_does_not_hang(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)  # as Python calls it
+    with pytest.raises(BadInput, match="--jobs: the program <stdin> cannot be imported by other processes"):
+        run_grid(small, tmp_path / "store", device="cpu", jobs=2)
 
 
 @once
@@ -153,13 +147,41 @@ def test_interrupted_at_once_it_leaves_no_process_behind(small: Study, tmp_path:
     assert multiprocessing.active_children() == []
 
 
+GRID = {"strategies": ["conv+bn+fc", "fc for 1 then bn+fc"], "epochs": WAITS + 2}
+
+
+@pytest.fixture(scope="module")
+def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the grid saves that nobody stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "small.toml").write_text(TOML.format(model=MOBILENET, weights=weights))
+    run_grid(override(load(str(folder / "small.toml")), GRID), folder / "store", device="cpu")
+    return epochs(folder / "store")
+
+
+def begun(
+    toml: Path, store: Path, jobs: int, get_context: Callable[[str], Any] = multiprocessing.get_context
+) -> tuple[Any, list[str]]:
+    """The grid's process, once an epoch is saved, and the words that it was called with."""
+    words = ["run", str(toml), "--out", str(store), "--epochs", str(GRID["epochs"]), "--device", "cpu"]
+    words += ["--jobs", str(jobs), *(word for strategy in GRID["strategies"] for word in ("--strategy", strategy))]
+    process = forking().Process(target=command, args=(words, store.with_suffix(".txt"), get_context))
+    process.start()
+    end = time.monotonic() + PATIENCE
+    while not any(store.glob("runs/*/epochs/0000.safetensors")):
+        assert process.is_alive(), store.with_suffix(".txt").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process, words
+
+
 @once
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX processes")
+@POSIX
 def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "store"
-    process, _ = begun(toml, out, jobs=2)
+    process, _ = begun(toml, out, 2, forking)
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.join()
     end = time.monotonic() + PATIENCE
     while any(state.state == "running" for state in states(out)):
         assert time.monotonic() < end, "a process goes on"
@@ -167,58 +189,33 @@ def test_processes_whose_parent_is_killed_save_and_end(toml: Path, tmp_path: Pat
     assert epochs(out).items() <= whole.items()
 
 
-GRID = {"strategies": ["conv+bn+fc", "fc for 20 then bn+fc"], "epochs": WAITS + 10}
-
-
-@pytest.fixture(scope="session")
-def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the grid saves that nobody stops."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "small.toml").write_text(TOML.format(model=MOBILENET, weights=weights))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    run_grid(override(load(str(folder / "small.toml")), GRID), folder / "store", device="cpu")
-    torch.set_num_threads(before)
-    return epochs(folder / "store")
-
-
-def begun(toml: Path, store: Path, jobs: int) -> tuple[subprocess.Popen[str], list[str]]:
-    """The grid's process, once an epoch after the first is saved, and the words that it was called with."""
-    epochs = str(GRID["epochs"])
-    words = ["run", str(toml), "--out", str(store), "--epochs", epochs, "--device", "cpu", "--jobs", str(jobs)]
-    for strategy in GRID["strategies"]:
-        words += ["--strategy", strategy]
-    process = subprocess.Popen(
-        [*HELD, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    end = time.monotonic() + PATIENCE
-    while not any(store.glob("runs/*/epochs/0001.safetensors")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return process, words
-
-
 @once
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
+@POSIX
 @pytest.mark.parametrize(("signum", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_a_signal_saves_says_how_to_go_on_and_changes_nothing(
-    signum: signal.Signals, jobs: int, toml: Path, tmp_path: Path, whole: dict[str, bytes], one_thread: None
+    signum: signal.Signals, jobs: int, toml: Path, tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     out = tmp_path / "stopped"
     process, words = begun(toml, out, jobs)
-    process.send_signal(signum)
-    _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signum, told
+    os.kill(process.pid, signum)
+    process.join(PATIENCE)
+    told = out.with_suffix(".txt").read_text()
+    assert process.exitcode == 128 + signum, told
     assert "Traceback" not in told
     head, _, again = told.strip().splitlines()[-1].partition("to go on: ")
-    assert head.startswith("Stopped: ")
-    assert "All of it is saved" in head
+    assert re.fullmatch(
+        r"Stopped: .* stopped (in epoch \d+, after step \d+|after epoch \d+)\. All of it is saved; ", head
+    )
     assert shlex.split(again) == ["wdiv", *words]
     saved = epochs(out)
     assert saved
     assert saved.items() <= whole.items()
     assert len(saved) < len(whole)
-    run_grid(override(load(str(toml)), GRID), out, device="cpu", jobs=jobs)
+    assert "stopped" in wdiv("status", out).stdout
+    before = {file: file.read_text() for file in out.glob("runs/*/history.jsonl")}
+    wdiv(*words)
     assert epochs(out) == whole
+    for file, rows in before.items():
+        assert file.read_text().startswith(rows)
+        assert len(file.read_text().splitlines()) == 1 + GRID["epochs"]
+    assert "2 runs intact" in wdiv("verify", out).stdout
