@@ -14,7 +14,7 @@ from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import layer_table
 from wdiv.tuning.networks.sources import Source
-from wdiv.tuning.training.run import choose_device
+from wdiv.tuning.training.device import choose_device
 
 if TYPE_CHECKING:
     import torch

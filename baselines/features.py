@@ -19,7 +19,7 @@ from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import cut
 from wdiv.tuning.strategy.freeze import apply_freeze, make_plan
 from wdiv.tuning.strategy.spelling import parse
-from wdiv.tuning.training.run import choose_device
+from wdiv.tuning.training.device import choose_device
 
 if TYPE_CHECKING:
     import torch

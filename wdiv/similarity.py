@@ -21,7 +21,7 @@ from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import ModelSpec, head_layers
 from wdiv.tuning.networks.sources import Source
-from wdiv.tuning.training.run import choose_device
+from wdiv.tuning.training.device import choose_device
 
 if TYPE_CHECKING:
     import torch

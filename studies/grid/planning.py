@@ -13,16 +13,15 @@ from baselines import trials
 from baselines.features import label_of
 from studies.spec.study import Pretrain, Study
 from wdiv.errors import BadInput
-from wdiv.layers import LayerTable
 from wdiv.registry import did_you_mean
 from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
-from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
-from wdiv.tuning.strategy.freeze import FreezePlan, changing, make_plan
-from wdiv.tuning.strategy.segments import segments
+from wdiv.tuning.networks.models import ModelSpec, build_skeleton
+from wdiv.tuning.strategy.freeze import changing
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import check_batches
+from wdiv.tuning.training.prepared import PreparedNetwork
 from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = [
@@ -146,46 +145,23 @@ def _pretrained_name(how: Pretrain, model: ModelSpec) -> str:
 
 
 def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
-    """The runs of one source, whose networks are looked at once each."""
+    """The runs of one source, on networks without numbers, each built once."""
     source, classes = specs[0].source, len(split.pool.classes)
     weights = source.read() if source.here and any(spec.start != "random" for spec in specs) else None
-    looks: dict[str, _Look] = {}
+    skeletons: dict[str, Any] = {}
     for spec in specs:
-        if spec.network.label not in looks:
-            look = looks[spec.network.label] = _Look.at(spec.network, classes, spec.inputs.size)
+        label = spec.network.label
+        if label not in skeletons:
+            skeletons[label] = build_skeleton(spec.network, classes)
             if weights is not None:
-                sources.check_fits(look.model, weights, spec.network, source.name)
-        each = looks[spec.network.label].bytes_per_epoch(spec)
+                sources.check_fits(skeletons[label], weights, spec.network, source.name)
+        network, state = PreparedNetwork.of(spec, skeletons[label], classes), skeletons[label].state_dict()
+        plans = [network.plan(segment) for segment in network.segments]
         train, validation = spec.rows(split.pool)
-        looks[spec.network.label].check(spec, len(train))
-        images = len(train) + len(validation)
-        yield Planned(spec, spec.id(split.name), images, each * spec.recipe.epochs, len(train))
-
-
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """A network without numbers, and what its layers are."""
-
-    model: Any
-    table: LayerTable
-    head: frozenset[str]
-
-    @classmethod
-    def at(cls, network: ModelSpec, classes: int, size: int) -> _Look:
-        return cls(build_skeleton(network, classes), layer_table(network, classes, size), head_layers(network))
-
-    def _plans(self, spec: RunSpec) -> list[FreezePlan]:
-        spec.parsed.check(self.table, self.head, spec.network.label)
-        parts = segments(spec.parsed, self.table, self.head, spec.recipe.epochs)
-        return [make_plan(self.model, self.table, self.head, part, spec.bn_mode) for part in parts]
-
-    def check(self, spec: RunSpec, images: int) -> None:
-        for plan_grid in self._plans(spec):
-            check_batches(plan_grid, spec.recipe, images)
-
-    def bytes_per_epoch(self, spec: RunSpec) -> int:
-        state = self.model.state_dict()
-        return sum(state[key].numel() * state[key].element_size() for key in changing(self._plans(spec), state))
+        for plan in plans:
+            check_batches(plan, spec.recipe, len(train))
+        each = sum(state[key].nbytes for key in changing(plans, state))
+        yield Planned(spec, spec.id(split.name), len(train) + len(validation), each * spec.recipe.epochs, len(train))
 
 
 def trials_of(study: Study) -> list[trials.Trial]:

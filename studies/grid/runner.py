@@ -24,9 +24,10 @@ from wdiv.tuning.networks import sources
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.cost import estimate_seconds
+from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
 from wdiv.tuning.training.loop import Diverged
-from wdiv.tuning.training.run import choose_device, fine_tune
+from wdiv.tuning.training.run import fine_tune
 from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = ["describe_grid", "run_grid"]

@@ -23,9 +23,11 @@ from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
 from wdiv.tuning.strategy.freeze import make_plan
 from wdiv.tuning.strategy.spelling import parse
+from wdiv.tuning.training import prepared
 from wdiv.tuning.training import run as tuning
+from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.feeds import OnDevice
-from wdiv.tuning.training.run import choose_device, fine_tune
+from wdiv.tuning.training.run import fine_tune
 
 
 @pytest.fixture(autouse=True)
@@ -277,8 +279,8 @@ def test_a_frozen_tensor_that_moves_stops_the_run_before_the_epoch_is_saved(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever moves it: here a hand reaches into the network in epoch 2."""
-    real, networks = tuning.make_plan, []
-    monkeypatch.setattr(tuning, "make_plan", lambda model, *rest: networks.append(model) or real(model, *rest))
+    real, networks = prepared.make_plan, []
+    monkeypatch.setattr(prepared, "make_plan", lambda model, *rest: networks.append(model) or real(model, *rest))
 
     def reach_in(epoch: int, done: int) -> None:
         if (epoch, done) == (2, 1):

@@ -19,14 +19,14 @@ from wdiv.tuning.prefix.frozen_prefix import Cut
 from wdiv.tuning.strategy.auto_rgn import BATCHES
 from wdiv.tuning.strategy.freeze import FreezePlan, changing
 from wdiv.tuning.strategy.segments import Segment
+from wdiv.tuning.training.device import choose_device, fork_rng
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.precision import computing
 from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
+from wdiv.tuning.training.prepared import PreparedNetwork, prepare
 from wdiv.tuning.training.recipe import Recipe
-from wdiv.tuning.training.run import choose_device
 from wdiv.tuning.training.run_spec import RunSpec
-from wdiv.tuning.training.trial import Trial, seeds_kept
 
 if TYPE_CHECKING:
     import torch
@@ -172,17 +172,17 @@ def measure_cost(spec: RunSpec, split: Split, device: torch.device) -> Cost:
     """
     import torch
 
-    with seeds_kept(device), torch.enable_grad():
+    with fork_rng(device), torch.enable_grad():
         start = _now(device)
-        trial = Trial.of(spec, len(split.pool.classes), device, weights=False)
+        network = prepare(spec, len(split.pool.classes), device, weights=False)
         setup, plans, paces = _now(device) - start, list[FreezePlan](), []
-        for segment in trial.segments:
+        for segment in network.segments:
             start = _now(device)
-            plan, at = trial.held(segment)
+            plan, at = network.freeze(segment)
             setup += _now(device) - start
             plans.append(plan)
-            moved = frozenset(changing(plans, trial.start))
-            paces.append(_Bench(trial, split, device, segment, plan, at).pace(moved))
+            moved = frozenset(changing(plans, network.start))
+            paces.append(_Bench(network, split, device, segment, plan, at).pace(moved))
     return Cost(spec.recipe, setup, tuple(paces))
 
 
@@ -190,7 +190,7 @@ def measure_cost(spec: RunSpec, split: Split, device: torch.device) -> Cost:
 class _Bench:
     """A stretch, and the images it is timed on."""
 
-    trial: Trial
+    network: PreparedNetwork
     split: Split
     device: torch.device
     segment: Segment
@@ -199,7 +199,7 @@ class _Bench:
 
     def pace(self, moved: frozenset[str]) -> Pace:
         """moved: what this stretch and those before it may change; a prefix that reads any of it is the run's own."""
-        plan, segment, spec = self.plan, self.segment, self.trial.spec
+        plan, segment, spec = self.plan, self.segment, self.network.spec
         epochs = segment.last - segment.first + 1
         step, judge = self._lines(spec.recipe.batch_size)
         cuts = [cut for cut in (self.at.training, self.at.judging) if cut is not None]
@@ -233,7 +233,7 @@ class _Bench:
 
     def _loop(self, count: int) -> tuple[Loop, list[float]]:
         """The run's loop on batches of ``count`` images, which leaves the weights as they are, and its ticks."""
-        trial, at, spec, ticks = self.trial, self.at, self.trial.spec, list[float]()
+        model, at, spec, ticks = self.network.model, self.at, self.network.spec, list[float]()
         images = _some(self.split.pool, count)
         shown, part = OnDevice.of(images, self.device), Subset(images, np.arange(count))
         recipe = replace(
@@ -246,10 +246,10 @@ class _Bench:
                 raise _Enough
 
         def fed(cut: Cut | None) -> Feed:
-            return make_feed(trial.model, cut, part, shown, spec.inputs, recipe, FeatureStore())
+            return make_feed(model, cut, part, shown, spec.inputs, recipe, FeatureStore())
 
         loop = Loop(
-            trial.model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, segment=self.segment,
+            model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, segment=self.segment,
             on_epoch=lambda row, optimizer: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
         )  # fmt: skip
         for group in loop.optimizer.param_groups:
@@ -259,7 +259,7 @@ class _Bench:
     def _prefix_cost(self, cut: Cut, moved: frozenset[str]) -> PrefixCost:
         import torch
 
-        spec = self.trial.spec
+        spec = self.network.spec
 
         def seconds(count: int) -> float:
             shown = OnDevice.of(_some(self.split.pool, count), self.device)

@@ -12,16 +12,15 @@ import numpy as np
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore, NoRoom
-from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.spelling import spell, spell_term
 from wdiv.tuning.strategy.strategies import Phase, Strategy
 from wdiv.tuning.training import precision
+from wdiv.tuning.training.device import choose_device, fork_rng
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Diverged, Loop
 from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
-from wdiv.tuning.training.run import choose_device
+from wdiv.tuning.training.prepared import prepare
 from wdiv.tuning.training.run_spec import RunSpec
-from wdiv.tuning.training.trial import Trial, seeds_kept
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +177,7 @@ def range_test(
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
     factors = (np.geomspace(low, high, steps) / term.lr).tolist()
-    with seeds_kept(where):
+    with fork_rng(where):
         losses, why = _train(spec, split, where, tested, factors)
     kept, smoothed = factors[: len(losses)], smooth(losses)
     places = slice(steps // SKIP_FIRST, -SKIP_LAST)
@@ -210,19 +209,19 @@ def _train(
     spec: RunSpec, split: Split, device: torch.device, phase: Phase, factors: Sequence[float]
 ) -> tuple[list[float], str | None]:
     """The batches' losses, and why they are fewer than there are factors."""
-    trial = Trial.of(spec, len(split.pool.classes), device, weights=True)
-    segment = [segment for segment in trial.segments if segment.phase == phase][-1]  # all stages are open by then
-    plan, at = trial.held(segment)
+    network = prepare(spec, len(split.pool.classes), device)
+    segment = [segment for segment in network.segments if segment.phase == phase][-1]  # all stages are open by then
+    plan, at = network.freeze(segment)
     rows, _ = spec.rows(split.pool)
-    part, strength = Subset(split.pool, rows), phase.number("l2sp")
+    part = Subset(split.pool, rows)
     images = OnDevice.of(part.taken(), device)
     recipe = replace(spec.recipe, steps_per_epoch=len(factors), schedule="constant", warmup=0.0)
 
     def loop(train_feed: Feed | None) -> _Rising:
         return _Rising(
-            trial.model, plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=segment,
+            network.model, plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=segment,
             on_epoch=lambda row, optimizer: None, train_feed=train_feed,
-            l2sp=None if strength is None else L2SP(trial.model, trial.start, trial.new, strength),
+            l2sp=network.l2sp(segment),
         )  # fmt: skip
 
     if plan.bn_mode == "adabn":
@@ -232,7 +231,7 @@ def _train(
         if len(rows) > len(factors) * recipe.batch_size:  # most images are not seen even once
             return None
         try:
-            return make_feed(trial.model, at.training, part, images, spec.inputs, recipe, FeatureStore())
+            return make_feed(network.model, at.training, part, images, spec.inputs, recipe, FeatureStore())
         except NoRoom:
             return None
 

@@ -11,29 +11,28 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from wdiv.errors import BadInput, WdivError
+from wdiv.errors import WdivError
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.running_metrics import RunningMetrics
 from wdiv.store.writer import RunWriter, check_same, clear, frozen_digests, write_base
 from wdiv.tuning.data.images import Split
-from wdiv.tuning.networks import sources
-from wdiv.tuning.networks.models import build, head_layers, layer_table
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
-from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing, make_plan
-from wdiv.tuning.strategy.l2sp import L2SP
-from wdiv.tuning.strategy.segments import Segment, segments
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing
+from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
+from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed, plan_prefix
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
+from wdiv.tuning.training.prepared import prepare
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Silent", "Watcher", "choose_device", "fine_tune"]
+__all__ = ["Silent", "Watcher", "fine_tune"]
 
 COMMIT_EVERY = 1.0
 """Seconds from one commit of epochs to the next, at least."""
@@ -57,17 +56,6 @@ class Silent:
     def batch(self, epoch: int, done: int, of: int) -> None: ...
 
     def epoch(self, row: dict[str, Any]) -> None: ...
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu`` or ``cuda``."""
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise BadInput(f"device: auto, cpu or cuda, not {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("device cuda: PyTorch finds no CUDA device here; use --device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def fine_tune(
@@ -122,7 +110,7 @@ def _is_of_memory(error: Exception) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """A stretch of epochs, and how the network is held while it lasts."""
+    """A segment of a run, and how the network is frozen in it."""
 
     segment: Segment
     plan: FreezePlan
@@ -136,21 +124,16 @@ class _Session:
         self, spec: RunSpec, split: Split, out: Path, facts: Mapping[str, Any], device: torch.device,
         watcher: Watcher, features: FeatureStore, stop: Stop,
     ) -> None:  # fmt: skip
-        import torch
-
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
         train, validation = spec.rows(split.pool)
         self.parts = {"train": Subset(split.pool, train), "test": Subset(split.test, np.arange(len(split.test)))}
         if len(validation):
             self.parts["validation"] = Subset(split.pool, validation)
-        self.table = layer_table(spec.network, len(split.pool.classes), spec.inputs.size)
-        self.model = build(spec.network, len(split.pool.classes), spec.seed)
-        self.base, self.new = self._start(out)
-        self.pretrained = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.model.to(device, memory_format=torch.channels_last)
-        self.stages = self._stages()
-        self.writer = RunWriter(out, self._record(facts), COMMIT_EVERY)
+        self.network = prepare(spec, len(split.pool.classes), device)
+        self.model = self.network.model
+        self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
+        self.writer = RunWriter(out, self._record(facts, write_base(out, self.network.given)), COMMIT_EVERY)
 
     def run(self) -> None:
         with self.writer as writer:
@@ -163,12 +146,12 @@ class _Session:
                 position = None
             if kept is not None and done is not None:
                 self._load(done, kept.get("state") or {})
-            self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.pretrained)
+            self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.network.start)
             self.images = {name: OnDevice.of(part.taken(), self.device) for name, part in self.parts.items()}
             for stage in self.stages:
                 if done is not None and done >= stage.segment.last:
                     continue
-                apply_freeze(self.model, stage.plan, self.table, stage.prefix.disabled_dropout)
+                apply_freeze(self.model, stage.plan, self.network.table, stage.prefix.disabled_dropout)
                 within = position is not None or (done is not None and done >= stage.segment.first)
                 optimizer = kept["optimizer"] if within and kept is not None else None
                 self._train(stage, done, optimizer, None if position is None else Position(**position))
@@ -176,28 +159,7 @@ class _Session:
                     return
                 done, kept, position = stage.segment.last, None, None
 
-    def _start(self, out: Path) -> tuple[str, tuple[str, ...]]:
-        """Load the starting weights. Returns the digest of their file, and the keys that they do not give."""
-        spec = self.spec
-        if spec.start == "random":
-            return write_base(out, self.model.state_dict()), ()
-        state = sources.load_into(self.model, spec.source.read(), spec.network, spec.source.name)
-        return write_base(out, state), sources.not_given(self.model, state, spec.network)
-
-    def _stages(self) -> tuple[_Stage, ...]:
-        """What each stretch of epochs trains, and where that cuts the network. Leaves it held to the last of them."""
-        spec, head = self.spec, head_layers(self.spec.network)
-        spec.parsed.check(self.table, head, spec.network.label)
-        found = []
-        for segment in segments(spec.parsed, self.table, head, spec.recipe.epochs):
-            plan = make_plan(self.model, self.table, head, segment, spec.bn_mode)
-            apply_freeze(self.model, plan, self.table)
-            found.append(
-                _Stage(segment, plan, plan_prefix(self.model, plan, self.table, spec.recipe, spec.inputs.size))
-            )
-        return tuple(found)
-
-    def _record(self, facts: Mapping[str, Any]) -> RunRecord:
+    def _record(self, facts: Mapping[str, Any], base: str) -> RunRecord:
         spec, split, state = self.spec, self.split, self.model.state_dict()
         moving = changing((stage.plan for stage in self.stages), state)
         return RunRecord(
@@ -209,12 +171,12 @@ class _Session:
             n_test=len(split.test),
             per_class=spec.per_class,
             seed=spec.seed,
-            base=self.base,
+            base=base,
             keys=tuple(state),
             changing=moving,
-            new=self.new,
+            new=self.network.new,
             frozen=frozen_digests(state, frozenset(state) - frozenset(moving)),
-            table=self.table,
+            table=self.network.table,
             versions=_versions(str(self.device)),
             prefix=tuple({"from_epoch": s.segment.first, **s.prefix.to_json()} for s in self.stages),
             **facts,
@@ -232,7 +194,6 @@ class _Session:
     ) -> None:
         spec, recipe, segment = self.spec, self.spec.recipe, stage.segment
         adapts = stage.plan.bn_mode == "adabn" and segment.first == 1 and not done and position is None
-        strength = segment.phase.number("l2sp")
 
         def loop(training: Cut | None, judging: Cut | None) -> Loop:
             at = {"train": training, "test": judging, "validation": judging}
@@ -245,7 +206,7 @@ class _Session:
             return Loop(
                 self.model, stage.plan, recipe, spec.inputs, self.images["train"], self.images["test"], seed=spec.seed,
                 on_epoch=self._commit, on_batch=self.watcher.batch, on_stop=self._keep, segment=segment, stop=self.stop,
-                l2sp=None if strength is None else L2SP(self.model, self.pretrained, self.new, strength), **feeds,
+                l2sp=self.network.l2sp(segment), **feeds,
             )  # fmt: skip
 
         try:
