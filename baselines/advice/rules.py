@@ -136,7 +136,8 @@ RULES: Registry[Rule] = Registry(
             "fine-tune",
             lambda found: True,
             "{scarcest} images of the scarcest class; a linear SVM is right on {best_folds} in cross-validation, and"
-            " where both were measured, fine-tuning with frozen statistics was the better of the two more often than not",
+            " where both were measured, fine-tuning with frozen statistics was the better of the two more often than"
+            " not",
             _OURS,
         ),
         Rule(

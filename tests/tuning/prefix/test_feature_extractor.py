@@ -12,7 +12,7 @@ from tests.conftest import some
 from tests.tuning.tiny import HEAD, net, thin
 from wdiv.errors import BadInput
 from wdiv.store.probe import probe
-from wdiv.tuning.networks.models import MODELS, ModelSpec, build_skeleton, head_layers, layer_table
+from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor, places, pool
 
 SMALL = ("resnet18", "densenet121", "vgg16_bn", "mobilenet_v2", "squeezenet1_1")
