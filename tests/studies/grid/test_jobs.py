@@ -46,6 +46,7 @@ class Lines(Bars):
     """Keeps what would be printed."""
 
     def __init__(self) -> None:
+        super().__init__(quiet=True)
         self.lines: list[str] = []
 
     def say(self, line: str) -> None:
@@ -91,6 +92,7 @@ class Hook(Bars):
     """Does something at the first epoch after the start."""
 
     def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__(quiet=True)
         self._do: Callable[[], None] | None = do
 
     @contextmanager
