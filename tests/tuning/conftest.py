@@ -19,11 +19,5 @@ def digits() -> Split:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made weights of the thin MobileNetV2, with a head for ten classes."""
-    return write_weights(tmp_path_factory.mktemp("weights") / "made.pth")
-
-
-@pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made weights of :data:`~tests.tuning.tiny.SMALL`, with a head for ten classes."""
     return write_weights(tmp_path_factory.mktemp("weights") / "made.pth", SMALL)

@@ -31,7 +31,7 @@ MOBILENET = "mobilenet_v2:width_mult=0.1"
 SMALL = ModelSpec(
     "mobilenet_v2", {"width_mult": 0.1, "inverted_residual_setting": [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]]}
 )
-"""The same with 5 of its 17 blocks: stem, stage1, stage2 and head. Of 52 convolutions 15 are left, and of the time."""
+"""The same with 5 of its 17 blocks, of which are stem, stage1, stage2 and head: the one to train where any will do."""
 HARD: dict[str, dict[str, Any]] = {
     "phases": {
         "strategy": "fc for 2 then bn@stage2+fc for 2 then conv@stage2+bn@stage2+fc",

@@ -40,6 +40,12 @@ std = [1.0, 1.0, 1.0]
 """
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made weights of a network that a line of text can name."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "made.pth")
+
+
 @pytest.fixture
 def card(weights: Path, tmp_path: Path) -> Path:
     """A source card beside its file, called ``tiny.toml``."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tuning.tiny import INPUTS, images, make_loop, moved, net, planned, snapshot, tiny_run
+from tests.tuning.tiny import INPUTS, images, make_loop, moved, net, planned, small_run, snapshot
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.training.bn_statistics import estimate_bn_statistics
 from wdiv.tuning.training.run import fine_tune
@@ -70,12 +70,12 @@ def test_it_puts_things_back_after_an_error() -> None:
     assert model.bn1.momentum == 0.1
 
 
-@pytest.mark.parametrize("strategy", ["fc", "bn@stage4+fc", "fc for 1 then conv+fc"])
+@pytest.mark.parametrize("strategy", ["fc", "bn@stage2+fc", "fc for 1 then conv+fc"])
 def test_adabn_estimates_once_before_the_first_step(
     strategy: str, weights: Path, digits: Split, tmp_path: Path
 ) -> None:
     """Epoch 0 is the network as the source gave it; from epoch 1 on the statistics stand."""
-    spec = tiny_run(weights, strategy, bn_mode="adabn", epochs=3, per_class=8, batch_size=8, validation=0.25)
+    spec = small_run(weights, strategy, bn_mode="adabn", epochs=3, per_class=8, batch_size=8, validation=0.25)
     run = fine_tune(spec, digits, tmp_path, device="cpu")
     states = [run.state_dict(epoch) for epoch in run.epochs()]
     source = torch.load(weights)

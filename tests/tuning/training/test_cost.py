@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tuning.tiny import tiny_run
+from tests.tuning.tiny import small_run
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import cost
@@ -27,7 +27,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def made(spec, split, device):  # type: ignore[no-untyped-def]
         found.append(f"{spec.parsed.name} {spec.bn_mode}")
-        prefix = {"fc": PrefixCost("a", 0.001), "bn@stage4+fc": PrefixCost(None, 0.001)}.get(spec.parsed.name)
+        prefix = {"fc": PrefixCost("a", 0.001), "bn@stage2+fc": PrefixCost(None, 0.001)}.get(spec.parsed.name)
         epochs = spec.recipe.epochs
         pace = Pace(epochs, Line(0.0, 0.0), Line(1.0, 0.0), training=prefix, judging=prefix)
         return Cost(spec.recipe, 0.0, (pace,))
@@ -66,7 +66,7 @@ def test_a_line_goes_through_both_points_and_never_falls() -> None:
 
 def test_a_kind_of_run_is_probed_once(probed: list[str], digits: Split, weights: Path) -> None:
     specs = [
-        tiny_run(weights, strategy, per_class=size, seed=seed, bn_mode=mode)
+        small_run(weights, strategy, per_class=size, seed=seed, bn_mode=mode)
         for strategy in ("fc", "bn+fc") for mode in ("auto", "frozen") for size in (3, 5) for seed in (0, 1)
     ]  # fmt: skip
     estimate_seconds(specs, digits, "cpu")
@@ -74,17 +74,17 @@ def test_a_kind_of_run_is_probed_once(probed: list[str], digits: Split, weights:
 
 
 def test_the_prefix_of_an_image_counts_once_for_the_grid(probed: list[str], digits: Split, weights: Path) -> None:
-    whole = tiny_run(weights, "fc", per_class=None)
+    whole = small_run(weights, "fc", per_class=None)
     first, second = estimate_seconds([whole, replace(whole, seed=1)], digits, "cpu")
     blocks = sum(-(-len(images) // 16) for images in (digits.pool, digits.test))
     assert (first, second) == pytest.approx((3 + blocks * 16 * 0.001, 3))
-    own = tiny_run(weights, "bn@stage4+fc", per_class=None)
+    own = small_run(weights, "bn@stage2+fc", per_class=None)
     first, second = estimate_seconds([own, replace(own, seed=1)], digits, "cpu")
     assert first == second == pytest.approx(3 + blocks * 16 * 0.001), "a prefix that no other run has"
 
 
 def test_random_weights_of_two_seeds_have_two_prefixes(probed: list[str], digits: Split) -> None:
-    runs = [tiny_run("random", "fc", per_class=None, seed=seed) for seed in (0, 1)]
+    runs = [small_run("random", "fc", per_class=None, seed=seed) for seed in (0, 1)]
     first, second = estimate_seconds(runs, digits, "cpu")
     assert first == second
 
@@ -93,7 +93,7 @@ def test_random_weights_of_two_seeds_have_two_prefixes(probed: list[str], digits
     ("strategy", "bn_mode", "recipe", "kept", "shared"),
     [
         ("fc", "auto", {}, (True, True), True),
-        ("bn@stage4+fc", "frozen", {}, (True, True), True),
+        ("bn@stage2+fc", "frozen", {}, (True, True), True),
         ("fc", "auto", {"augment": ("flip",)}, (False, True), True),
         ("fc", "auto", {"keep_prefix": False}, (False, False), False),
         ("conv+fc", "auto", {}, (False, False), False),
@@ -105,7 +105,7 @@ def test_what_is_probed_is_what_would_run(
     digits: Split, weights: Path, strategy: str, bn_mode: str, recipe: dict[str, object], kept: tuple[bool, bool],
     shared: bool,
 ) -> None:  # fmt: skip
-    (pace,) = measure_cost(tiny_run(weights, strategy, bn_mode=bn_mode, epochs=3, **recipe), digits, CPU).paces
+    (pace,) = measure_cost(small_run(weights, strategy, bn_mode=bn_mode, epochs=3, **recipe), digits, CPU).paces
     assert (pace.training is not None, pace.judging is not None) == kept
     assert {prefix.name is not None for prefix in (pace.training, pace.judging) if prefix} == (
         {shared} if any(kept) else set()
@@ -115,7 +115,7 @@ def test_what_is_probed_is_what_would_run(
 
 
 def test_a_prefix_that_an_earlier_phase_has_trained_is_the_runs_own(digits: Split, weights: Path) -> None:
-    first, second = measure_cost(tiny_run(weights, "conv+bn+fc for 1 then fc", epochs=3), digits, CPU).paces
+    first, second = measure_cost(small_run(weights, "conv+bn+fc for 1 then fc", epochs=3), digits, CPU).paces
     assert (first.epochs, first.training) == (1, None)
     assert second.epochs == 2
     assert second.training is not None
@@ -126,7 +126,7 @@ def test_probing_leaves_no_trace(digits: Split, weights: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(3)
     before, threads, pixels = torch.get_rng_state(), torch.get_num_threads(), digits.pool.pixels.copy()
-    spec = tiny_run(weights, "bn+fc")
+    spec = small_run(weights, "bn+fc")
     measure_cost(replace(spec, recipe=replace(spec.recipe, schedule="one-cycle")), digits, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, True)
@@ -136,7 +136,7 @@ def test_probing_leaves_no_trace(digits: Split, weights: Path, tmp_path: Path, m
 
 def test_weights_that_are_not_here_need_not_be(digits: Split) -> None:
     """A dry run downloads nothing."""
-    spec = tiny_run("random", "fc")
+    spec = small_run("random", "fc")
     gone = replace(spec.source, name="elsewhere", file=Path("/nowhere/weights.pth"))
     assert measure_cost(replace(spec, source=gone), digits, CPU).seconds(10, 10) > 0
 
@@ -146,7 +146,7 @@ def test_the_estimate_is_of_the_order_of_what_it_takes(
 ) -> None:
     """In seconds of this process alone, whatever else the machine does."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
-    specs = [tiny_run(weights, strategy, per_class=40, epochs=4) for strategy in ("fc", "conv+fc")]
+    specs = [small_run(weights, strategy, per_class=40, epochs=4) for strategy in ("fc", "conv+fc")]
     features, took = FeatureStore(), 0.0
     for spec in specs:
         start = time.perf_counter()

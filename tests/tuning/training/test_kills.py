@@ -25,9 +25,9 @@ KILLS = (".safetensors", "resume.pt", "history.jsonl", None)
 
 
 @pytest.fixture(scope="module")
-def killer(small_weights: Path) -> Iterator[Callable[..., int]]:
+def killer(weights: Path) -> Iterator[Callable[..., int]]:
     """Say a line to :mod:`tests.tuning.training.kill_me`; get the number that it answers."""
-    command = [sys.executable, "-m", "tests.tuning.training.kill_me", str(small_weights)]
+    command = [sys.executable, "-m", "tests.tuning.training.kill_me", str(weights)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

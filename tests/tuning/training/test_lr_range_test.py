@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tuning.tiny import tiny_run
+from tests.tuning.tiny import small_run
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.strategy.spelling import parse
@@ -57,8 +57,8 @@ def test_the_steepest_and_the_lowest_of_a_known_curve() -> None:
         ("bn+fc", 0.3, -1, "bn=3e-3,fc=3e-3"),
         ("bn+fc", 1, -1, "bn+fc"),
         ("by-kind", 12.345, -1, "conv=1.2e-3,bn=1.2e-1,fc=1.2e-2"),
-        ("bn@stage3-4+fc", 2, -1, "bn@stage3-4=2e-2,fc=2e-2"),
-        ("conv@stage1=1e-4+conv@stage4=1e-3", 2, -1, "conv@stage1=2e-4,conv@stage4=2e-3"),
+        ("bn@stage1-2+fc", 2, -1, "bn@stage1-2=2e-2,fc=2e-2"),
+        ("conv@stage1=1e-4+conv@stage2=1e-3", 2, -1, "conv@stage1=2e-4,conv@stage2=2e-3"),
         ("scratch", 2, -1, "scratch=2e-3"),
         ("bn-random", 2, -1, "bn=2e-2,random"),
         ("all=1e-3,decay=0.75,l2sp=0.1", 2, -1, "all=2e-3,decay=0.75,l2sp=0.1"),
@@ -74,7 +74,7 @@ def test_a_strategy_is_spelled_with_its_rates_scaled(strategy: str, factor: floa
 
 @pytest.fixture
 def bn_fc(weights: Path) -> RunSpec:
-    return tiny_run(weights, "bn=1e-2,fc=1e-3", per_class=10)
+    return small_run(weights, "bn=1e-2,fc=1e-3", per_class=10)
 
 
 def test_the_rates_rise_and_the_suggestions_lie_between(bn_fc: RunSpec, digits: Split) -> None:
@@ -147,7 +147,7 @@ def test_it_leaves_no_trace(
 
 def test_it_begins_with_the_runs_weights(digits: Split, weights: Path) -> None:
     """At a rate that moves nothing, the first batch's loss is that of the start; kept or not, it is the same."""
-    spec = tiny_run(weights, "fc", per_class=10)
+    spec = small_run(weights, "fc", per_class=10)
     kept = range_test(spec, digits, steps=20, low=1e-12, high=1e-11, device="cpu")
     whole = replace(spec, recipe=replace(spec.recipe, keep_prefix=False))
     assert range_test(whole, digits, steps=20, low=1e-12, high=1e-11, device="cpu").losses == pytest.approx(kept.losses)
@@ -167,7 +167,7 @@ def test_it_stops_where_the_loss_runs_away(bn_fc: RunSpec, digits: Split) -> Non
 
 @pytest.mark.parametrize(("phase", "leading"), [(None, "all"), (2, "all"), (1, "fc")])
 def test_a_phase_is_chosen(digits: Split, weights: Path, phase: int | None, leading: str) -> None:
-    spec = tiny_run(weights, "lp-ft", per_class=10)
+    spec = small_run(weights, "lp-ft", per_class=10)
     found = range_test(spec, digits, steps=20, low=1e-6, high=1e-4, phase=phase, device="cpu")
     assert (found.phase, found.phases, found.leading) == (phase or 2, 2, leading)
 
@@ -177,7 +177,7 @@ def test_a_phase_is_chosen(digits: Split, weights: Path, phase: int | None, lead
     [("gradual", "auto"), ("l2-sp", "auto"), ("auto-rgn", "auto"), ("fc", "adabn"), ("modular", "frozen")],
 )
 def test_every_method_can_be_tested(digits: Split, weights: Path, strategy: str, bn_mode: str) -> None:
-    spec = tiny_run(weights, strategy, per_class=5, bn_mode=bn_mode, epochs=8)
+    spec = small_run(weights, strategy, per_class=5, bn_mode=bn_mode, epochs=8)
     assert len(range_test(spec, digits, steps=20, low=1e-6, high=1e-4, device="cpu").losses) == 20
 
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save, save_file
 from torchvision import models
 
 import wdiv
-from tests.tuning.tiny import MOBILENET, contents, tiny_run
+from tests.tuning.tiny import MOBILENET, SMALL, contents, small_run, tiny_run, write_weights
 from wdiv.errors import BadInput, FreezeBroken, WdivError
 from wdiv.store import writer
 from wdiv.store.reader import Run
 from wdiv.store.tensors import tensor_digest
 from wdiv.tuning.data.images import Split
-from wdiv.tuning.networks.models import ModelSpec, build, head_layers, layer_table
+from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton, head_layers, layer_table
 from wdiv.tuning.strategy.freeze import make_plan
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training import prepared
@@ -53,7 +53,8 @@ class Watch:
 # --- what is written -----------------------------------------------------------------------------------------------
 
 
-def test_the_folder_holds_what_the_record_says(weights: Path, digits: Split, tmp_path: Path) -> None:
+def test_the_folder_holds_what_the_record_says(digits: Split, tmp_path: Path) -> None:
+    weights = write_weights(tmp_path / "made.pth")
     spec = tiny_run(weights, "bn@stage4+fc", per_class=3, seed=5, epochs=2, weight_decay=0.1)
     watch = Watch()
     run = fine_tune(spec, digits, tmp_path, device="cpu", watcher=watch)
@@ -101,7 +102,7 @@ def test_the_folder_holds_what_the_record_says(weights: Path, digits: Split, tmp
 def test_what_a_kill_leaves_in_a_run_that_was_through_is_cleared_away(
     weights: Path, digits: Split, tmp_path: Path
 ) -> None:
-    spec = tiny_run(weights, "fc", epochs=1)
+    spec = small_run(weights, "fc", epochs=1)
     run = fine_tune(spec, digits, tmp_path, device="cpu")
     before = contents(run.path)
     for left in ("resume.pt", "epochs/.0001.safetensors.tmp"):  # the writer's last act was to remove the first
@@ -113,9 +114,9 @@ def test_what_a_kill_leaves_in_a_run_that_was_through_is_cleared_away(
 @pytest.mark.parametrize("source", ["random", "weights"])
 def test_a_run_from_scratch_starts_from_its_seed(source: str, weights: Path, digits: Split, tmp_path: Path) -> None:
     given = "random" if source == "random" else weights
-    runs = [fine_tune(tiny_run(given, "scratch", seed=s, epochs=1), digits, tmp_path, device="cpu") for s in (0, 1)]
+    runs = [fine_tune(small_run(given, "scratch", seed=s, epochs=1), digits, tmp_path, device="cpu") for s in (0, 1)]
     for run, seed in zip(runs, (0, 1), strict=True):
-        start = build(ModelSpec.parse(MOBILENET), 5, seed).state_dict()
+        start = build(SMALL, 5, seed).state_dict()
         assert run.record.source == "random"
         assert run.record.new == ()
         assert run.record.frozen == {}
@@ -128,8 +129,8 @@ def test_two_strategies_of_one_seed_share_their_start_and_their_images(
 ) -> None:
     put, seen = OnDevice.of, []
     monkeypatch.setattr(OnDevice, "of", lambda images, where: seen.append(images.names) or put(images, where))
-    runs = [fine_tune(tiny_run(weights, s, epochs=1), digits, tmp_path, device="cpu") for s in ("fc", "bn+fc")]
-    runs.append(fine_tune(tiny_run(weights, "fc", seed=1, epochs=1), digits, tmp_path, device="cpu"))
+    runs = [fine_tune(small_run(weights, s, epochs=1), digits, tmp_path, device="cpu") for s in ("fc", "bn+fc")]
+    runs.append(fine_tune(small_run(weights, "fc", seed=1, epochs=1), digits, tmp_path, device="cpu"))
     starts = [run.state_dict(0) for run in runs]
     assert len(list((tmp_path / "bases").iterdir())) == 1
     assert all(np.array_equal(starts[0][key], starts[1][key]) for key in starts[0])
@@ -146,7 +147,7 @@ def test_weights_of_another_precision_are_stored_as_they_are_used(
     source = {k: v.to(dtype) if v.is_floating_point() else v for k, v in torch.load(weights).items()}
     source["features.0.0.weight"] = source["features.0.0.weight"] * torch.tensor(1 / 3, dtype=dtype)
     save_file(source, tmp_path / "other.safetensors")
-    run = fine_tune(tiny_run(tmp_path / "other.safetensors", epochs=1), digits, tmp_path / "store", device="cpu")
+    run = fine_tune(small_run(tmp_path / "other.safetensors", epochs=1), digits, tmp_path / "store", device="cpu")
     (verdict,) = wdiv.verify(tmp_path / "store")
     assert verdict.problems == ()
     assert run.state_dict(1)["features.0.0.weight"].dtype == np.float32
@@ -158,7 +159,7 @@ def test_weights_of_another_precision_are_stored_as_they_are_used(
 def test_a_run_that_another_process_finishes_meanwhile_is_left_as_it_is(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = tiny_run(weights, "fc", epochs=1)
+    spec = small_run(weights, "fc", epochs=1)
     real, before = tuning._Session.__init__, {}
 
     def late(self: Any, *given: Any, **options: Any) -> None:
@@ -185,11 +186,11 @@ def test_no_memory_is_said_in_a_line(
 
     monkeypatch.setattr(tuning.Loop, "train_epoch", fail)
     with pytest.raises(WdivError, match="out of memory on cpu; lower the batch size, the image size or --jobs"):
-        fine_tune(tiny_run(weights, "fc"), digits, tmp_path, device="cpu")
+        fine_tune(small_run(weights, "fc"), digits, tmp_path, device="cpu")
 
 
 def test_a_finished_run_is_left_as_it_is(weights: Path, digits: Split, tmp_path: Path) -> None:
-    spec = tiny_run(weights, epochs=1)
+    spec = small_run(weights, epochs=1)
     fine_tune(spec, digits, tmp_path, device="cpu")
     stamps = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
     watch = Watch()
@@ -214,10 +215,10 @@ def test_a_finished_run_is_left_as_it_is(weights: Path, digits: Split, tmp_path:
 def test_another_recipe_in_the_same_folder_is_refused(
     change: dict[str, Any], words: str, weights: Path, digits: Split, tmp_path: Path
 ) -> None:
-    fine_tune(tiny_run(weights, epochs=1), digits, tmp_path, device="cpu")
+    fine_tune(small_run(weights, epochs=1), digits, tmp_path, device="cpu")
     before = contents(tmp_path)
     split = replace(digits, pool=digits.pool.take(np.arange(200))) if change.pop("split", False) else digits
-    spec = tiny_run(change.pop("weights", weights), **{"epochs": 1, **change})
+    spec = small_run(change.pop("weights", weights), **{"epochs": 1, **change})
     with pytest.raises(BadInput) as caught:
         fine_tune(spec, split, tmp_path, device="cpu")
     assert words in str(caught.value)
@@ -234,7 +235,7 @@ LONG = {"strategy": "bn+fc", "epochs": 3, "optimizer": "sgd", "momentum": 0.9, "
 @pytest.fixture(scope="module")
 def never_stopped(weights: Path, digits: Split, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole")
-    fine_tune(tiny_run(weights, **LONG), digits, out, device="cpu")
+    fine_tune(small_run(weights, **LONG), digits, out, device="cpu")
     return contents(out)
 
 
@@ -244,7 +245,7 @@ def test_a_run_stopped_at_any_write_ends_as_one_never_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A write happens as a whole or not at all: to stop before each is every state that a kill can leave."""
-    spec, real, writes = tiny_run(weights, **LONG), writer.write_atomically, iter(range(1, 100))
+    spec, real, writes = small_run(weights, **LONG), writer.write_atomically, iter(range(1, 100))
 
     def stop(path: Path, write: Any) -> Path:
         if next(writes) == step:
@@ -263,16 +264,16 @@ def test_a_run_stopped_at_any_write_ends_as_one_never_stopped(
 
 
 def test_verify_proves_every_frozen_tensor(weights: Path, digits: Split, tmp_path: Path) -> None:
-    for strategy in ("fc", "bn@stage4+fc", "conv+bn+fc"):
-        fine_tune(tiny_run(weights, strategy, epochs=1), digits, tmp_path, device="cpu")
+    for strategy in ("fc", "bn@stage2+fc", "conv+bn+fc"):
+        fine_tune(small_run(weights, strategy, epochs=1), digits, tmp_path, device="cpu")
     verdicts = {v.run: v for v in wdiv.verify(tmp_path)}
     assert all(v.problems == () and v.epochs == v.planned == 1 for v in verdicts.values())
     counts = {run.split("-")[-3]: v.frozen for run, v in verdicts.items()}
-    state = list(build(ModelSpec.parse(MOBILENET), 5).state_dict())
-    last = [k for k in state if k.split(".")[1] in ("14", "15", "16", "17", "18")]
+    state = list(build(SMALL, 5).state_dict())
+    last = [k for k in state if k.split(".")[1] in ("4", "5", "6")]
     bn = {k.rpartition(".")[0] for k in last if k.endswith("running_mean")}
     changing = [k for k in last if k.rpartition(".")[0] in bn]
-    assert counts == {"fc": len(state) - 2, "bn@stage4+fc": len(state) - 2 - len(changing), "conv+bn+fc": 0}
+    assert counts == {"fc": len(state) - 2, "bn@stage2+fc": len(state) - 2 - len(changing), "conv+bn+fc": 0}
 
 
 def test_a_frozen_tensor_that_moves_stops_the_run_before_the_epoch_is_saved(
@@ -288,7 +289,7 @@ def test_a_frozen_tensor_that_moves_stops_the_run_before_the_epoch_is_saved(
                 networks[0].features[0][1].running_var[0] += 1e-6
 
     with pytest.raises(FreezeBroken, match=r"1 tensors declared frozen by 'fc'.*features\.0\.1\.running_var"):
-        fine_tune(tiny_run(weights, epochs=3), digits, tmp_path, device="cpu", watcher=Watch(reach_in))
+        fine_tune(small_run(weights, epochs=3), digits, tmp_path, device="cpu", watcher=Watch(reach_in))
     (folder,) = (tmp_path / "runs").iterdir()
     assert Run(folder).epochs() == [0, 1]
     assert not Run(folder).epoch_file(2).exists()
@@ -300,20 +301,20 @@ def test_a_frozen_tensor_that_moves_stops_the_run_before_the_epoch_is_saved(
 @pytest.mark.parametrize(("model", "times"), [("mobilenet_v2:width_mult=0.35", 10), ("resnet50", 150)])
 def test_an_epoch_of_bn_and_fc_is_a_small_part_of_a_checkpoint(model: str, times: int) -> None:
     spec = ModelSpec.parse(model)
-    network = build(spec, 6)
+    network = build_skeleton(spec, 6).to_empty(device="cpu")
     plan = make_plan(network, layer_table(spec, 6, 96), head_layers(spec), parse("bn+fc"))
     state = network.state_dict()
     assert len(save(state)) >= times * len(save({key: state[key] for key in plan.changing}))
 
 
-@pytest.mark.parametrize(("strategy", "epoch"), [("bn+fc", "last"), ("conv@stage3+fc", "0"), ("scratch", "best")])
+@pytest.mark.parametrize(("strategy", "epoch"), [("bn+fc", "last"), ("conv@stage1+fc", "0"), ("scratch", "best")])
 def test_an_export_loads_strictly_and_is_as_accurate_as_the_run_says(
     strategy: str, epoch: str, weights: Path, digits: Split, tmp_path: Path
 ) -> None:
-    spec = tiny_run(weights, strategy, per_class=8, epochs=2)
+    spec = small_run(weights, strategy, per_class=8, epochs=2)
     run = fine_tune(spec, digits, tmp_path, device="cpu")
     out = wdiv.export(run.path, epoch, tmp_path / "out.safetensors")
-    network = models.mobilenet_v2(num_classes=5, width_mult=0.1)
+    network = models.mobilenet_v2(num_classes=5, **SMALL.args)
     network.load_state_dict(load_file(out), strict=True)
     with torch.inference_mode():
         answers = network.eval()(spec.inputs.prepare(torch.from_numpy(digits.test.pixels))).argmax(1).numpy()
@@ -339,7 +340,7 @@ def test_an_export_loads_strictly_and_is_as_accurate_as_the_run_says(
 )
 def test_a_run_is_checked_when_it_is_made(wish: dict[str, Any], words: str) -> None:
     with pytest.raises(WdivError) as caught:
-        tiny_run("random", **{"strategy": "fc", **wish})
+        small_run("random", **{"strategy": "fc", **wish})
     assert words in str(caught.value)
 
 
