@@ -22,12 +22,13 @@ def verify(store: Path, as_json: bool) -> None:
     from studies.cli.console import print_table
     from studies.grid.conditions import begun
     from wdiv.errors import BadStore
+    from wdiv.store.reader import CheckpointStore
     from wdiv.store.verify import verify as check
 
     verdicts = [
         replace(verdict, run="/".join(filter(None, (condition, verdict.run))))
-        for condition, path in (begun(store) or {"": store}).items()
-        for verdict in check(path)
+        for condition, one in (begun(store) or {"": CheckpointStore.at(store)}).items()
+        for verdict in check(one)
     ]
     rows = [
         {**asdict(v), "verdict": "damaged" if v.problems else "not hashed" if v.note else "intact"} for v in verdicts

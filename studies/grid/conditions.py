@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from studies.grid.study_file import STUDY, read_study_json
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.files import plain_name
+from wdiv.store.reader import CheckpointStore
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
@@ -56,19 +57,20 @@ def bare(study: Study) -> Study:
     return replace(study, conditions=(), mini={})
 
 
-def stores(out: Path) -> dict[str, Path]:
+def stores(out: Path) -> dict[str, CheckpointStore]:
     """The stores of a study's folder by condition; the folder itself, as ``""``, where there is none.
 
     Raises :class:`~wdiv.errors.BadStore` for a folder that is not there.
     """
     if not out.is_dir():
         raise BadStore(f"{out}: no such folder")
-    return {name: out / name for name in read_study_json(out)["conditions"]} or {"": out}
+    folders = {name: out / name for name in read_study_json(out)["conditions"]} or {"": out}
+    return {name: CheckpointStore.at(path) for name, path in folders.items()}
 
 
-def begun(out: Path) -> dict[str, Path]:
+def begun(out: Path) -> dict[str, CheckpointStore]:
     """Those of :func:`stores` that hold a run or a baseline."""
     return {
-        name: path for name, path in stores(out).items()
-        if any(path.glob("runs/*/run.json")) or any(path.glob("baselines/*.json"))
+        name: store for name, store in stores(out).items()
+        if any(store.path.glob("runs/*/run.json")) or any(store.path.glob("baselines/*.json"))
     }  # fmt: skip

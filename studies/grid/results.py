@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from wdiv import summary
 from wdiv.errors import BadStore
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, StoreLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["as_dataset", "results", "write_all", "write_results"]
 
 
-def results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
+def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
     """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
 
     found  the rows of the runs, a table an architecture, where they are at hand
     """
     import pandas as pd
 
+    store = CheckpointStore.at(out)
     if found is None:
-        labels = list(CheckpointStore.open(out).by_label()) if (out / "runs").is_dir() else []
-        found = [summary.results(open_store(out, label)) for label in labels]
-    frozen = pd.DataFrame([outcome.row() for outcome in trials.load(out)])
+        labels = list(CheckpointStore.open(store).by_label()) if (store.path / "runs").is_dir() else []
+        found = [summary.results(open_store(store, label)) for label in labels]
+    frozen = pd.DataFrame([outcome.row() for outcome in trials.load(store.path)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:
-        raise BadStore(f"{out}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
+        raise BadStore(f"{store.path}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -69,17 +70,22 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     return xr.Dataset(variables, coords)
 
 
-def write_results(out: Path, found: Sequence[pd.DataFrame] | None = None) -> tuple[pd.DataFrame, list[Path]]:
+def write_results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> tuple[pd.DataFrame, list[Path]]:
     """Write :func:`results` beside the runs. Returns it, and the files."""
-    table = results(out, found)
-    return table, _write(table, out)
+    store = CheckpointStore.at(out)
+    table = results(store, found)
+    return table, _write(table, store.path)
 
 
-def write_all(out: Path) -> list[Path]:
-    """Write :func:`results` of every condition of a study that has begun as one table, which says the condition."""
+def write_all(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> list[Path]:
+    """Write :func:`results` of every condition of a study that has begun as one table, which says the condition.
+
+    opened: what :func:`~studies.grid.conditions.begun` gave, where that is at hand.
+    """
     import pandas as pd
 
-    return _write(pd.concat([results(store).assign(condition=name) for name, store in begun(out).items()]), out)
+    stores = begun(out) if opened is None else opened
+    return _write(pd.concat([results(store).assign(condition=name) for name, store in stores.items()]), out)
 
 
 def _write(table: pd.DataFrame, out: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from studies.grid.conditions import stores
 from studies.grid.study_file import read_study_json
 from wdiv.errors import BadStore
 from wdiv.store import legacy
-from wdiv.store.reader import Run
+from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.writer import is_being_written
 
 __all__ = ["RunState", "named_runs", "seconds_left", "state_of", "states"]
@@ -68,53 +68,54 @@ class RunState:
         return (words.pop() if len(words) == 1 else "partly") if words else None
 
 
-def states(store: Path) -> list[RunState]:
+def states(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> list[RunState]:
     """The state of every run of a study, in the study's order; then of runs that are there besides.
 
     A run that waits will take the mean of those like it whose time is known: of other seeds, else of its strategy and
     BN mode, else of all.
+
+    opened: those of the study's :func:`~studies.grid.conditions.stores` that are open already.
     """
     found: list[RunState] = []
     kinds: dict[str, Kinds] = {}
-    for folder in _folders(store):
-        runs = _runs_of(folder, {})
+    for folder in _folders(stores(out) | dict(opened or {})):
+        runs = _runs_of(folder)
         found += [RunState(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()]
         kinds |= _kinds(folder, runs)
     return _foreseen(found, kinds)
 
 
-def named_runs(store: Path, known: Mapping[str, Run] | None = None) -> dict[str, Run | None]:
-    """A store's runs, those planned first, in the study's order; None for one that has not begun.
+def named_runs(opened: Mapping[str, CheckpointStore]) -> dict[str, Run | None]:
+    """The runs of a study's stores, those planned first, in the study's order; None for one that has not begun.
 
     Those of a study with conditions are called ``CONDITION/RUN``.
 
-    known: runs that were opened before, and are not opened again. Raises :class:`~wdiv.errors.BadStore`.
+    Raises :class:`~wdiv.errors.BadStore`.
     """
-    return {name: run for folder in _folders(store) for name, run in _runs_of(folder, known or {}).items()}
+    return {name: run for folder in _folders(opened) for name, run in _runs_of(folder).items()}
 
 
 class _Folder(NamedTuple):
     """A store, what its runs' names begin with in the whole study, and what its study.json says."""
 
     prefix: str
-    path: Path
+    store: CheckpointStore
     told: Mapping[str, Any]
 
 
-def _folders(store: Path) -> list[_Folder]:
+def _folders(opened: Mapping[str, CheckpointStore]) -> list[_Folder]:
     return [
-        _Folder(f"{condition}/" if condition else "", folder, read_study_json(folder))
-        for condition, folder in stores(store).items()
+        _Folder(f"{condition}/" if condition else "", store, read_study_json(store.path))
+        for condition, store in opened.items()
     ]
 
 
-def _runs_of(folder: _Folder, known: Mapping[str, Run]) -> dict[str, Run | None]:
+def _runs_of(folder: _Folder) -> dict[str, Run | None]:
     prefix, store, told = folder
-    paths = {prefix + file.parent.name: file.parent for file in sorted(store.glob("runs/*/run.json"))}
-    there = {name: known.get(name) or Run(path) for name, path in paths.items()}
+    there = {prefix + run.path.name: run for run in store}
     planned = [prefix + name for name in told["runs"]]
     if not there and not planned and not prefix:  # that of a condition may wait for its turn
-        raise BadStore(f"{store}: not a wdiv store; it has neither study.json nor runs")
+        raise BadStore(f"{store.path}: not a wdiv store; it has neither study.json nor runs")
     return {name: there.get(name) for name in (*planned, *there)}
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studies.grid.conditions import stores
 from studies.grid.state import RunState, named_runs, state_of
 from wdiv import summary
 from wdiv.errors import BadInput, BadStore
@@ -94,6 +95,7 @@ class Watch:
         if len(check(metric)) > 1:
             raise BadInput(f"metric {metric!r} is a family; give one metric")
         self.path, self.metric, self.chosen = path, metric, tuple(chosen)
+        self._stores: dict[str, CheckpointStore] = {}
         self._runs: dict[str, Run] = {}
         self._done: dict[str, RunState] = {}
         self._running: set[str] = set()  # at the last look: they are shown once more, and how they ended is seen
@@ -114,7 +116,8 @@ class Watch:
 
     def _states(self) -> list[RunState]:
         """Of every run, planned or there. What a run that is over came to is remembered, as are all records."""
-        runs = named_runs(self.path, self._runs)
+        self._stores = stores(self.path) | self._stores
+        runs = named_runs(self._stores)
         self._runs |= {name: run for name, run in runs.items() if run is not None}
         return [self._state(name) for name in runs]
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baselines.trials import load
-from studies.grid.conditions import parts
+from studies.grid.conditions import begun, parts
 from studies.grid.results import write_all, write_results
 from studies.report.figures.measured import draw
 from studies.report.writing import write
@@ -19,7 +18,7 @@ from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, StoreLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "finish", "load_measures"]
 
 
-def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
+def finish(out: StoreLike, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
     """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
 
     Returns what moved and what it bought (:func:`wdiv.summary.outcomes`, its ``attrs["metric"]`` saying by which
@@ -37,19 +36,20 @@ def finish(out: Path, metrics: Sequence[str], reference: str | int) -> tuple[pd.
     import pandas as pd
 
     tables, found, files = [], [], []
-    labels = list(CheckpointStore.open(out).by_label())
+    store = CheckpointStore.open(out)
+    labels = list(store.by_label())
     shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
         tail = "" if len(labels) == 1 else "-" + plain_name(label)
-        tree = open_store(out, label)
-        div = measured(out, metrics, reference, label)
-        files.append(place_of(out, tree, reference))
-        files.append(draw(div, "heatmap", out / f"heatmap{tail}.png", metric=shown))
+        tree = open_store(store, label)
+        div = measured(store, metrics, reference, label)
+        files.append(place_of(store, tree, reference))
+        files.append(draw(div, "heatmap", store.path / f"heatmap{tail}.png", metric=shown))
         tables.append(summary.outcomes(tree, div, shown))
         found.append(summary.results(tree))
-    everything, written = write_results(out, found)
+    everything, written = write_results(store, found)
     bought = summary.accuracies(everything)
-    baselines = {outcome.strategy for outcome in load(out)}
+    baselines = set(everything["strategy"].iloc[sum(map(len, found)) :])  # what follows the runs
     tables.append(bought[bought["strategy"].isin(baselines)])
     table = pd.concat([one for one in tables if len(one)], ignore_index=True)
     table = table.sort_values(["model", "n_train"], kind="stable", ignore_index=True)
@@ -62,16 +62,17 @@ def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
     import pandas as pd
 
     tables, files = [], []
+    opened = begun(out)
     for part in parts(study, out):
-        table, written = finish(part.out, study.metrics, study.reference)
+        table, written = finish(opened.get(part.condition, part.out), study.metrics, study.reference)
         tables.append(table if not part.condition else table.assign(condition=part.condition))
         files += written
     whole = pd.concat(tables, ignore_index=True)
     whole.attrs |= tables[0].attrs
     if study.conditions:
-        files += write_all(out)
+        files += write_all(out, opened)
     if study.claims or study.tables or study.figures:
-        files += write(out)[1][:2]
+        files += write(out, opened=opened)[1][:2]
     return whole, files
 
 

@@ -25,7 +25,7 @@ from wdiv.measure.reference import final_positions
 from wdiv.metrics import METRICS, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, StoreLike
 from wdiv.store.stages import BESIDE, OUTSIDE
 from wdiv.tuning.networks.models import ModelSpec
 
@@ -47,7 +47,7 @@ HALVES = ("all", "shallow", "deep", "last")
 
 
 def observe(
-    stores: Mapping[str, Path],
+    stores: Mapping[str, StoreLike],
     metrics: str | Sequence[str] = ("relative_l2",),
     reference: str | int = 0,
     distances: pd.DataFrame | None = None,
@@ -55,7 +55,8 @@ def observe(
     """One row a value of every run and every baseline of some stores, in the columns
     :data:`~studies.spec.columns.COLUMNS`.
 
-    stores     condition -> folder of a store;  distances: :func:`layer_distances` of the same, where they are at hand
+    stores     condition -> a store, or its folder;  distances: :func:`layer_distances` of the same, where they are at
+               hand
     reference  that divergence is counted from: 0, called ``start``, or ``pretrained``
 
     measure ``accuracy`` and ``train_accuracy``: after the epoch that counts; of a baseline the first alone.
@@ -71,14 +72,15 @@ def observe(
     """
     import pandas as pd
 
+    opened = {condition: CheckpointStore.at(store) for condition, store in stores.items()}
     if distances is None:
-        distances = layer_distances(stores, metrics, reference)
-    found = [_accuracies(condition, Path(path)) for condition, path in stores.items()]
+        distances = layer_distances(opened, metrics, reference)
+    found = [_accuracies(condition, store) for condition, store in opened.items()]
     return typed(pd.concat([*found, _parts(distances)], ignore_index=True))
 
 
 def layer_distances(
-    stores: Mapping[str, Path], metrics: str | Sequence[str] = ("relative_l2",), reference: str | int = 0
+    stores: Mapping[str, StoreLike], metrics: str | Sequence[str] = ("relative_l2",), reference: str | int = 0
 ) -> pd.DataFrame:
     """One row a run, metric, ``against`` and layer, in the columns :data:`DISTANCES`; ``value`` is NaN where undefined.
 
@@ -88,10 +90,11 @@ def layer_distances(
 
     names, frames = metric_names(metrics), []
     for condition, path in stores.items():
-        for label in _labels(Path(path)):
-            runs = _runs(condition, Path(path), label)
-            frames += _from_start(Path(path), label, runs, names, reference)
-            frames += _between_sizes(Path(path), label, runs, names)
+        store = CheckpointStore.at(path)
+        for label in _labels(store):
+            runs = _runs(condition, store, label)
+            frames += _from_start(store, label, runs, names, reference)
+            frames += _between_sizes(store, label, runs, names)
     empty = pd.DataFrame(columns=list(DISTANCES))
     return typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
 
@@ -167,8 +170,8 @@ def read_observations(path: Path) -> pd.DataFrame:
         raise BadStore(f"{path}: damaged ({error})") from None
 
 
-def observe_distances(stores: Mapping[str, Path]) -> pd.DataFrame:
-    """How far target and source lie apart, as rows of :func:`observe`. stores: condition -> folder of a store.
+def observe_distances(stores: Mapping[str, StoreLike]) -> pd.DataFrame:
+    """How far target and source lie apart, as rows of :func:`observe`. stores: as there.
 
     ``strategy``, ``run``, ``layers`` and ``part`` are empty: a distance is of images, before any training.
     """
@@ -182,7 +185,8 @@ def observe_distances(stores: Mapping[str, Path]) -> pd.DataFrame:
             "bn_mode": "frozen", "seed": one.seed, "measure": name, "against": domain_distance.AGAINST,
             "value": getattr(one, name),
         }
-        for condition, path in stores.items() for one in domain_distance.load(path) for name in SCORED
+        for condition, path in stores.items()
+        for one in domain_distance.load(CheckpointStore.at(path).path) for name in SCORED
     ]  # fmt: skip
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
@@ -190,19 +194,19 @@ def observe_distances(stores: Mapping[str, Path]) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------------------ runs
 
 
-def _labels(path: Path) -> list[str]:
-    if (path / "runs").is_dir():
-        return list(CheckpointStore.open(path).by_label())
-    if not (path / trials.FOLDER).is_dir():
-        raise BadStore(f"{path}: holds no runs and no baselines")
+def _labels(store: CheckpointStore) -> list[str]:
+    if (store.path / "runs").is_dir():
+        return list(CheckpointStore.open(store).by_label())
+    if not (store.path / trials.FOLDER).is_dir():
+        raise BadStore(f"{store.path}: holds no runs and no baselines")
     return []
 
 
-def _runs(condition: str, path: Path, label: str) -> pd.DataFrame:
+def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
     """The columns :data:`RUN` and both accuracies, one row a run."""
     import pandas as pd
 
-    tree, records = open_store(path, label), [run.record for run in CheckpointStore.open(path).by_label()[label]]
+    tree, records = open_store(store, label), [run.record for run in store.by_label()[label]]
     root, history = tree.to_dataset(), tree.children["history"].to_dataset()
     last = final_positions(root)
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
@@ -226,11 +230,11 @@ def _in_words(per_class: int | None) -> str:
     return "all" if per_class is None else str(per_class)
 
 
-def _accuracies(condition: str, path: Path) -> pd.DataFrame:
+def _accuracies(condition: str, store: CheckpointStore) -> pd.DataFrame:
     import pandas as pd
 
-    frames = [_runs(condition, path, label) for label in _labels(path)]
-    outcomes = trials.load(path)
+    frames = [_runs(condition, store, label) for label in _labels(store)]
+    outcomes = trials.load(store.path)
     if outcomes:
         frozen = pd.DataFrame([outcome.row() for outcome in outcomes]).rename(columns={"last": "accuracy"})
         frozen = frozen.assign(condition=condition, per_class=[_in_words(one.per_class) for one in outcomes])
@@ -246,15 +250,17 @@ def _accuracies(condition: str, path: Path) -> pd.DataFrame:
 
 
 def _from_start(
-    path: Path, label: str, runs: pd.DataFrame, metrics: Sequence[str], reference: str | int
+    store: CheckpointStore, label: str, runs: pd.DataFrame, metrics: Sequence[str], reference: str | int
 ) -> list[pd.DataFrame]:
-    div = measured(path, metrics, reference, label)
+    div = measured(store, metrics, reference, label)
     against = START if str(reference) == "0" else str(reference)
     tables = {metric: summary.layers(div, metric) for metric in metrics}
     return [_long(table, runs, metric).assign(against=against) for metric, table in tables.items()]
 
 
-def _between_sizes(path: Path, label: str, runs: pd.DataFrame, metrics: Sequence[str]) -> list[pd.DataFrame]:
+def _between_sizes(
+    store: CheckpointStore, label: str, runs: pd.DataFrame, metrics: Sequence[str]
+) -> list[pd.DataFrame]:
     able = [name for name in metrics if METRICS[name].family != "trajectory"]  # two runs have no path in common
     alike = [name for name in RUN if name not in ("per_class", "n_train", "run")]
     pairs = [
@@ -264,7 +270,7 @@ def _between_sizes(path: Path, label: str, runs: pd.DataFrame, metrics: Sequence
     ]
     if not pairs or not able:
         return []
-    tree = measured_pairs(path, pairs, able, label)
+    tree = measured_pairs(store, pairs, able, label)
     larger = runs.set_index("run")["per_class"]
     tables = {metric: _of_pairs(tree, metric) for metric in able}
     return [

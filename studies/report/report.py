@@ -5,7 +5,7 @@ Read from the store alone, so that it can be made again, and while runs are stil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,15 +51,17 @@ class Report:
     notes: Sequence[str]
 
 
-def gather(out: Path, figures: Path | None = None) -> Report:
+def gather(out: Path, figures: Path | None = None, opened: Mapping[str, CheckpointStore] | None = None) -> Report:
     """Everything a report says, its figures drawn into a folder, if one is given.
+
+    opened: what :func:`~studies.grid.conditions.begun` gave, where that is at hand.
 
     Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
     """
     import pandas as pd
 
     study = read_study(out)
-    found = begun(out)
+    found = begun(out) if opened is None else opened
     if not found:
         raise BadStore(f"{out}: no run has begun; there is nothing to report")
     distances = layer_distances(found, study.metrics)
@@ -68,7 +70,7 @@ def gather(out: Path, figures: Path | None = None) -> Report:
     paper = None if study.paper is None else published(study.paper)
     read, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
-    whole = states(out)
+    whole = states(out, found)
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
@@ -102,13 +104,12 @@ def _shares(study: Study, paper: pd.DataFrame | None) -> pd.DataFrame | None:
     return None if paper is None else paper.assign(value=paper["value"] / 100)
 
 
-def _told(found: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
+def _told(found: Mapping[str, CheckpointStore]) -> tuple[dict[str, int], list[str]]:
     """Dataset -> its test images, and what the stores say of their data."""
     tests: dict[str, int] = {}
     notes: dict[str, None] = {}
-    for path in found.values():
-        notes |= dict.fromkeys(read_study_json(path)["notes"])
-        if (path / "runs").is_dir():
-            for run in CheckpointStore.open(path):
-                tests[run.record.dataset] = run.record.n_test
+    for store in found.values():
+        notes |= dict.fromkeys(read_study_json(store.path)["notes"])
+        for run in store:
+            tests[run.record.dataset] = run.record.n_test
     return tests, list(notes)

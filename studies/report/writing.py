@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from studies.report.observations import write_observations
 from studies.report.pages import as_html, as_markdown
 from studies.report.report import Report, gather
 from wdiv.store.files import plain_name, write_atomically, write_json
+from wdiv.store.reader import CheckpointStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +21,17 @@ FOLDER = "report"
 """Beneath a study's folder."""
 
 
-def write(out: Path, to: Path | None = None) -> tuple[Report, list[Path]]:
+def write(
+    out: Path, to: Path | None = None, opened: Mapping[str, CheckpointStore] | None = None
+) -> tuple[Report, list[Path]]:
     """Write the report of the study in ``out`` into a folder (default ``report`` beneath it). Returns it and the files.
 
     ``report.md`` and ``report.html`` (one file, its figures inside), ``claims.json``, the tables, the observations,
-    and the figures. ``distances.csv.gz`` has a row a layer: hundreds of thousands.
+    and the figures. ``distances.csv.gz`` has a row a layer: hundreds of thousands. opened: as for
+    :func:`~studies.report.report.gather`.
     """
     to = to or out / FOLDER
-    report = gather(out, to / "figures")
+    report = gather(out, to / "figures", opened)
     page = as_markdown(report, to)
     files = [
         _write_text(to / "report.md", page),

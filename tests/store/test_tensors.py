@@ -15,7 +15,8 @@ from safetensors.numpy import save
 
 from wdiv.errors import BadStore
 from wdiv.store import tensors
-from wdiv.store.tensors import Entry, Known, fingerprint, index, keys, read, span
+from wdiv.store.kept import fingerprint
+from wdiv.store.tensors import Entry, Known, index, keys, read, span
 
 STATE: Mapping[str, np.ndarray] = {
     "half": np.linspace(-2, 2, 12, dtype=np.float16).reshape(4, 3),

@@ -20,7 +20,7 @@ from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_na
 from wdiv.metrics import METRICS, Metric, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name, write_atomically
-from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.reader import CheckpointStore, Run, StoreLike
 
 __all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
 
@@ -29,7 +29,7 @@ VERSION = "1"
 
 
 def measured(
-    path: str | Path,
+    path: StoreLike,
     metrics: str | Sequence[str] = DEFAULT_METRICS,
     reference: str | int = "pretrained",
     group: str | None = None,
@@ -40,11 +40,14 @@ def measured(
     netCDF file of every metric that was ever asked for here, one value a layer; :func:`place_of` says where. A folder
     that cannot be written to is measured without one.
 
+    path  of the store, or the store that was opened there
+
     Raises what :func:`wdiv.open` and :func:`wdiv.divergence` raise.
     """
-    tree, names = open_store(path, group), metric_names(metrics)
-    fingerprint = _fingerprints(CheckpointStore.open(path), tree, reference)
-    file = place_of(path, tree, reference)
+    store = CheckpointStore.open(path)
+    tree, names = open_store(store, group), metric_names(metrics)
+    fingerprint = _fingerprints(store, tree, reference)
+    file = place_of(store, tree, reference)
     kept = _read(file, tree, reference)
     known = [] if kept is None else _metrics_of(kept)
     new = [name for name in stored_names(names) if name not in known]
@@ -64,19 +67,18 @@ def measured(
     return _asked(kept, names)
 
 
-def place_of(path: str | Path, tree: xr.DataTree, reference: str | int) -> Path:
+def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int) -> Path:
     """The file for measures of a store's architecture against a reference.
 
     ``measures.nc``, or ``measures-ARCHITECTURE.nc`` where the store holds several. It is for the first reference that
     is measured there; another one's is ``measures-…-REFERENCE.nc``.
     """
-    path = Path(path)
-    several = len(CheckpointStore.open(path).by_label()) > 1
-    stem = "measures" + (f"-{plain_name(str(tree.attrs['architecture']))}" if several else "")
-    first = path / f"{stem}.nc"
+    store = CheckpointStore.open(path)
+    stem = "measures" + (f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else "")
+    first = store.path / f"{stem}.nc"
     if not first.exists() or _attrs(first).get("reference", str(reference)) == str(reference):
         return first
-    return path / f"{stem}-{plain_name(str(reference))}.nc"
+    return store.path / f"{stem}-{plain_name(str(reference))}.nc"
 
 
 def _attrs(file: Path) -> dict[str, object]:

@@ -17,7 +17,7 @@ from wdiv.metrics import METRICS, metric_names
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, StoreLike
 
 __all__ = ["Pair", "measured_pairs"]
 
@@ -30,7 +30,7 @@ MOST = 32
 
 
 def measured_pairs(
-    path: str | Path,
+    path: StoreLike,
     pairs: Sequence[Pair],
     metrics: str | Sequence[str] = DEFAULT_METRICS,
     group: str | None = None,
@@ -45,21 +45,21 @@ def measured_pairs(
     Raises what :func:`wdiv.open` and :func:`wdiv.pairwise` raise, and :class:`~wdiv.errors.BadInput` for no pairs and
     for a run that is not there.
     """
-    tree, names = open_store(path, group), metric_names(metrics, follows_epochs=False)
+    store = CheckpointStore.open(path)
+    tree, names = open_store(store, group), metric_names(metrics, follows_epochs=False)
     runs, asked = tree.to_dataset()["run"].values.tolist(), list(dict.fromkeys(pairs))
     for run in (run for pair in asked for run in pair):
         if run not in runs:
-            raise BadInput(f"{path}: no run {run!r}; {did_you_mean(run, runs)}")
+            raise BadInput(f"{store.path}: no run {run!r}; {did_you_mean(run, runs)}")
     if not asked:
-        raise BadInput(f"{path}: no pairs of runs to measure")
-    store = CheckpointStore.open(path)
+        raise BadInput(f"{store.path}: no pairs of runs to measure")
     there = {run.record.id: run for run in store}
     states = {
         run: epoch_fingerprints(there[run])[there[run].final or 0] for run in {run for pair in asked for run in pair}
     }
     fingerprint = [states[a] + states[b] for a, b in asked]
     tail = f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
-    file = Path(path) / f"pairs{tail}.nc"
+    file = store.path / f"pairs{tail}.nc"
     kept = _read(file, tree)
     known = [] if kept is None else [name for name in METRICS if name in next(iter(kept.children.values()))]
     place: dict[Pair, int] = {}

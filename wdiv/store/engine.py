@@ -38,7 +38,7 @@ from wdiv.errors import BadInput, BadStore
 from wdiv.layers import KINDS, ROLES, Layer, LayerTable
 from wdiv.registry import did_you_mean
 from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunTensor, _Lazy
-from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.reader import CheckpointStore, Run, StoreLike
 
 __all__ = ["StoreEntrypoint", "open_groups", "open_store"]
 
@@ -81,7 +81,7 @@ class StoreEntrypoint(BackendEntrypoint):
         group: str | None = None,
     ) -> dict[str, xr.Dataset]:
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        groups = open_groups(CheckpointStore.open(Path(filename_or_obj)), group)
+        groups = open_groups(CheckpointStore.open(filename_or_obj), group)
         return {path: node.drop_vars(dropped, errors="ignore") for path, node in groups.items()}
 
     def open_datatree(
@@ -111,8 +111,11 @@ class StoreEntrypoint(BackendEntrypoint):
         return groups["/"].assign(node.variables).set_coords(list(node.coords)) if path != "/" else groups["/"]
 
 
-def open_store(path: str | os.PathLike[str], group: str | None = None) -> xr.DataTree:
-    """``xr.open_datatree(path, engine="wdiv", group=group)``: a store, opened without reading a tensor."""
+def open_store(path: StoreLike, group: str | None = None) -> xr.DataTree:
+    """``xr.open_datatree(path, engine="wdiv", group=group)``: a store, opened without reading a tensor.
+
+    path  its folder, or the :class:`~wdiv.store.reader.CheckpointStore` that was opened there
+    """
     return StoreEntrypoint().open_datatree(path, group=group)
 
 

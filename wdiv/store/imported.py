@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,10 @@ import numpy as np
 from wdiv.errors import BadStore
 from wdiv.store import tensors
 from wdiv.store.files import read_json
+from wdiv.store.kept import fingerprint
 from wdiv.store.tensors import Entry, Known
 
-__all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "TensorLocation", "ImportedEpoch", "load", "read_tensor_at"]
+__all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "TensorLocation", "ImportedEpoch", "read", "read_tensor_at"]
 
 NAME = "foreign.json"
 FORMAT = 1
@@ -112,17 +113,8 @@ class Imported:
         return [{"epoch": n, **nothing, "lr": {}, "identity": state.fingerprint} for n, state in self.epochs.items()]
 
 
-def load(file: Path) -> Imported | None:
-    """The file's content; None where there is no such file. Read anew only where it has changed."""
-    try:
-        stat = file.stat()
-    except FileNotFoundError:
-        return None
-    return _load(file, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=32)
-def _load(file: Path, *fingerprint: int) -> Imported:
+def read(file: Path) -> Imported:
+    """What the file says. Raises :class:`~wdiv.errors.BadStore`."""
     data = read_json(file)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else None
@@ -177,7 +169,7 @@ class _WholeFiles:
         assert location.known is not None
         file = (location.path, location.known.size, location.known.mtime_ns)
         with self._lock:
-            _, mtime, size = tensors.fingerprint(location.path)
+            _, mtime, size = fingerprint(location.path)
             if (size, mtime) != file[1:]:
                 raise BadStore(f"{location.path}: changed since it was imported; import it again")
             state = self._held.pop(file, None)

@@ -91,7 +91,7 @@ def import_run(
     keys, shapes = tuple(layouts[last][1]), {key: entry.shape for key, (_, _, entry) in layouts[last][1].items()}
     table = _in_stages(layers_from_shapes(shapes), label)
     start, matched = (None, "") if base is None else _start(Path(base), renames, table, shapes)
-    notes += _lost(imported.load(run.path / NAME), found, base)
+    notes += _lost(run.imported, found, base)
     book = _Book()
     data = {
         "format": FORMAT, "folder": str(folder.absolute()), "pattern": pattern, "matched": matched, "notes": notes,
@@ -199,7 +199,7 @@ def _look_at_all(found: Mapping[int, Path], run: Run) -> tuple[dict[int, _Seen],
 
     What an earlier import has seen of a file that has not changed since holds, if the last epoch is still like then.
     """
-    before = imported.load(run.path / NAME)
+    before = run.imported
     last = max(found)
     newest = contents(found[last])
     layouts: dict[int, _Seen] = {

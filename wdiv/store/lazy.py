@@ -15,8 +15,8 @@ from xarray.core import indexing
 from wdiv import numerics
 from wdiv.errors import BadStore
 from wdiv.layers import Layer
-from wdiv.store import tensors
 from wdiv.store.imported import TensorLocation, read_tensor_at
+from wdiv.store.kept import fingerprint
 from wdiv.store.reader import Run
 
 __all__ = ["Axis", "FilterMoment", "LayerMoment", "PretrainedTensor", "RunTensor"]
@@ -218,7 +218,7 @@ class LayerMoment(_Lazy):
             if location is None:
                 out[target] = np.nan
                 continue
-            both = _moments(location, layer if self.per_filter else None, *tensors.fingerprint(location.path))
+            both = _moments(location, layer if self.per_filter else None, *fingerprint(location.path))
             out[target] = getattr(both, self.moment)[rows]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from wdiv.store import imported
 from wdiv.store.files import read_json
 from wdiv.store.foreign import Checkpoint
 from wdiv.store.imported import Imported, TensorLocation, read_tensor_at
+from wdiv.store.kept import KeptFile, fingerprint
 from wdiv.store.record import RunRecord
 
-__all__ = ["CheckpointStore", "Run", "epoch_name", "find_run", "parse_epoch"]
+__all__ = ["CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "parse_epoch"]
 
 
 def epoch_name(epoch: int) -> str:
@@ -34,7 +36,10 @@ def epoch_name(epoch: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder: a run that wdiv trained, or one that :func:`~wdiv.store.imports.import_run` has entered."""
+    """One run's folder: a run that wdiv trained, or one that :func:`~wdiv.store.imports.import_run` has entered.
+
+    What its small files say is kept, and read again where they have changed; but for the record, which stays.
+    """
 
     path: Path
 
@@ -55,24 +60,21 @@ class Run:
 
     @property
     def imported(self) -> Imported | None:
-        """What is known of the files of an imported run, read afresh; None for a run that wdiv trained."""
-        return imported.load(self.path / imported.NAME)
+        """What is known of the files of an imported run, as of now; None for a run that wdiv trained."""
+        return self._imported_file.get()
 
     def history(self) -> list[dict[str, Any]]:
-        """One row per finished epoch, read afresh. An epoch counts as saved once its row is here."""
+        """One row per finished epoch, as of now. An epoch counts as saved once its row is here."""
         foreign = self.imported
-        if foreign is not None:
-            return foreign.history()
-        file = self.path / "history.jsonl"
-        try:
-            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        except FileNotFoundError:
-            return []
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise BadStore(f"{file}: damaged ({error})") from None
-        if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
-            raise BadStore(f"{file}: damaged (a line that is not the row of an epoch)")
-        return rows
+        return [*map(dict, self._history_file.get() or ())] if foreign is None else foreign.history()
+
+    @cached_property
+    def _history_file(self) -> KeptFile[list[dict[str, Any]]]:
+        return KeptFile(self.path / "history.jsonl", _read_history)
+
+    @cached_property
+    def _imported_file(self) -> KeptFile[Imported]:
+        return KeptFile(self.path / imported.NAME, imported.read)
 
     def epochs(self) -> list[int]:
         """The saved epochs; 0 is the state before the first step."""
@@ -178,19 +180,40 @@ class Run:
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
+def _read_history(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadStore(f"{file}: damaged ({error})") from None
+    if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
+        raise BadStore(f"{file}: damaged (a line that is not the row of an epoch)")
+    return rows
+
+
 @dataclass(frozen=True)
 class CheckpointStore:
-    """A store's folder: ``study.json``, ``bases/``, ``runs/``. The conditions of a study are stores beneath its own."""
+    """A store's folder: ``study.json``, ``bases/``, ``runs/``. The conditions of a study are stores beneath its own.
+
+    Opened once and handed on, it reads each file of its runs once, and again where one has changed.
+    """
 
     path: Path
+    _runs: dict[Path, tuple[tuple[int, ...], Run]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> CheckpointStore:
+    def at(cls, path: StoreLike) -> CheckpointStore:
+        """The store in a folder, whatever that holds; a store that is open already as it is."""
+        return path if isinstance(path, CheckpointStore) else cls(Path(path))
+
+    @classmethod
+    def open(cls, path: StoreLike) -> CheckpointStore:
         """Open a folder that holds at least one run; :class:`~wdiv.errors.BadStore` otherwise."""
-        path = Path(path)
+        store = cls.at(path)
+        path = store.path
         if not path.is_dir():
             raise BadStore(f"{path}: no such folder")
-        store = cls(path)
         if not any(True for _ in store):
             beneath = sorted({str(file.parents[2]) for file in path.glob("*/runs/*/run.json")})
             if beneath:
@@ -199,8 +222,11 @@ class CheckpointStore:
         return store
 
     def __iter__(self) -> Iterator[Run]:
-        for record in sorted(self.path.glob("runs/*/run.json")):
-            yield Run(record.parent)
+        for file in sorted(self.path.glob("runs/*/run.json")):
+            now, known = fingerprint(file), self._runs.get(file)
+            if known is None or known[0] != now:
+                known = self._runs[file] = now, Run(file.parent)
+            yield known[1]
 
     def __getitem__(self, run_id: str) -> Run:
         runs = {run.path.name: run for run in self}
@@ -215,6 +241,10 @@ class CheckpointStore:
             if run.history():
                 groups.setdefault(run.record.label, []).append(run)
         return groups
+
+
+StoreLike = str | os.PathLike[str] | CheckpointStore
+"""A store's folder, or the store that was opened there."""
 
 
 def _spell(epochs: list[int]) -> str:

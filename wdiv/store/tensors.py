@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wdiv.errors import BadStore
+from wdiv.store.kept import fingerprint_of
 
-__all__ = ["DTYPES", "Entry", "Known", "fingerprint", "index", "keys", "read", "span", "tensor_digest"]
+__all__ = ["DTYPES", "Entry", "Known", "index", "keys", "read", "span", "tensor_digest"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -70,18 +71,6 @@ class _File(NamedTuple):
 _files: dict[str, _File] = {}  # path -> what was there when it was last looked at; the oldest go first
 _headers: dict[tuple[bytes, int], Mapping[str, Entry]] = {}  # one for all epochs of a run: their headers are equal
 _lock = threading.Lock()
-
-
-def fingerprint(path: Path) -> tuple[int, ...]:
-    """What tells a file from another that takes its place; for whoever keeps what was read."""
-    try:
-        return _fingerprint(path.stat())
-    except FileNotFoundError:
-        raise BadStore(f"{path}: no such file") from None
-
-
-def _fingerprint(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def index(path: Path) -> Mapping[str, Entry]:
@@ -241,7 +230,7 @@ def _widen(path: Path, array: np.ndarray, dtype: str) -> np.ndarray:
 def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
     stat = os.fstat(handle)
     known = _files.get(os.fspath(path))
-    if known is not None and known.fingerprint == (stat.st_ino, stat.st_mtime_ns, stat.st_size):
+    if known is not None and known.fingerprint == fingerprint_of(stat):
         return known.entries
     header = _header(handle, stat.st_size)
     digest = hashlib.sha256(header).digest(), stat.st_size
@@ -250,7 +239,7 @@ def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
         entries = _parse(path, header, stat.st_size)
     with _lock:
         _remember(_headers, digest, entries, _HEADERS)
-        _remember(_files, os.fspath(path), _File(_fingerprint(stat), entries), _FILES)
+        _remember(_files, os.fspath(path), _File(fingerprint_of(stat), entries), _FILES)
     return entries
 
 

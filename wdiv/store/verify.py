@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from wdiv.errors import BadStore, WdivError
 from wdiv.store import tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import Imported, read_tensor_at
-from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.reader import CheckpointStore, Run, StoreLike
 
 __all__ = ["Verification", "verify"]
 
@@ -29,7 +28,7 @@ class Verification:
     note: str = ""
 
 
-def verify(path: str | Path) -> list[Verification]:
+def verify(path: StoreLike) -> list[Verification]:
     """Read and hash every file of a store again.
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that

@@ -33,6 +33,7 @@ from tests.studies.cli.test_cli import strictly, wdiv
 from tests.studies.toy import RUNS, TOY
 from tests.tuning.tiny import MOBILENET, contents
 from wdiv.errors import BadInput, BadStore, WdivError
+from wdiv.store.reader import CheckpointStore
 from wdiv.tuning.training.interrupt import Stopped
 
 pytestmark = once
@@ -70,7 +71,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def test_every_condition_is_a_store_and_source_networks_are_trained_once(done: tuple[Path, Any]) -> None:
     out, answer = done
-    assert stores(out) == begun(out) == {name: out / name for name in CONDITIONS}
+    assert stores(out) == begun(out) == {name: CheckpointStore(out / name) for name in CONDITIONS}
     for name in CONDITIONS:
         told = json.loads((out / name / "study.json").read_text())
         assert len(told["runs"]) == len(list((out / name).glob("runs/*/run.json"))) == RUNS // 2
