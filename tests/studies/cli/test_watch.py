@@ -301,9 +301,9 @@ def test_a_figure_shows_one_architecture(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(live: Path, words: list[str], said: str) -> None:
-    done = subprocess.run([*MAIN, "watch", str(live), *words], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+    result = command("watch", live, *words, code=2)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
     assert said in line
 
 
