@@ -29,7 +29,7 @@ def forking(method: str = "") -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torchvision.models", "wdiv.numerics.kernels", "tests.studies.held"])
+    context.set_forkserver_preload(["wdiv.numerics.kernels", "tests.studies.toy", "tests.studies.held"])
     return context
 
 

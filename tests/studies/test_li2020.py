@@ -12,12 +12,11 @@ from studies.grid.conditions import parts
 from studies.grid.domain_distance import FILE, SCORED
 from studies.grid.planning import open_data, plan_grid, source_study
 from studies.grid.study_runner import run
-from studies.report.finish import conclude
 from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
-from tests.tuning.tiny import MOBILENET
+from tests.studies.toy import NETWORK
 from wdiv.errors import BadInput
 from wdiv.tuning.strategy.spelling import parse
 
@@ -48,7 +47,7 @@ def test_each_condition_differs_from_near_in_one_factor(study: Study) -> None:
         changed = {name for name in ("pretrain", "data") if getattr(near, name) != getattr(other, name)}
         assert changed == {factor}
     sources = [
-        plan_grid(source_study(override(one, {"image_size": 32, "models": [MOBILENET]}))) for one in (near, *others)
+        plan_grid(source_study(override(one, {"image_size": 32, "models": [NETWORK]}))) for one in (near, *others)
     ]
     images = [grid.runs[0].n_train for grid in sources]
     assert images == [676, 100, 100, 676], "as many of few categories as of many"
@@ -98,14 +97,13 @@ def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
         for condition in MINI.conditions
     ]  # fmt: skip
     toy = override(MINI, {
-        "models": [MOBILENET], "conditions": conditions, "strategies": [head, tuned], "steps_per_epoch": 1,
+        "models": [NETWORK], "conditions": conditions, "strategies": [head, tuned], "steps_per_epoch": 1,
         "seeds": [0], "per_class": [100],
     })  # fmt: skip
     assert run(toy, tmp_path / "out", device="cpu") == []
     assert sorted(path.parent.name for path in (tmp_path / "out").glob(f"*/{FILE}")) == [
         "far", "few-categories", "few-images", "near",
     ]  # fmt: skip
-    conclude(toy, tmp_path / "out")
     report, _ = write(tmp_path / "out")
     assert report.unfinished == (0, 4 * 2)
     tables = {filled.table.name: filled.cells for filled in report.tables}

@@ -12,12 +12,11 @@ import pytest
 from studies.grid.conditions import parts
 from studies.grid.planning import open_data, plan_grid
 from studies.grid.study_runner import run
-from studies.report.finish import conclude
 from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import Condition, Pretrain, Study, override
 from tests.conftest import once
-from tests.tuning.tiny import MOBILENET
+from tests.studies.toy import NETWORK
 from wdiv.errors import BadInput
 from wdiv.tuning.strategy.spelling import parse
 
@@ -70,14 +69,13 @@ def test_near_images_are_the_users_and_far_ones_come_along() -> None:
 def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
     assert isinstance(MINI.pretrain, Pretrain)
     toy = override(MINI, {
-        "models": [MOBILENET], "pretrain": replace(MINI.pretrain, epochs=1, steps_per_epoch=1), "test_count": 5,
+        "models": [NETWORK], "pretrain": replace(MINI.pretrain, epochs=1, steps_per_epoch=1), "test_count": 5,
         "conditions": [Condition("near", {}), Condition("far", {"data": "digits"})], "epochs": 1,
         "steps_per_epoch": 1, "seeds": [0], "baselines": ["svm@bottleneck", "svm@stage2"],
     })  # fmt: skip
     assert run(toy, tmp_path / "out", device="cpu") == []
-    _, files = conclude(toy, tmp_path / "out")
+    report, files = write(tmp_path / "out")
     assert (tmp_path / "out" / "report" / "report.md") in files
-    report, _ = write(tmp_path / "out")
     assert report.unfinished == (0, 2 * 2 * 4)
     assert report.missing == {}
     assert {name: len(drawn) for name, drawn in report.figures.items()} == {"corners": 1, "layers": 1}

@@ -11,33 +11,32 @@ import pytest
 
 from studies.grid import study_runner
 from studies.papers import published
-from studies.report import writing
-from studies.report.finish import conclude
+from studies.report.report import Report
 from studies.report.tables import fill
 from studies.report.verdicts import NOT_DECIDED
+from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import override
 from tests.conftest import ROOT, once
-from tests.tuning.tiny import MOBILENET
+from tests.studies.toy import NETWORK
 from wdiv.tuning.data.datasets import DATASETS
 from wdiv.tuning.strategy.spelling import parse
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All strategies and three sizes on a tiny network: 27 runs of one step, and their source's."""
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """All strategies and three sizes on a tiny network, 27 runs of one step and their source's; and its report."""
     study = override(
         load("peng2020", "mini"),
         {
-            "models": MOBILENET, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
+            "models": NETWORK, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
             "bn_modes": "batch",
             "pretrain": {"data": "digits-0-4", "epochs": 1, "per_class": 5},
         },
     )  # fmt: skip
     out = tmp_path_factory.mktemp("peng2020") / "store"
     assert study_runner.run(study, out, device="cpu") == []
-    conclude(study, out)
-    return out
+    return out, write(out)[0]
 
 
 def test_the_grid_is_the_papers() -> None:
@@ -83,8 +82,8 @@ def test_the_example_report_is_what_its_command_makes() -> None:
 
 
 @once
-def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> None:
-    found = pd.read_csv(toy / "report" / "observations.csv", dtype={"per_class": str}, keep_default_na=False)
+def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: tuple[Path, Report]) -> None:
+    found = pd.read_csv(toy[0] / "report" / "observations.csv", dtype={"per_class": str}, keep_default_na=False)
     found["value"] = pd.to_numeric(found["value"])
     paper = published("peng2020")
     found["per_class"] = found["per_class"].map({"1": "20", "2": "40", "3": "all"})
@@ -97,8 +96,8 @@ def test_every_cell_of_the_papers_tables_for_a_network_is_filled(toy: Path) -> N
 
 
 @once
-def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: Path) -> None:
-    found, _ = writing.write(toy, toy.parent / "again")
+def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: tuple[Path, Report]) -> None:
+    _, found = toy
     assert len(found.verdicts) == len(load("peng2020").claims)
     for verdict in found.verdicts:
         assert verdict.pairs, verdict.claim.name

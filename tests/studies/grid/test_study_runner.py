@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -30,6 +31,7 @@ from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
 from tests.studies.cli.test_cli import strictly, wdiv
+from tests.studies.held import forking
 from tests.studies.toy import RUNS, TOY
 from tests.tuning.tiny import MOBILENET, contents
 from wdiv.errors import BadInput, BadStore, WdivError
@@ -243,7 +245,11 @@ def test_stopped_in_the_second_condition_and_going_on_ends_alike(toml: Path, tmp
     assert kept(tmp_path / "stopped") == kept(tmp_path / "straight")
 
 
-def test_runs_side_by_side_and_baselines_after_them(toml: Path, done: tuple[Path, Any], tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="a process that is not forked does not know the toy's network")
+def test_runs_side_by_side_and_baselines_after_them(
+    toml: Path, done: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.grid.jobs.get_context", forking)
     study = override(load(str(toml)), {"seeds": [0], "bn_modes": ["batch"], "conditions": [
         {"name": "plain", "values": {}}]})  # fmt: skip
     study_runner.run(study, tmp_path / "two", device="cpu", jobs=2)
