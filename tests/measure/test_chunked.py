@@ -17,8 +17,10 @@ from wdiv.measure import across, along, between
 
 OTHER = "toynet-toy-n2-conv+fc-auto-s0"
 SOME = {"run": [1, 2, 6]}
+FEW = ["l2", "gaussian_kl", "wasserstein1", "spectral_norm_change", "path_length", "straightness"]
+"""A metric of each family, and both of the path's."""
 BY_REDUCTION = {
-    "layer": WEIGHT_METRICS,
+    "layer": FEW,
     "filter": ["l2", "wasserstein1", "path_length"],
     "stage": ["l2", "gaussian_kl", "straightness"],
 }
@@ -29,17 +31,19 @@ def chunked(grid: Path, chunks: dict[str, int]) -> xr.DataTree:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "reference"),
+    ("chunks", "reference", "names"),
     [
-        ({}, "pretrained"), ({}, "previous"), ({"run": 2, "epoch": 3}, 0), ({"run": 1, "epoch": 2}, OTHER),
-        ({"run": -1, "epoch": -1}, "previous"),
+        ({}, "previous", FEW), ({"run": 2, "epoch": 3}, 0, FEW), ({"run": 1, "epoch": 2}, OTHER, FEW),
+        ({"run": -1, "epoch": -1}, "previous", FEW), ({"run": 2, "epoch": 2}, "pretrained", WEIGHT_METRICS),
     ],
     ids=str,
 )  # fmt: skip
-def test_chunks_of_any_size_give_the_same_numbers(grid: Path, chunks: dict[str, int], reference: str | int) -> None:
-    lazy = wdiv.divergence(chunked(grid, chunks).isel(SOME), WEIGHT_METRICS, reference)
+def test_chunks_of_any_size_give_the_same_numbers(
+    grid: Path, chunks: dict[str, int], reference: str | int, names: list[str]
+) -> None:
+    lazy = wdiv.divergence(chunked(grid, chunks).isel(SOME), names, reference)
     assert all(v.chunks is not None for node in lazy.children.values() for v in node.data_vars.values())
-    eager = wdiv.divergence(wdiv.open(grid).isel(SOME), WEIGHT_METRICS, reference)
+    eager = wdiv.divergence(wdiv.open(grid).isel(SOME), names, reference)
     xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), eager)
 
 
