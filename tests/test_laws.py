@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -139,9 +140,17 @@ def sources() -> list[Path]:
 MODULES = {module_of(path): path for path in sources()}
 
 
+parsed = cache(ast.parse)
+
+
+@cache
+def source_of(module: str) -> str:
+    return MODULES[module].read_text(encoding="utf-8")
+
+
 def imports(source: str, package: str) -> Iterator[Import]:
     """Every import of a module: at its top, inside functions and branches, and by a name given as text."""
-    yield from _walk(ast.parse(source), package, late=False)
+    yield from _walk(parsed(source), package, late=False)
 
 
 def _walk(node: ast.AST, package: str, *, late: bool) -> Iterator[Import]:
@@ -157,7 +166,7 @@ def _walk(node: ast.AST, package: str, *, late: bool) -> Iterator[Import]:
             yield Import(str(text.value), node.lineno, late)
     for name, child in ((name, child) for name, value in ast.iter_fields(node) for child in _nodes(value)):
         inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and name == "body"
-        typing = isinstance(node, ast.If) and name == "body" and "TYPE_CHECKING" in ast.unparse(node.test)
+        typing = isinstance(node, ast.If) and name == "body" and "TYPE_CHECKING" in ast.dump(node.test)
         yield from _walk(child, package, late=late or inside or typing)
 
 
@@ -200,7 +209,7 @@ def violations(module: str, source: str, *, is_package: bool = False) -> list[st
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_keeps_the_law(module: str) -> None:
     path = MODULES[module]
-    assert violations(module, path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py") == []
+    assert violations(module, source_of(module), is_package=path.name == "__init__.py") == []
 
 
 def test_the_table_names_every_room_and_no_other() -> None:
@@ -226,7 +235,7 @@ def files_imported(module: str) -> set[str]:
     """The files that a file imports: at its top, inside functions, and for types."""
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = {target_of(imported.name) for imported in imports(path.read_text(encoding="utf-8"), package)}
+    found = {target_of(imported.name) for imported in imports(source_of(module), package)}
     return (found & MODULES.keys()) - {module}
 
 
@@ -355,7 +364,7 @@ def test_nothing_heavy_is_loaded_before_it_is_used(code: str, unwanted: tuple[st
 
 def public(module: str) -> list[str]:
     """The names in a module's ``__all__``, as its source lists them."""
-    for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+    for node in parsed(source_of(module)).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             return [str(element.value) for element in ast.walk(node.value) if isinstance(element, ast.Constant)]
     return []
@@ -364,7 +373,7 @@ def public(module: str) -> list[str]:
 def bound(module: str) -> dict[str, ast.stmt]:
     """Name -> the top-level statement that binds it."""
     names: dict[str, ast.stmt] = {}
-    for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+    for node in parsed(source_of(module)).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names[node.name] = node
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -392,8 +401,8 @@ def test_public_names_exist_and_say_what_they_do(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
-    source = MODULES[module].read_text(encoding="utf-8")
-    assert not source or ast.get_docstring(ast.parse(source))
+    source = source_of(module)
+    assert not source or ast.get_docstring(parsed(source))
 
 
 def test_the_rooms_of_the_library_state_their_public_names() -> None:
@@ -415,7 +424,7 @@ def test_the_face_resolves_every_name() -> None:
 
 def test_the_face_tells_type_checkers_the_same_names() -> None:
     face = importlib.import_module("wdiv")
-    tree = ast.parse(MODULES[FACE].read_text(encoding="utf-8"))
+    tree = parsed(source_of(FACE))
     typed = {
         alias.asname or alias.name: f"{node.module}:{alias.name}"
         for node in ast.walk(tree)
