@@ -339,13 +339,19 @@ def index_of(size: int) -> st.SearchStrategy[Any]:
     return integers | slices | fancy | masks
 
 
+@pytest.fixture(scope="module")
+def unread(path: Path) -> xr.DataTree:
+    """Opened once: an index of it reads what it asks for, and leaves the tree as it is."""
+    return open_store(path)
+
+
 @given(st.data())
 @settings(max_examples=150)
-def test_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
+def test_indexing_is_numpys(unread: xr.DataTree, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(INDEXED))
     whole = (VALUES | MOMENTS)[name]
     keys = [data.draw(index_of(size)) for size in whole.shape]
-    array = open_store(path)[name]
+    array = unread[name]
     lazy = array.isel(dict(zip(array.dims, keys, strict=True))).values
     for axis, key in reversed(list(enumerate(keys))):  # every axis by itself, as xarray means it
         whole = whole[(slice(None),) * axis + (key,)]
@@ -355,9 +361,9 @@ def test_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
 
 @given(st.data())
 @settings(max_examples=50)
-def test_indexing_in_two_steps_is_numpys(path: Path, data: st.DataObject) -> None:
+def test_indexing_in_two_steps_is_numpys(unread: xr.DataTree, data: st.DataObject) -> None:
     whole = VALUES["bn/beta"]
-    lazy = open_store(path)["bn/beta"].variable
+    lazy = unread["bn/beta"].variable
     for _ in range(2):
         axis = data.draw(st.integers(0, whole.ndim - 1))
         key = (slice(None),) * axis + (data.draw(index_of(whole.shape[axis]).filter(lambda k: not np.isscalar(k))),)
@@ -368,10 +374,10 @@ def test_indexing_in_two_steps_is_numpys(path: Path, data: st.DataObject) -> Non
 
 @given(st.data())
 @settings(max_examples=60)
-def test_pointwise_indexing_is_numpys(path: Path, data: st.DataObject) -> None:
+def test_pointwise_indexing_is_numpys(unread: xr.DataTree, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(INDEXED))
     whole = (VALUES | MOMENTS)[name]
-    array = open_store(path)[name]
+    array = unread[name]
     chosen = data.draw(st.lists(st.sampled_from(array.dims), min_size=2, unique=True))
     count = data.draw(st.integers(1, 5))
     points = {

@@ -10,7 +10,7 @@ import pytest
 from wdiv.errors import BadInput
 from wdiv.layers import LayerTable
 from wdiv.store.probe import buffers_of, layer_kind, probe
-from wdiv.tuning.networks.models import MODELS, ModelSpec, build, build_skeleton
+from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -129,12 +129,6 @@ def test_kinds_come_from_types(module: Callable[[], Any], kind: str | None, role
     holder = Holder(module())
     assert layer_kind(holder.bn_conv_fc) == kind
     assert [(layer.kind, layer.roles) for layer in probe(holder, 8)] == ([(kind, roles)] if kind else [])
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_named_models_have_as_many_layers_as_their_records_say(table_of: TableOf, name: str) -> None:
-    record, table = MODELS[name], table_of(name)
-    assert tuple(len(table.of(kind)) for kind in ("conv", "bn", "fc")) == (record.conv, record.bn, record.fc)
 
 
 def test_the_batchnorms_of_densenet_are_not_called_bn(table_of: TableOf) -> None:

@@ -64,6 +64,12 @@ def test_every_layer_has_a_stage_and_only_the_classifier_is_the_head(table_of: T
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_named_models_have_as_many_layers_as_their_records_say(table_of: TableOf, name: str) -> None:
+    record, table = MODELS[name], table_of(name)
+    assert tuple(len(table.of(kind)) for kind in ("conv", "bn", "fc")) == (record.conv, record.bn, record.fc)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_blocks_are_those_of_the_paper(table_of: TableOf, name: str) -> None:
     table = table_of(name)
     for number, count in enumerate(BLOCKS[name], start=1):
