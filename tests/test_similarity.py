@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 import xarray as xr
 from torch import nn
-from torchvision.models import googlenet, resnet18
+from torchvision.models import googlenet
 
 from tests.metrics.test_features import cka_oracle, procrustes_oracle
-from tests.tuning.tiny import MOBILENET, lived_in, net, snapshot, tiny_run, write_weights
+from tests.tuning.tiny import MOBILENET, net, snapshot, thin, tiny_run, write_weights
 from wdiv.errors import BadData, BadInput, BadWeights, UnknownName
 from wdiv.similarity import similarity, similarity_of
 from wdiv.tuning.data.datasets import open_split
@@ -39,10 +39,8 @@ def outputs_alone(network: nn.Module, name: str, batch: torch.Tensor) -> list[np
 
 
 @pytest.fixture(scope="module")
-def resnets() -> Iterator[tuple[nn.Module, nn.Module]]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield lived_in(resnet18(), 0).eval(), lived_in(resnet18(), 1).eval()
+def resnets() -> tuple[nn.Module, nn.Module]:
+    return thin("resnet18", by=8).eval(), thin("resnet18", by=8, seed=1).eval()
 
 
 # ------------------------------------------------------------------------------------------------------------- labels
