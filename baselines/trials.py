@@ -14,7 +14,7 @@ from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.store import legacy
-from wdiv.store.files import read_json, write_json
+from wdiv.store.files import check_format, read_json, write_json
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
@@ -31,6 +31,8 @@ BEST = "best"
 and the stages side by side."""
 FOLDER = "baselines"
 """Of a store, where outcomes are kept."""
+FORMAT = 1
+"""Of an outcome's file. Raised when one of an older wdiv could no longer be read."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ def save(outcome: Outcome, out: Path) -> Path:
     for other in load(out):
         if other.dataset == outcome.dataset and other.data_digest != outcome.data_digest:
             raise BadInput(f"{out}: holds {other.id} on another split of {other.dataset!r}; give another --out")
-    return write_json(out / FOLDER / f"{outcome.id}.json", outcome.to_json())
+    return write_json(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
 
 
 def load(out: Path) -> list[Outcome]:
@@ -257,6 +259,8 @@ def load(out: Path) -> list[Outcome]:
 def _read(file: Path) -> Outcome:
     data = read_json(file)
     try:
+        check_format(data, file, FORMAT, before=1)
+        data.pop("format", None)
         if "per_class" not in data:
             data["per_class"] = legacy.per_class(
                 data["id"], data["model"], data["dataset"], data["strategy"], "frozen", data["seed"]

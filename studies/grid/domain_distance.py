@@ -16,7 +16,7 @@ from studies.grid.conditions import Part, parts
 from studies.spec.columns import SCORED
 from studies.spec.study import Study
 from wdiv.errors import BadStore
-from wdiv.store.files import read_json, write_json
+from wdiv.store.files import check_format, read_json, write_json
 
 if TYPE_CHECKING:
     from wdiv.tuning.data.images import Split
@@ -26,6 +26,8 @@ __all__ = ["AGAINST", "FILE", "Distance", "asked", "load", "measure"]
 
 FILE = "distance.json"
 """Of a condition's store."""
+FORMAT = 1
+"""Raised when the distances of an older wdiv could no longer be read."""
 AGAINST = "source"
 """What observations of a distance say it is measured ``against``."""
 
@@ -83,8 +85,10 @@ def load(out: Path) -> list[Distance]:
     file = out / FILE
     if not file.exists():
         return []
+    data = read_json(file)
     try:
-        return [Distance(**row) for row in read_json(file)["distances"]]
+        check_format(data, file, FORMAT, before=1)
+        return [Distance(**row) for row in data["distances"]]
     except (KeyError, TypeError) as error:
         raise BadStore(f"{file}: not the distances of a study ({error})") from None
 
@@ -98,7 +102,7 @@ def _measured(part: Part, device: str) -> Path:
     found = {one.cell: one for one in load(part.out)}
     for source in sources.values():
         found |= {one.cell: one for one in _new(source, split, source_split, part.study, found, device)}
-    return write_json(part.out / FILE, {"distances": [asdict(one) for one in found.values()]})
+    return write_json(part.out / FILE, {"format": FORMAT, "distances": [asdict(one) for one in found.values()]})
 
 
 def _new(

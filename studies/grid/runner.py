@@ -14,9 +14,8 @@ from baselines import trials
 from studies.grid.jobs import side_by_side
 from studies.grid.planning import StudyGrid, plan_grid, source_networks, source_study, trained_sources, trials_of
 from studies.grid.progress import Progress
-from studies.grid.study_file import STUDY, facts_of, merge_axes, read_study_json
+from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
 from studies.spec.study import Study
-from wdiv.store.files import write_json
 from wdiv.store.reader import Run
 from wdiv.store.writer import is_being_written
 from wdiv.tuning.data.images import Split
@@ -53,7 +52,7 @@ def run_grid(
     grid = grid or plan_grid(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
-    write_json(out / STUDY, _resolved(grid, out))
+    write_study_json(out, _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if study.pretrain is None else _pretrain(study, source_store or out / "source", device, progress)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, WdivError
-from wdiv.store.files import read_json
+from wdiv.store.files import check_format, read_json, write_json
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
     from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json"]
+__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "write_study_json"]
 
 STUDY = "study.json"
+FORMAT = 1
+"""Raised when a study of an older wdiv could no longer be read."""
 FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "notes": list}
 """What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
@@ -29,7 +32,7 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 def read_study_json(out: Path) -> dict[str, Any]:
     """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them.
 
-    Raises :class:`~wdiv.errors.BadStore` for a file that is damaged.
+    Raises :class:`~wdiv.errors.BadStore` for a file that is damaged, or a later wdiv's.
     """
     file = out / STUDY
     if not file.exists():
@@ -37,6 +40,7 @@ def read_study_json(out: Path) -> dict[str, Any]:
     data = read_json(file)
     if not isinstance(data, dict):
         raise BadStore(f"{file}: damaged: it tells no study")
+    check_format(data, file, FORMAT, before=1)
     found = {name: data.get(name, kind()) for name, kind in FILE_FIELDS.items()}
     for name, kind in FILE_FIELDS.items():
         value = found[name]
@@ -46,6 +50,11 @@ def read_study_json(out: Path) -> dict[str, Any]:
         if not isinstance(facts, dict) or not all(isinstance(fact, (str, int, type(None))) for fact in facts.values()):
             raise BadStore(f"{file}: damaged: the facts of {run!r} are {facts!r}")
     return found
+
+
+def write_study_json(out: Path, told: Mapping[str, Any]) -> None:
+    """Let ``study.json`` say this, in the fields that :func:`read_study_json` gives back, and what else there is."""
+    write_json(out / STUDY, {"format": FORMAT, **told})
 
 
 def facts_of(spec: RunSpec, dataset: str) -> dict[str, Any]:

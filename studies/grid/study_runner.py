@@ -11,11 +11,10 @@ from studies.grid.conditions import Part, parts
 from studies.grid.planning import StudyGrid, plan_grid, source_study
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
-from studies.grid.study_file import STUDY, merge_axes
+from studies.grid.study_file import merge_axes, write_study_json
 from studies.papers import published
 from studies.spec.study import Study
 from studies.spec.table import check_against
-from wdiv.store.files import write_json
 
 __all__ = ["describe", "plan", "run"]
 
@@ -49,7 +48,7 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     wanted = plan(study, out)
     if study.conditions:
         told = merge_axes(study, out)
-        write_json(out / STUDY, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
+        write_study_json(out, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
     diverged: list[str] = []
     for part, grid in wanted:
         if part.condition:

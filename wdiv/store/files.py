@@ -13,7 +13,9 @@ from typing import Any
 
 from wdiv.errors import BadStore, WdivError
 
-__all__ = ["as_toml", "plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json"]
+__all__ = [
+    "as_toml", "check_format", "plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json",
+]  # fmt: skip
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -54,6 +56,16 @@ def read_json(path: Path) -> Any:
         raise BadStore(f"{path}: no such file; is this a wdiv store?") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadStore(f"{path}: damaged JSON ({error})") from None
+
+
+def check_format(data: object, where: object, known: int, before: int | None = None) -> None:
+    """Raise :class:`~wdiv.errors.BadStore` unless a file's content says that it is in the format that this wdiv reads.
+
+    before: the format of what does not say it, as files did not in older versions; None where they always did
+    """
+    found = data.get("format", before) if isinstance(data, Mapping) else before
+    if found != known:
+        raise BadStore(f"{where}: written in format {found!r}; this wdiv reads format {known}")
 
 
 def read_toml(path: Path, what: str, error: type[WdivError]) -> dict[str, Any]:

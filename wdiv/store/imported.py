@@ -24,7 +24,7 @@ import numpy as np
 
 from wdiv.errors import BadStore
 from wdiv.store import tensors
-from wdiv.store.files import read_json
+from wdiv.store.files import check_format, read_json
 from wdiv.store.kept import fingerprint
 from wdiv.store.tensors import Entry, Known
 
@@ -116,9 +116,7 @@ class Imported:
 def read(file: Path) -> Imported:
     """What the file says. Raises :class:`~wdiv.errors.BadStore`."""
     data = read_json(file)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else None
-        raise BadStore(f"{file}: written in format {found!r}; this wdiv reads format {FORMAT}")
+    check_format(data, file, FORMAT)
     try:
         layouts = [
             {

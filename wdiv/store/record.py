@@ -9,11 +9,12 @@ from typing import Any
 from wdiv.errors import BadStore
 from wdiv.layers import LayerTable
 from wdiv.store import legacy
+from wdiv.store.files import check_format
 
 __all__ = ["FORMAT", "RunRecord"]
 
 FORMAT = 1
-"""Raised when a store of an older wdiv could no longer be read."""
+"""Of ``run.json`` and all else in a run's folder. Raised when a store of an older wdiv could no longer be read."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ class RunRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: object) -> RunRecord:
         """The record back; :class:`~wdiv.errors.BadStore` names ``where`` if it is not one."""
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            found = data.get("format") if isinstance(data, Mapping) else None
-            raise BadStore(f"{where}: written in format {found!r}; this wdiv reads format {FORMAT}")
+        check_format(data, where, FORMAT)
         names = {f.name for f in fields(cls)}
         missing = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING} - data.keys()
         if missing:
