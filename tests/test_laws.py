@@ -87,16 +87,16 @@ LAWS = {
     ),
     "studies.papers": _law(late=frozenset({"pandas"})),
     "studies.spec": _law(
-        "wdiv.metrics", "wdiv.store", *TUNING, "baselines", "studies.papers", late=frozenset({"pandas"})
+        "wdiv.metrics", "wdiv.store", *TUNING, "baselines", "studies.papers", "pandas"
     ),
     "studies": _law("studies.spec", "wdiv.tuning.strategy"),  # the studies themselves
     "studies.spec.registry": _law("wdiv.store", "studies.spec", "studies"),
     "studies.grid": _law(
-        *RESULTS, *TUNING, *RECORDS, "baselines", late=frozenset({"numpy", "pandas", "torch", "xarray", "__main__"})
+        *RESULTS, *TUNING, *RECORDS, "baselines", "numpy", "pandas", "xarray", late=frozenset({"torch", "__main__"})
     ),
     "studies.report": _law(
         *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "wdiv.plots", "baselines", "studies.grid",
-        late=DRAWING | {"numpy", "scipy", "torch", "xarray", "markdown_it"},
+        "numpy", "scipy", "pandas", "xarray", late=frozenset({"matplotlib", "seaborn", "torch", "markdown_it"}),
     ),
     "studies.cli": Law(ALL, frozenset({"click"}), ALL),
 }  # fmt: skip

@@ -10,17 +10,17 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from studies.grid.conditions import Part, parts
 from studies.spec.columns import SCORED
 from studies.spec.study import Study
 from wdiv.errors import BadStore
 from wdiv.store.files import check_format, read_json, write_json
-
-if TYPE_CHECKING:
-    from wdiv.tuning.data.images import Split
-    from wdiv.tuning.networks.sources import Source
+from wdiv.tuning.data.images import ImageSet, Split, nested_subset
+from wdiv.tuning.networks.sources import Source
 
 __all__ = ["AGAINST", "FILE", "Distance", "asked", "load", "measure"]
 
@@ -109,11 +109,8 @@ def _new(
     source: Source, split: Split, source_split: Split, study: Study, kept: Mapping[Any, Distance], device: str
 ) -> Iterator[Distance]:
     """The distances that are kept nowhere yet, or were measured with other weights or images."""
-    import numpy as np
-
     from baselines.features import features, label_of
     from baselines.transferability import SCORES
-    from wdiv.tuning.data.images import ImageSet, nested_subset
     from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
 
     def seen(images: ImageSet, rows: np.ndarray) -> np.ndarray:

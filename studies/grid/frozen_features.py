@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
 
 from baselines import trials
 from baselines.features import features, places_of
@@ -19,9 +21,6 @@ from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
 from wdiv.tuning.prefix.feature_store import FeatureStore
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = ["ALL", "Frozen", "open_frozen", "run", "write_features"]
 
@@ -85,9 +84,6 @@ def write_features(
 
     ``part`` on ``sample`` is ``pool`` or ``test``.
     """
-    import numpy as np
-    import xarray as xr
-
     frozen = open_frozen(study)
     wanted = _spread(layers or (BOTTLENECK,), frozen)
     pool, test = frozen.split.pool, frozen.split.test

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studies.grid.progress import Progress
 from wdiv.errors import BadInput, WdivError
-
-if TYPE_CHECKING:
-    from wdiv.tuning.data.images import Split
-    from wdiv.tuning.training.interrupt import Stop
-    from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.data.images import Split
+from wdiv.tuning.training.interrupt import Stop, Stopped
+from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = ["side_by_side"]
 
@@ -56,8 +54,6 @@ def side_by_side(
     """
     import torch
 
-    from wdiv.tuning.training.interrupt import Stopped
-
     _check_main()
     jobs = min(jobs, len(specs))
     context = get_context("spawn")  # a forked process can use neither CUDA nor the threads that were there before
@@ -78,10 +74,10 @@ def side_by_side(
                         end.send(None if asked.value else grid.next(end))
             if (stop.signum or grid.problem) and not asked.value:
                 asked.value = stop.signum or signal.SIGTERM
-    if grid.problem is None and stop.signum is not None:
-        raise Stopped("stopped between two runs", stop.signum)
     if grid.problem is not None:
         raise grid.problem
+    if stop.signum is not None:
+        raise Stopped("stopped between two runs", stop.signum)
     return grid.diverged
 
 
@@ -167,7 +163,6 @@ class _Grid:
             self.problem = WdivError(f"a process of --jobs could not start (exit code {process.exitcode})")
 
     def _over(self, end: Any, error: BaseException | None) -> None:
-        from wdiv.tuning.training.interrupt import Stopped
         from wdiv.tuning.training.loop import Diverged
 
         name = self._names[self._runs.pop(end)]
@@ -196,7 +191,6 @@ def _work(worker: _Worker, end: Any) -> None:
     import torch
 
     from wdiv.tuning.prefix.feature_store import FeatureStore
-    from wdiv.tuning.training.interrupt import Stop
     from wdiv.tuning.training.run import fine_tune
 
     torch.set_num_threads(worker.threads)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import xarray as xr
 
 from studies.grid.conditions import stores
 from studies.grid.state import RunState, named_runs, state_of
@@ -18,9 +20,6 @@ from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_groups
 from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.running_metrics import NAME, RunningSums, read_running_sums
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = ["REFERENCE", "RunView", "Strip", "StoreView", "Watch"]
 
@@ -170,8 +169,6 @@ class Watch:
 
     def _trees(self, runs: Mapping[str, Run], sums: dict[str, RunningSums]) -> Iterator[xr.DataTree]:
         """Runs are called there as they are here, which is not by their folder alone where there are conditions."""
-        import xarray as xr
-
         stores: dict[Path, dict[str, Run]] = {}
         for name, run in runs.items():
             stores.setdefault(run.path.parent.parent, {})[name] = run
