@@ -8,14 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from studies.report.report import Report
-from studies.report.tables import in_words
+from studies.report.tables import in_words, markdown
 from studies.report.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["as_html", "as_markdown", "summary"]
 
@@ -76,16 +75,15 @@ def as_markdown(report: Report, to: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(markdown: str, to: Path) -> str:
+def as_html(text: str, to: Path) -> str:
     """The Markdown as one HTML file; the figures beneath ``to`` that it names are put inside."""
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    title = html.escape(markdown.partition("\n")[0].removeprefix("# "))
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    title = html.escape(text.partition("\n")[0].removeprefix("# "))
 
     def inside(match: re.Match[str]) -> str:
-        picture = base64.b64encode((to / html.unescape(match[1])).read_bytes()).decode()
-        return f'src="data:image/png;base64,{picture}"'
+        return f'src="data:image/png;base64,{base64.b64encode((to / html.unescape(match[1])).read_bytes()).decode()}"'
 
     body = re.sub(r'src="(figures/[^"]+\.png)"', inside, body)
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
@@ -166,6 +164,4 @@ def _more(table: pd.DataFrame, file: str) -> Iterator[str]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([str(row[name]).replace("|", "\\|") for name in heads] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown([rows[0], ["---"] * len(rows[0]), *(map(str, row.values()) for row in rows)])

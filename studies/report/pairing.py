@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from studies.spec.claim import Claim
 from studies.spec.columns import COLUMNS, SELECTABLE, SIZES
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Observations", "Pairs", "of_claim", "prepare"]
 
@@ -114,8 +113,6 @@ def _unpaired(claim: Claim, same: bool, left: pd.DataFrame, right: pd.DataFrame)
 
 
 def _all(table: pd.DataFrame) -> pd.Series:
-    import pandas as pd
-
     return pd.Series(True, table.index)
 
 
@@ -127,8 +124,6 @@ def _chosen(observations: Observations, selectors: Mapping[str, Sequence[str]]) 
 
 
 def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Series:
-    import pandas as pd
-
     table = observations.table
     found = table[column].isin(values)
     if column in ("per_class", "against"):
@@ -168,8 +163,6 @@ def _values(claim: Claim, side: pd.DataFrame, table: pd.DataFrame) -> pd.DataFra
 
 def _on_scale(values: pd.Series, scale: str) -> pd.Series:
     """What has no place on the scale is NaN: infinite values, and logarithms of what is not above 0."""
-    import numpy as np
-
     if scale == "ratio":
         values = np.log(values.where(values > 0))
     return values.where(np.isfinite(values))

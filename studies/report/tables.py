@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from studies.spec.columns import ACCURACIES
 from studies.spec.table import CONDITIONS, Table, published_cells, selected
 from wdiv.errors import BadData, BadInput
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Filled", "as_rows", "at_sizes_of", "fill", "in_words"]
+__all__ = ["Filled", "as_rows", "at_sizes_of", "fill", "in_words", "markdown"]
 
 MISSING = "–"
 
@@ -64,7 +63,8 @@ def fill(
         cells.sort_values(names, key=lambda column: column.map(ranks[column.name]), ignore_index=True)
         for names in (list(table.columns), keys)
     )
-    return Filled(table, rows, tuple(_distinct(for_columns, table.columns)), for_cells)
+    columns = for_columns[list(table.columns)].itertuples(index=False, name=None)
+    return Filled(table, rows, tuple(dict.fromkeys(columns)), for_cells)
 
 
 def at_sizes_of(paper: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -81,8 +81,7 @@ def at_sizes_of(paper: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.Dat
     if set(ours) <= set(theirs) or len(ours) != len(theirs):
         return observations, ""
     found = observations.assign(per_class=observations["per_class"].map(dict(zip(ours, theirs, strict=True))))
-    line = f"in the tables, the paper's {', '.join(theirs)} images a class stand for our {', '.join(ours)}"
-    return found, line
+    return found, f"in the tables, the paper's {', '.join(theirs)} images a class stand for our {', '.join(ours)}"
 
 
 def in_words(filled: Filled) -> str:
@@ -91,8 +90,8 @@ def in_words(filled: Filled) -> str:
     parts = [f"**{table.name}**" + (f": {table.title}" if table.title else "")]
     if rows:
         heads = [head.replace("_", " ") if i < keys else head for i, head in enumerate(rows[0])]
-        rule = "|" + " --- |" * keys + " ---: |" * (len(heads) - keys)
-        parts += ["\n".join([_piped(heads), rule, *(_piped(row.values()) for row in rows)]), _legend(filled)]
+        rule = ["---"] * keys + ["---:"] * (len(heads) - keys)
+        parts += [markdown([heads, rule, *(row.values() for row in rows)]), _legend(filled)]
     else:
         parts.append("No run and no published number belongs here.")
     return "\n\n".join([*parts, *([table.note] if table.note else [])]) + "\n"
@@ -131,9 +130,7 @@ def _spelled_out(cell: Mapping[str, Any], spell: str, published: bool) -> str:
         None if cell[name] != cell[name] else spell.format(cell[name]) for name in ("ours", "spread", "theirs")
     )
     text = MISSING if ours is None else ours if spread is None else f"{ours} ± {spread}"
-    if not published or (ours is None and theirs is None):
-        return text
-    return f"{text} ({theirs or MISSING})"
+    return f"{text} ({theirs or MISSING})" if published and (ours or theirs) else text
 
 
 def _legend(filled: Filled) -> str:
@@ -147,12 +144,9 @@ def _legend(filled: Filled) -> str:
     return ours + unit + ("; in brackets the paper's." if cells["theirs"].notna().any() else ".")
 
 
-def _piped(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-
-def _distinct(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(frame[list(names)].itertuples(index=False, name=None)))
+def markdown(lines: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown: its headings, its rule, and its rows."""
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
 def _ours(table: Table, observations: pd.DataFrame) -> pd.DataFrame:
@@ -163,8 +157,6 @@ def _ours(table: Table, observations: pd.DataFrame) -> pd.DataFrame:
 
 def _differing(keys: Sequence[str], ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[str, ...]:
     """Further keys without which observations, or the paper's numbers, of different conditions would meet in a cell."""
-    import pandas as pd
-
     extra: list[str] = []
     told = [name for name in CONDITIONS if name in theirs] if len(theirs) else []
     both = pd.concat([ours[told], theirs[told]])
@@ -190,14 +182,11 @@ def _beside(theirs: pd.DataFrame, cells: pd.DataFrame, rows: Sequence[str], keys
     """The paper's numbers, each in every row of ours that it belongs to (every BN mode, say), or in one of its own."""
     places = cells[[key for key in keys if key in rows or key not in theirs]].drop_duplicates()
     meet = [key for key in rows if key in theirs]
-    found = theirs.assign(_all=0).merge(places.assign(_all=0), on=[*meet, "_all"], how="left")
-    return found[[*keys, "theirs"]]
+    return theirs.assign(_all=0).merge(places.assign(_all=0), on=[*meet, "_all"], how="left")[[*keys, "theirs"]]
 
 
 def _ranks(key: str, values: pd.Series, table: Table, theirs: pd.DataFrame) -> dict[str, int]:
     """First as ``where`` lists them, then as the paper does, then numbers by size, and strategies as elsewhere."""
-    import pandas as pd
-
     from wdiv.summary.order import order
 
     rest = sorted(set(values), key=lambda text: (not text.isdecimal(), int(text) if text.isdecimal() else 0, text))

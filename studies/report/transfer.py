@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from studies.report.pairing import prepare
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["negative_transfer"]
 
@@ -33,9 +32,6 @@ def negative_transfer(observations: pd.DataFrame, n_test: int | Mapping[str, int
 
     One seed is one draw: this flags runs, and decides nothing on strategies.
     """
-    import numpy as np
-    import pandas as pd
-
     table = prepare(observations).table
     table = table[table["measure"].eq("accuracy") & table["value"].notna()]
     is_scratch = table["strategy"].str.fullmatch("scratch([ =].*)?")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from studies.report.pairing import Observations, of_claim, prepare
 from studies.spec.claim import Claim
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import ArrayLike
 
 __all__ = ["FAILS", "HOLDS", "LEVEL", "NOT_DECIDED", "Verdict", "bootstrap", "judge", "p_in_words", "p_value"]
 
@@ -71,10 +70,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The claim by its name; what is not known is None."""
-        numbers = {name: _number(getattr(self, name)) for name in ("effect", "low", "high", "p", "q")}
-        counts = {name: getattr(self, name) for name in ("seeds", "pairs", "agreeing", "left_out")}
-        said = {"claim": self.claim.name, "verdict": self.verdict}
-        return {**said, **numbers, **counts, "reason": self.reason, "in_words": self.in_words}
+        known = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in vars(self).items()}
+        return known | {"claim": self.claim.name, "in_words": self.in_words}
 
 
 def judge(claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL) -> list[Verdict]:
@@ -115,7 +112,6 @@ def p_value(numbers: ArrayLike, margin: float = 0.0) -> float:
     >>> p_value([-0.001, 0.001, 0.0], margin=0.01) < 0.01
     True
     """
-    import numpy as np
     from scipy.special import stdtr
 
     x = np.asarray(numbers, dtype=np.float64)
@@ -136,8 +132,6 @@ def bootstrap(numbers: ArrayLike, draws: int = DRAWS) -> tuple[float, float]:
     It says how far the seeds spread and is too narrow to decide by: of few seeds it covers the true mean less often
     than 95 % (of three, of normal noise, about 75 %).
     """
-    import numpy as np
-
     x = np.asarray(numbers, dtype=np.float64)
     if len(x) < 2:
         return math.nan, math.nan
@@ -172,9 +166,8 @@ def _tested(claim: Claim, observations: Observations) -> Verdict:
 
 
 def _margin(claim: Claim) -> float:
-    if claim.margin is None:
-        return 0.0
-    return math.log(claim.margin) if claim.scale == "ratio" else float(claim.margin)
+    """On the scale of the pairs' differences."""
+    return math.log(claim.margin or 1.0) if claim.scale == "ratio" else float(claim.margin or 0.0)
 
 
 def _agrees(claim: Claim, differences: np.ndarray) -> np.ndarray:
@@ -184,9 +177,7 @@ def _agrees(claim: Claim, differences: np.ndarray) -> np.ndarray:
 
 
 def _spelled(claim: Claim, number: float) -> float:
-    if claim.scale == "difference":
-        return float(number)
-    return math.exp(number) if not number > MOST else math.inf
+    return float(number) if claim.scale == "difference" else math.exp(number) if not number > MOST else math.inf
 
 
 def _decided(verdict: Verdict, level: float) -> Verdict:
@@ -221,7 +212,3 @@ def p_in_words(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from studies.spec.figure import Figure
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from studies.spec.study import Study
+from studies.spec.study import Study
 
 __all__ = ["StudyFigure"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from studies.report.figures.asked import StudyFigure
+from studies.spec.study import Study
 from wdiv.errors import BadInput
 from wdiv.tuning.data.augment import parse
-
-if TYPE_CHECKING:
-    from studies.report.figures.asked import StudyFigure
-    from studies.spec.study import Study
 
 __all__ = ["MOST", "TIMES", "augmented", "sample"]
 
@@ -32,7 +32,6 @@ def sample(study: Study, title: str) -> Any:
     Of a study with conditions, the first that augments. Reads the study's images. Raises
     :class:`~wdiv.errors.BadInput` for a study without augmentation, and what reading its images raises.
     """
-    import numpy as np
     import torch
     from matplotlib.figure import Figure
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from baselines.trials import BEST, Outcome
 
 __all__ = ["draw"]
@@ -14,7 +16,6 @@ def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
     """A figure (.png, .pdf or .svg): accuracy over the number of training images, and where there are several layers,
     over the layers, from input to output."""
     import matplotlib as mpl
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from wdiv.plots import accuracy_by

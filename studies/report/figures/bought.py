@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from studies.report.figures.asked import StudyFigure
 from studies.report.figures.common import (
     GREY,
     VARIANTS,
@@ -18,11 +21,6 @@ from studies.report.figures.common import (
     strategies,
 )
 from wdiv.errors import BadInput
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from studies.report.figures.asked import StudyFigure
 
 __all__ = ["accuracy", "bars", "corners", "layers", "lines"]
 

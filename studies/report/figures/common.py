@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from studies.spec.figure import Where, listed
 from wdiv import summary
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "GREY", "STYLE", "VARIANTS", "chosen", "colours", "in_percent", "named", "new", "of_paper",

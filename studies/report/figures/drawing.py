@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from studies.report.figures import augmented, bought, moved
 from studies.report.figures.asked import StudyFigure
 from studies.report.figures.common import STYLE, chosen
 from studies.report.figures.measured import check_file
 from studies.spec.figure import FIGURE_KINDS, Figure, FigureKind
+from studies.spec.study import Study
 from wdiv.errors import BadInput
 from wdiv.store.files import plain_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from studies.spec.study import Study
 
 __all__ = ["DRAWN_BY", "draw", "figures"]
 

@@ -6,16 +6,15 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import xarray as xr
 
 from wdiv import plots, summary
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS, Metric
 from wdiv.registry import MANY, did_you_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
 
 __all__ = ["FIGURES", "PANELS", "check", "check_file", "draw", "in_words"]
 

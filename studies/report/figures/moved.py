@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from studies.report.figures.asked import StudyFigure
 from studies.report.figures.common import colours, named, new, plain, seeds
 from studies.report.observations import HALVES, START
 from studies.spec.figure import listed
@@ -13,11 +17,6 @@ from wdiv.errors import BadInput
 from wdiv.metrics import METRICS
 from wdiv.plots import mark_stages
 from wdiv.store.stages import OUTSIDE
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from studies.report.figures.asked import StudyFigure
 
 __all__ = ["panels", "profile"]
 
@@ -103,8 +102,6 @@ def _words(asked: StudyFigure) -> str:
 
 
 def _spans_decades(values: Any) -> bool:
-    import numpy as np
-
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values)]
     positive = values[values > 0]
@@ -122,8 +119,6 @@ def _layers(ax: Any, table: pd.DataFrame, places: dict[str, int], palette: dict[
 
 def _line(ax: Any, x: Any, y: Any, colour: Any, *, log: bool, **how: Any) -> None:
     """A line; on a logarithmic axis with a gap, and a triangle at the lower edge, where y is zero."""
-    import numpy as np
-
     x, y = np.asarray(list(x)), np.asarray(y, dtype=float)
     shown = np.where(y == 0, np.nan, y) if log else y
     ax.plot(x, shown, color=colour, markersize=3.5, **how)
@@ -134,8 +129,6 @@ def _line(ax: Any, x: Any, y: Any, colour: Any, *, log: bool, **how: Any) -> Non
 
 def _same_scale(axes: Sequence[Any], *, log: bool) -> None:
     """One y axis for a row; from zero, unless it is logarithmic or values are negative."""
-    import numpy as np
-
     drawn = [line.get_ydata() for ax in axes for line in ax.get_lines() if line.get_transform() == ax.transData]
     drawn += [path.vertices[:, 1] for ax in axes for band in ax.collections for path in band.get_paths()]
     values = np.concatenate([np.asarray(one, dtype=float) for one in drawn]) if drawn else np.array([])
