@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from wdiv.errors import BadInput, WdivError
@@ -102,7 +103,9 @@ def labelled(labels: Mapping[str, Any], here: str) -> dict[str, str]:
     for value, label in labels.items():
         if not isinstance(label, str):
             raise BadInput(f"{here}: the label of {value!r} is text, not {label!r}")
-        name = _run_spelling(value)
+        name = value
+        with suppress(WdivError):  # it may be no strategy
+            name = strategy_name(value)
         if name in found:
             raise BadInput(f"{here}: {value!r} has two labels, {found[name]!r} and {label!r}")
         found[name] = label
@@ -119,24 +122,12 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
         return strategy_name(value)
     if column == "bn_mode":
         return BN_MODES[value].name
-    if column == "measure" and value not in (*ACCURACIES, *SCORED):
-        _known(value, [*ACCURACIES, *SCORED, *METRICS])
-        metric_names((value,))  # raises for one that does not compare weights
-    if column == "layers":
-        _known(value, LAYERS)
+    known = {"measure": (*ACCURACIES, *SCORED, *METRICS), "layers": LAYERS}.get(column, (value,))
+    if value not in known:
+        raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")
+    if column == "measure" and metrics_of([value]):
+        metric_names(value)  # raises for one that does not compare weights
     if column == "per_class" and value not in ("all", *words) and not (value.isdecimal() and int(value)):
         allowed = ", ".join(("whole numbers from 1", *map(repr, words)))
         raise BadInput(f"{allowed}, or 'all', not {value!r}")
     return value
-
-
-def _run_spelling(value: str) -> str:
-    try:
-        return strategy_name(value)
-    except WdivError:
-        return value
-
-
-def _known(value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")

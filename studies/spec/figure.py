@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from wdiv.store.files import plain_name
 
 __all__ = ["FIGURE_KINDS", "Figure", "FigureKind", "Where", "listed"]
 
-COLUMN_NAMES = tuple(dict.fromkeys((*COLUMNS, *DISTANCES)))
+COLUMN_NAMES = tuple(name for name in dict.fromkeys((*COLUMNS, *DISTANCES)) if name != "value")
 Where = Mapping[str, "str | tuple[str, ...]"]
 
 
@@ -119,39 +120,32 @@ class Figure:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind, where = FIGURE_KINDS[self.kind], dict[str, Any](self.where)
+        kind, where, here = FIGURE_KINDS[self.kind], dict[str, Any](self.where), f"figure {self.name!r}"
         if not self.name or self.name != plain_name(self.name):
-            raise BadInput(f"figure {self.name!r}: its name is a file's; letters, digits, '.', '-', '_' and '=' only")
+            raise BadInput(f"{here}: its name is a file's; letters, digits, '.', '-', '_' and '=' only")
         for column, values in where.items():
-            if column not in COLUMN_NAMES or column == "value":
-                others = [name for name in COLUMN_NAMES if name != "value"]
-                raise BadInput(f"{self._here}: no column {column!r} to choose by; {did_you_mean(column, others)}")
-            found = selector(column, values, f"{self._here}: {column}")
+            if column not in COLUMN_NAMES:
+                raise BadInput(f"{here}: no column {column!r} to choose by; {did_you_mean(column, COLUMN_NAMES)}")
+            found = selector(column, values, f"{here}: {column}")
             where[column] = found if isinstance(values, (list, tuple)) else found[0]
         object.__setattr__(self, "where", where)
-        object.__setattr__(self, "labels", labelled(self.labels, f"{self._here}: labels"))
-        self._check_counts(kind, where)
-        for value in listed(where.get("measure", ())):
+        object.__setattr__(self, "labels", labelled(self.labels, f"{here}: labels"))
+        wants: list[tuple[str, int, float, str]] = [
+            *((column, 1, 1, "one value") for column in kind.one),
+            *((column, 2, 2, "two values") for column in kind.two),
+            *((column, 2, math.inf, "values in their order") for column in kind.order),
+        ]
+        for column, least, most, words in wants:
+            came = listed(where.get(column, ()))
+            if not least <= len(came) <= most:
+                what = f"wants {words} of {column}, not {', '.join(came) or 'none'}"
+                raise BadInput(f"{here}: a figure of kind {kind.name!r} {what}")
+        for value in self.measures:
             if (value in ACCURACIES) != kind.accuracy:
                 known = ACCURACIES if kind.accuracy else METRICS
-                raise BadInput(f"{self._here}: measure {value!r}; {did_you_mean(value, known)}")
+                raise BadInput(f"{here}: measure {value!r}; {did_you_mean(value, known)}")
 
     @property
     def measures(self) -> tuple[str, ...]:
         """What it shows, where it says so."""
         return listed(self.where.get("measure", ()))
-
-    def _check_counts(self, kind: FigureKind, where: Mapping[str, Any]) -> None:
-        wants = ((kind.one, 1, "one value"), (kind.two, 2, "two values"), (kind.order, 0, "values in their order"))
-        for columns, count, words in wants:
-            for column in columns:
-                values = listed(where.get(column, ()))
-                if not values or (count and len(values) != count) or (not count and len(values) < 2):
-                    came = f"{', '.join(values)}" if values else "none"
-                    raise BadInput(
-                        f"{self._here}: a figure of kind {kind.name!r} wants {words} of {column}, not {came}"
-                    )
-
-    @property
-    def _here(self) -> str:
-        return f"figure {self.name!r}"

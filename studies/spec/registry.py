@@ -42,25 +42,15 @@ def load(name: str, scale: str = "paper", values: Mapping[str, Any] = MappingPro
 
     Raises :class:`~wdiv.errors.BadInput`, also where there is no mini, and ``UnknownName``.
     """
-    study = _find(name)
+    study = _from_toml(Path(name)) if Path(name).suffix == ".toml" else STUDIES[name]
     if scale == "paper":
         return override(study, values) if values else study
     if not study.mini:
         of_a_file = "; give it a table [mini]" if Path(name).suffix == ".toml" else ""
-        raise BadInput(f"study {study.name!r} has no mini scale{of_a_file}; those that have: {', '.join(_with_mini())}")
+        have = ", ".join(study.name for study in STUDIES.values() if study.mini)
+        raise BadInput(f"study {study.name!r} has no mini scale{of_a_file}; those that have: {have}")
     small = {key: value for key, value in study.mini.items() if "data" not in values or key not in OF_DATA}
     return override(override(replace(study, mini={}), small), values)
-
-
-def _with_mini() -> list[str]:
-    return [study.name for study in STUDIES.values() if study.mini]
-
-
-def _find(name: str) -> Study:
-    path = Path(name)
-    if path.suffix == ".toml":
-        return _from_toml(path)
-    return STUDIES[name]
 
 
 def _from_toml(path: Path) -> Study:

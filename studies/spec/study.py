@@ -4,7 +4,8 @@ TOML."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -51,8 +52,8 @@ class Pretrain:
         >>> Pretrain("digits", 4).title, Pretrain("digits", 4, classes=2, per_class=20).title
         ('digits', 'digits, 2 classes, 20 of each')
         """
-        some = "" if self.classes is None else f", {self.classes} classes"
-        return self.data + some + ("" if self.per_class is None else f", {self.per_class} of each")
+        parts = (self.data, self.classes and f"{self.classes} classes", self.per_class and f"{self.per_class} of each")
+        return ", ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -156,31 +157,25 @@ class Study:
         object.__setattr__(self, "baselines", baselines)
         if self.paper is not None and self.paper not in PAPERS:
             raise BadInput(f"study {self.name!r}: paper {self.paper!r}; {did_you_mean(self.paper, PAPERS)}")
-        for what, records in (("claims", self.claims), ("tables", self.tables), ("figures", self.figures)):
-            self._check_names(what, [record.name for record in records])
-        self._check_names("conditions", [condition.name for condition in self.conditions])
+        for what in ("claims", "tables", "figures", "conditions"):
+            called = Counter(record.name for record in getattr(self, what))
+            for name in called - Counter(set(called)):
+                raise BadInput(f"study {self.name!r}: two {what} are called {name!r}")
         self._check_conditions()
 
-    def _check_names(self, what: str, names: Sequence[str]) -> None:
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise BadInput(f"study {self.name!r}: two {what} are called {twice!r}")
-
     def _check_conditions(self) -> None:
-        alone = replace(self, conditions=(), mini={}) if self.conditions or self.mini else self
         for condition in self.conditions:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
             if taken:
                 raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
-            try:
-                override(alone, condition.values)
-            except WdivError as error:
-                raise BadInput(f"condition {condition.name!r}: {error}") from None
+        replaced = {f"condition {one.name!r}": ({"conditions": (), "mini": {}}, one.values) for one in self.conditions}
         if self.mini:
+            replaced[f"study {self.name!r}, mini"] = {"mini": {}}, self.mini
+        for here, (without, values) in replaced.items():
             try:
-                override(replace(self, mini={}), self.mini)
+                override(replace(self, **without), values)
             except WdivError as error:
-                raise BadInput(f"study {self.name!r}, mini: {error}") from None
+                raise BadInput(f"{here}: {error}") from None
 
     @property
     def recipe(self) -> Recipe:
@@ -207,17 +202,11 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
             value = [_size(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))]
         changed[key] = fitting(Study, key, value)
     changed = _reconciled(changed)
-    _check_free(study, changed)
+    if study.conditions and "conditions" not in changed:
+        taken = set(changed).intersection(*(condition.values for condition in study.conditions))
+        if taken:  # by every condition: it would be given in vain
+            raise BadInput(f"{min(taken)}: each condition of study {study.name!r} has its own")
     return replace(study, **changed)
-
-
-def _check_free(study: Study, changed: Mapping[str, Any]) -> None:
-    """What each of a study's conditions replaces cannot be given besides: it would be given in vain."""
-    if "conditions" in changed or not study.conditions:
-        return
-    taken = set(changed).intersection(*(condition.values for condition in study.conditions))
-    if taken:
-        raise BadInput(f"{min(taken)}: each condition of study {study.name!r} has its own")
 
 
 def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
@@ -228,8 +217,7 @@ def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
             changed.setdefault(other, None)
     own = DATASETS.get(changed.get("data") or "")
     if own is not None and own.n_train is not None:  # it has a test set of its own
-        changed.setdefault("test_count", None)
-        changed.setdefault("test_fraction", None)
+        changed = {"test_count": None, "test_fraction": None} | changed
     if "weights" in changed:
         changed.setdefault("pretrain", None)
         if "models" not in changed and names_model(changed["weights"]):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from studies.spec.columns import ACCURACIES, SELECTABLE, labelled, selector, texts
 from wdiv.errors import BadData, BadInput
 from wdiv.registry import did_you_mean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["CONDITIONS", "Table", "check_against", "published_cells", "selected"]
 
@@ -44,33 +42,27 @@ class Table:
     note: str = ""
 
     def __post_init__(self) -> None:
+        here = f"table {self.name!r}"
         for name in ("rows", "columns"):
-            object.__setattr__(self, name, texts(getattr(self, name), f"{self._here}: {name}"))
-        self._known("rows", self.rows, CONDITIONS)
-        self._known("columns", self.columns, CONDITIONS)
-        self._known("where", self.where, [name for name in CONDITIONS if name != "measure"])
-        object.__setattr__(self, "measure", selector("measure", self.measure, f"{self._here}: measure"))
+            object.__setattr__(self, name, texts(getattr(self, name), f"{here}: {name}"))
+        named = {"rows": self.rows, "columns": self.columns, "where": self.where}
+        for what, name in ((what, name) for what, names in named.items() for name in names):
+            known = [one for one in CONDITIONS if what != "where" or one != "measure"]
+            if name not in known:
+                raise BadInput(f"{here}: unknown name {name!r} in {what}; {did_you_mean(name, known)}")
+        object.__setattr__(self, "measure", selector("measure", self.measure, f"{here}: measure"))
         keys = [*self.rows, *self.columns]
         twice = [name for name in keys if keys.count(name) > 1]
         if twice:
-            raise BadInput(f"{self._here}: {twice[0]!r} is twice among its rows and columns")
-        where = {name: selector(name, values, f"{self._here}: where {name}") for name, values in self.where.items()}
+            raise BadInput(f"{here}: {twice[0]!r} is twice among its rows and columns")
+        where = {name: selector(name, values, f"{here}: where {name}") for name, values in self.where.items()}
         object.__setattr__(self, "where", where)
         reading = {
-            key: {k: selector("strategy", v, f"{self._here}: reading {key}")[0] for k, v in values.items()}
+            key: {k: selector("strategy", v, f"{here}: reading {key}")[0] for k, v in values.items()}
             for key, values in self.reading.items()
         }
         object.__setattr__(self, "reading", reading)
-        object.__setattr__(self, "labels", labelled(self.labels, f"{self._here}: labels"))
-
-    @property
-    def _here(self) -> str:
-        return f"table {self.name!r}"
-
-    def _known(self, what: str, names: Iterable[str], known: Sequence[str]) -> None:
-        for name in names:
-            if name not in known:
-                raise BadInput(f"{self._here}: unknown name {name!r} in {what}; {did_you_mean(name, known)}")
+        object.__setattr__(self, "labels", labelled(self.labels, f"{here}: labels"))
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -94,8 +86,6 @@ def published_cells(table: Table, paper: pd.DataFrame | None, models: set[str] |
     Raises :class:`~wdiv.errors.BadInput` for a table or column that the paper does not have, and
     :class:`~wdiv.errors.BadData` for two numbers of one cell.
     """
-    import pandas as pd
-
     if paper is None:
         return pd.DataFrame({"theirs": []})
     if table.of and table.of not in set(paper["table"]):
