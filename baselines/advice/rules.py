@@ -80,8 +80,7 @@ def advise(found: Findings) -> Advice:
     if answers["train"].answer == "svm":
         place = answers["stages"] = _svm_place(found)
         at = "" if place.answer == STAGES else f"@{place.answer}"
-        kept = ("train", "stages")
-        return Advice(f"svm{at}", "frozen", tuple(answers[question] for question in kept))
+        return Advice(f"svm{at}", "frozen", (answers["train"], place))
     strategy = answers["stages"].answer + answers["rates"].answer
     return Advice(strategy, answers["statistics"].answer, tuple(answers.values()))
 

@@ -37,5 +37,4 @@ def as_study(advice: Advice, given: Mapping[str, Any]) -> str:
         "epochs": 30,
     }
     what = f"{advice.strategy}, BatchNorm statistics {advice.bn_mode}" if advice.trains else advice.strategy
-    lines = [f"# Advised: {what}.", "# Run it with: wdiv run FILE.toml"]
-    return "\n".join([*lines, as_toml(fields)])
+    return "\n".join([f"# Advised: {what}.", "# Run it with: wdiv run FILE.toml", as_toml(fields)])

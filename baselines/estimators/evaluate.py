@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,13 +48,11 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """The same in what JSON has: NaN becomes None, classes become text."""
-        estimates = {name: getattr(self, name)._asdict() for name in SCORES}
-        error = None if math.isnan(self.calibration_error) else self.calibration_error
         return {
             "classes": [str(c) for c in self.classes],
             "confusion": self.confusion.tolist(),
-            **estimates,
-            "calibration_error": error,
+            **{name: getattr(self, name)._asdict() for name in SCORES},
+            "calibration_error": None if math.isnan(self.calibration_error) else self.calibration_error,
             "level": self.level,
         }
 
@@ -100,10 +98,10 @@ def evaluate(
     right, images, given = (x[None] for x in (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)))
     drawn = _draws(confusion, draws, np.random.default_rng(seed))
     tails = ((1 - level) / 2, (1 + level) / 2)
-    found = {}
-    for name, score in SCORES.items():
-        low, high = np.quantile(score(*drawn), tails)
-        found[name] = Estimate(float(score(right, images, given)[0]), float(low), float(high))
+    found = {
+        name: Estimate(float(score(right, images, given)[0]), *np.quantile(score(*drawn), tails).tolist())
+        for name, score in SCORES.items()
+    }
     error = np.nan if probabilities is None else calibration_error(_checked(probabilities, n, k), true)
     return Evaluation(tuple(classes), confusion, **found, calibration_error=error, level=level)
 
@@ -136,26 +134,18 @@ def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple
     return drawn @ (of_row * of_column), drawn @ of_row, drawn @ of_column
 
 
-def _accuracy(right: np.ndarray, images: np.ndarray, _given: np.ndarray) -> np.ndarray:
-    return np.asarray(right.sum(axis=1) / images.sum(axis=1))
+def _mean_share(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """The mean of over / under over the classes of which there is something."""
+    share = np.divide(over, under, where=under > 0, out=np.zeros(over.shape))
+    return np.asarray(share.sum(axis=1) / (under > 0).sum(axis=1))
 
 
-def _balanced_accuracy(right: np.ndarray, images: np.ndarray, _given: np.ndarray) -> np.ndarray:
-    return _mean_over(right, images, images)
-
-
-def _macro_f1(right: np.ndarray, images: np.ndarray, given: np.ndarray) -> np.ndarray:
-    return _mean_over(2.0 * right, images + given, images + given)
-
-
-SCORES = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy, "macro_f1": _macro_f1}
+SCORES: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": lambda right, images, answers: right.sum(axis=1) / images.sum(axis=1),
+    "balanced_accuracy": lambda right, images, answers: _mean_share(right, images),
+    "macro_f1": lambda right, images, answers: _mean_share(2.0 * right, images + answers),
+}
 """Name → function of (…, k) images answered rightly, images, answers."""
-
-
-def _mean_over(over: np.ndarray, under: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """The mean of over / under over the classes that are there."""
-    share = np.divide(over, under, where=there > 0, out=np.zeros(over.shape))
-    return np.asarray(share.sum(axis=1) / (there > 0).sum(axis=1))
 
 
 def _indices(what: str, labels: Any, classes: Sequence[Any]) -> np.ndarray:

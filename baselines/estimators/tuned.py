@@ -37,20 +37,17 @@ class Delegating(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n,) classes."""
-        x = self._inner(X)
-        return np.asarray(self.estimator_.predict(x))
+        return np.asarray(self.estimator_.predict(self._inner(X)))
 
     @available_if(_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, k) as the classifier inside gives them."""
-        x = self._inner(X)
-        return np.asarray(self.estimator_.predict_proba(x))
+        return np.asarray(self.estimator_.predict_proba(self._inner(X)))
 
     @available_if(_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
         """(n, k), or (n,) for two classes, as the classifier inside gives them."""
-        x = self._inner(X)
-        return np.asarray(self.estimator_.decision_function(x))
+        return np.asarray(self.estimator_.decision_function(self._inner(X)))
 
 
 class Tuned(Delegating):
