@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from studies.cli.console import duration, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
 
@@ -71,8 +72,6 @@ def run(
 
 
 def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
-    from studies.cli.console import duration, print_table, size
-
     if as_json:
         echo_json({**plan, "out": str(out)})
         return
@@ -95,32 +94,20 @@ def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
-    from studies.cli.console import print_table
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
-    def percent(value: float) -> str:
-        return f"{100 * value:.1f}"
-
-    def points(value: float) -> str:
-        return f"{100 * value:+.1f}"
-
-    def distance(value: float) -> str:
-        return "0" if value == 0 else f"{value:.3g}"
-
     columns: dict[str, Callable[[Any], str]] = {
-        "condition": str, "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": percent,
-        "spread": percent, "best": percent, "over_fc": points, "conv": distance, "gamma": distance, "beta": distance,
-        "farthest": str,
+        **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
+        **dict.fromkeys(("last", "spread", "best"), lambda v: f"{100 * v:.1f}"), "over_fc": lambda v: f"{100 * v:+.1f}",
+        **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
     }  # fmt: skip
     click.echo()
     print_table(table.to_dict("records"), {name: how for name, how in columns.items() if name in table})
     metric, start = table.attrs["metric"], in_words(reference)
-    moved = (
-        f"how far they moved from {start}, in lengths of what they were"
-        if metric == "relative_l2"
-        else (f"{METRICS[metric].long_name}, from {start}")
-    )
+    moved = f"{METRICS[metric].long_name}, from {start}"
+    if metric == "relative_l2":
+        moved = f"how far they moved from {start}, in lengths of what they were"
     click.echo(
         "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images.\n"
         "over fc: points of last above the strategy fc.\n"

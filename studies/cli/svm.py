@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studies.cli.console import print_table
 from studies.cli.options import as_json, device, echo_json, given, of_frozen, pooling
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from baselines.trials import Outcome
 
 
@@ -51,45 +50,35 @@ def svm(
     cross-validation on the training images alone; the test images decide nothing.
     """
     from studies.grid.frozen_features import run
+    from studies.grid.results import write_results
     from studies.report.figures.baselines import draw
     from studies.report.figures.measured import check_file
     from studies.spec.study import Study, override
+    from wdiv.summary import accuracies
 
     if figure is not None:
         check_file(figure)
     study = override(Study("svm"), {"data": data, **given(options)})
     found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out)
-    beside, files = _beside(found, out)
+    beside: list[dict[str, Any]] = []
+    files: list[Path] = []
+    if out is not None:
+        table, files = write_results(out)
+        beside = accuracies(table[table["dataset"] == found[0].dataset]).to_dict("records")
     if figure is not None:
         files.append(draw(found, figure))
     if as_json:
-        echo_json({
-            "outcomes": [outcome.to_json() for outcome in found],
-            "beside": [] if beside is None else beside.to_dict("records"), "files": [str(file) for file in files],
-        })  # fmt: skip
+        outcomes = [outcome.to_json() for outcome in found]
+        echo_json({"outcomes": outcomes, "beside": beside, "files": [str(file) for file in files]})
         return
     _show(found)
-    if beside is not None:
+    if out is not None:
         _show_beside(beside)
     for file in files:
         click.echo(f"wrote {file}")
 
 
-def _beside(found: list[Outcome], out: Path | None) -> tuple[pd.DataFrame | None, list[Path]]:
-    """What else the store holds on these images, and the files written."""
-    from studies.grid.results import write_results
-    from wdiv.summary import accuracies
-
-    if out is None:
-        return None, []
-    table, files = write_results(out)
-    table = accuracies(table[table["dataset"] == found[0].dataset])
-    return table, files
-
-
 def _show(found: list[Outcome]) -> None:
-    from studies.cli.console import print_table
-
     first = found[0]
     click.echo(
         f"{first.model} ({first.source}), frozen, on {first.dataset}: {first.n_test} test images, "
@@ -124,8 +113,6 @@ def _show(found: list[Outcome]) -> None:
 
 
 def _show_confusion(outcome: Outcome) -> None:
-    from studies.cli.console import print_table
-
     names = outcome.scores["classes"]
     rows = [
         {"class": name, **dict(zip(names, map(int, row), strict=True))}
@@ -135,15 +122,13 @@ def _show_confusion(outcome: Outcome) -> None:
     print_table(rows, ["class", *names])
 
 
-def _show_beside(table: pd.DataFrame) -> None:
-    from studies.cli.console import print_table
-
+def _show_beside(rows: list[dict[str, Any]]) -> None:
     columns: dict[str, Any] = {
         "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": _percent,
         "spread": _percent, "over_fc": "{:+.1%}".format,
     }  # fmt: skip
     click.echo("\nIn the same store, mean over seeds:")
-    print_table(table.to_dict("records"), columns)
+    print_table(rows, columns)
 
 
 def _percent(value: float) -> str:

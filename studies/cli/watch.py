@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from studies.cli import options
+from studies.cli.console import console
+from wdiv.errors import BadInput
 
 if TYPE_CHECKING:
     from studies.grid.watching import StoreView, Watch
@@ -38,20 +43,16 @@ def watch(
     as each epoch ends. On a terminal the view is kept up to date in place; elsewhere each epoch is a line. It ends when
     all runs are finished; Ctrl-C ends it before, with exit code 0, as nothing is lost.
     """
-    try:
+    with suppress(KeyboardInterrupt):
         _watch(store, metric, runs, every, once, out, as_json)
-    except KeyboardInterrupt:
-        return
 
 
 def _watch(
     store: Path, metric: str, runs: tuple[str, ...], every: float, once: bool, out: Path | None, as_json: bool
 ) -> None:
-    from studies.cli.console import console
     from studies.cli.screen import picture
     from studies.grid.watching import REFERENCE, Watch
     from studies.report.figures.measured import check
-    from wdiv.errors import BadInput
 
     if as_json and not once:
         raise BadInput("--json prints one state: give --once with it")
@@ -74,12 +75,8 @@ def _watch(
 
 def _follow(watched: Watch, every: float, out: Path | None, *, chosen: bool) -> None:
     """Look again and again, until all is finished."""
-    import time
-
-    from studies.cli.console import console
-
     view, drawn = watched.look(), None
-    with _Screen() if console().is_terminal else _Lines() as show:
+    with _on_screen() if console().is_terminal else _in_lines() as show:
         while True:
             if view is not drawn:
                 show(view)
@@ -92,53 +89,38 @@ def _follow(watched: Watch, every: float, out: Path | None, *, chosen: bool) -> 
             view = watched.look()
 
 
-class _Screen:
-    """The view, kept up to date in place."""
+@contextmanager
+def _on_screen() -> Iterator[Callable[[StoreView], None]]:
+    """Shows the view, kept up to date in place."""
+    from rich.console import Group
+    from rich.live import Live
 
-    def __enter__(self) -> _Screen:
-        from rich.live import Live
+    from studies.cli.screen import picture
 
-        from studies.cli.console import console
-
-        self._live = Live(console=console(), auto_refresh=False, vertical_overflow="crop")
-        self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._live.stop()
-
-    def __call__(self, view: StoreView) -> None:
-        from rich.console import Group
-
-        from studies.cli.console import console
-        from studies.cli.screen import picture
-
-        self._live.update(Group(*picture(view, console().width)), refresh=True)
+    with Live(console=console(), auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda view: live.update(Group(*picture(view, console().width)), refresh=True)
 
 
-class _Lines:
-    """A line for each epoch: the last one first of all, then each that comes."""
+@contextmanager
+def _in_lines() -> Iterator[Callable[[StoreView], None]]:
+    """Shows a line for each epoch: the last one first of all, then each that comes."""
+    from studies.cli.screen import sentence
 
-    def __enter__(self) -> _Lines:
-        self._told: dict[str, int] = {}
-        return self
+    told: dict[str, int] = {}
 
-    def __exit__(self, *error: object) -> None: ...
-
-    def __call__(self, view: StoreView) -> None:
-        from studies.cli.screen import sentence
-
+    def show(view: StoreView) -> None:
         for seen in view.runs:
             last = len(seen.history) - 1
-            for place in range(self._told.get(seen.run, last), last + 1):
+            for place in range(told.get(seen.run, last), last + 1):
                 click.echo(sentence(seen, view.metric, place))
-            self._told[seen.run] = last + 1
+            told[seen.run] = last + 1
+
+    yield show
 
 
 def _draw(view: StoreView, out: Path, *, chosen: bool) -> None:
     """What 'wdiv plot' would draw of that which moves; complete at every instant."""
     from studies.report.figures.measured import PANELS, draw
-    from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
 
     if not view.trees:
