@@ -168,7 +168,8 @@ class Study:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
             if taken:
                 raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
-        replaced = {f"condition {one.name!r}": ({"conditions": (), "mini": {}}, one.values) for one in self.conditions}
+        plain: Mapping[str, Any] = {"conditions": (), "mini": {}}
+        replaced = {f"condition {one.name!r}": (plain, one.values) for one in self.conditions}
         if self.mini:
             replaced[f"study {self.name!r}, mini"] = {"mini": {}}, self.mini
         for here, (without, values) in replaced.items():
