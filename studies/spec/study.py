@@ -52,8 +52,8 @@ class Pretrain:
         >>> Pretrain("digits", 4).title, Pretrain("digits", 4, classes=2, per_class=20).title
         ('digits', 'digits, 2 classes, 20 of each')
         """
-        parts = (self.data, self.classes and f"{self.classes} classes", self.per_class and f"{self.per_class} of each")
-        return ", ".join(filter(None, parts))
+        some = [f"{self.classes} classes"] if self.classes else []
+        return ", ".join([self.data, *some, *([f"{self.per_class} of each"] if self.per_class else [])])
 
 
 @dataclass(frozen=True)
