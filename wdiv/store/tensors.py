@@ -215,7 +215,7 @@ def _widen(path: Path, array: np.ndarray, dtype: str) -> np.ndarray:
     """To float32, which holds every bfloat16 and float8."""
     if dtype == "BF16":
         bits = array.astype(np.uint32)
-        bits <<= 16
+        bits <<= np.uint32(16)  # of one number, NumPy 1 would make a plain 16 the result's type
         return bits.view(np.float32)
     try:
         import torch
