@@ -84,7 +84,7 @@ def weights(draw: st.DrawFn) -> Pair:
     """Two different rows of weights, neither (nearly) constant nor zero, near to one another or not."""
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     n = draw(st.integers(2, 30))
-    rows = hnp.arrays(dtype, n, elements=st.floats(-1, 1, width=32).map(lambda v: round(v, 4)))
+    rows = hnp.arrays(dtype, n, elements=st.floats(-1, 1, width=32).map(lambda v: float(dtype(round(v, 4)))))
     unit = draw(st.sampled_from([1e-4, 1.0, 1e3]))
     a = draw(rows)
     b = a + draw(st.sampled_from([1e-3, 1.0])) * draw(rows) if draw(st.booleans()) else draw(rows)
