@@ -191,10 +191,11 @@ def _work(worker: _Worker, end: Any) -> None:
     import torch
 
     from wdiv.tuning.prefix.feature_store import FeatureStore
+    from wdiv.tuning.training.network_cache import NetworkCache
     from wdiv.tuning.training.run import fine_tune
 
     torch.set_num_threads(worker.threads)
-    features = FeatureStore(worker.out / "features", share=worker.jobs)
+    features, networks = FeatureStore(worker.out / "features", share=worker.jobs), NetworkCache()
     stop = Stop()
     threading.Thread(target=_listen, args=(worker.asked, stop), daemon=True).start()
     try:
@@ -204,7 +205,7 @@ def _work(worker: _Worker, end: Any) -> None:
             try:
                 fine_tune(
                     worker.specs[number], worker.split, worker.out, device=worker.device, watcher=_Reporter(end),
-                    features=features, stop=stop,
+                    features=features, networks=networks, stop=stop,
                 )  # fmt: skip
             except Exception as raised:
                 error = raised

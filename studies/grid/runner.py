@@ -26,6 +26,7 @@ from wdiv.tuning.training.cost import estimate_seconds
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
 from wdiv.tuning.training.loop import Diverged
+from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.run import fine_tune
 from wdiv.tuning.training.run_spec import RunSpec
 
@@ -71,13 +72,15 @@ def _one_by_one(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
     stop: Stop,
 ) -> list[str]:  # fmt: skip
-    features, diverged = FeatureStore(out / "features"), []
+    features, networks, diverged = FeatureStore(out / "features"), NetworkCache(), []
     for spec, name in zip(specs, names, strict=True):
         if stop.signum is not None:
             raise Stopped(f"stopped before {name}", stop.signum)
         try:
             with progress.run(name, spec.recipe.epochs) as watcher:
-                fine_tune(spec, split, out, device=device, watcher=watcher, features=features, stop=stop)
+                fine_tune(
+                    spec, split, out, device=device, watcher=watcher, features=features, networks=networks, stop=stop
+                )
         except Diverged as error:
             diverged.append(f"{name}: {error}")
             progress.say(f"stopped: {diverged[-1]}")

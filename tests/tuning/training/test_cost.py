@@ -25,7 +25,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Strategies that were probed; a made cost of 1 s an epoch, and 1 ms for an image of the prefix of ``fc``."""
     found: list[str] = []
 
-    def made(spec, split, device):  # type: ignore[no-untyped-def]
+    def made(spec, split, device, networks):  # type: ignore[no-untyped-def]
         found.append(f"{spec.parsed.name} {spec.bn_mode}")
         prefix = {"fc": PrefixCost("a", 0.001), "bn@stage2+fc": PrefixCost(None, 0.001)}.get(spec.parsed.name)
         epochs = spec.recipe.epochs

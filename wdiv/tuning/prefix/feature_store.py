@@ -13,7 +13,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from wdiv.tuning.prefix.feature_extractor import FeatureExtractor
     from wdiv.tuning.prefix.frozen_prefix import Cut
 
 __all__ = ["BLOCK", "BLOCK_CUDA", "FeatureStore", "Features", "NoRoom", "feature_key"]
@@ -46,21 +47,24 @@ class NoRoom(WdivError):
 
 
 def feature_key(
-    cut: Cut, model: nn.Module, inputs: InputSpec, data_digest: str, device: torch.device | str, precision: str
-) -> str:
+    cut: Cut | FeatureExtractor, model: nn.Module, inputs: InputSpec, data_digest: str, device: torch.device | str,
+    precision: str, digests: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
     """SHA-256 of all that the features' bits follow from.
 
     The prefix's operations and the tensors it reads, the preparation of the images and the images (``data_digest``),
     the precision, the block's size, and what computes: PyTorch's version, the GPU, or the number of the CPU's threads.
+
+    digests  SHA-256 of some of the model's tensors by key, where they are known
     """
     import torch
 
     where = torch.device(device)
     cuda = where.type == "cuda"
-    state = model.state_dict()
+    state, digests = model.state_dict(), digests or {}
     facts = {
         "stem": cut.digest,
-        "tensors": [(key, tensor_digest(state[key].cpu().numpy())) for key in cut.keys],
+        "tensors": [(key, digests.get(key) or tensor_digest(state[key].cpu().numpy())) for key in cut.keys],
         "inputs": inputs.to_json(),
         "data": data_digest,
         "precision": precision,

@@ -22,9 +22,10 @@ from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training.device import choose_device, fork_rng
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Loop
+from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.precision import computing
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
-from wdiv.tuning.training.prepared import PreparedNetwork, prepare
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
+from wdiv.tuning.training.prepared import PreparedNetwork
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run_spec import RunSpec
 
@@ -123,12 +124,12 @@ def estimate_seconds(specs: Sequence[RunSpec], split: Split, device: str = "auto
     A network, image size, strategy, BN mode and recipe are probed once. The prefix of an image is counted in the first
     run that needs it and not again, as :class:`~wdiv.tuning.prefix.feature_store.FeatureStore` keeps it.
     """
-    where, costs, kept = choose_device(device), dict[tuple[object, ...], Cost](), set[tuple[object, ...]]()
-    found = []
+    where, networks, found = choose_device(device), NetworkCache(), list[float]()
+    costs, kept = dict[tuple[object, ...], Cost](), set[tuple[object, ...]]()
     for number, spec in enumerate(specs):
         kind = (spec.network.label, spec.network.bn_eps, spec.inputs.size, spec.parsed.name, spec.bn_mode, spec.recipe)
         if kind not in costs:
-            costs[kind] = measure_cost(spec, split, where)
+            costs[kind] = measure_cost(spec, split, where, networks)
         cost = costs[kind]
         train, validation = spec.rows(split.pool)
         test = np.arange(len(split.test))
@@ -163,7 +164,7 @@ def _block(device: torch.device) -> int:
     return BLOCK_CUDA if device.type == "cuda" else BLOCK
 
 
-def measure_cost(spec: RunSpec, split: Split, device: torch.device) -> Cost:
+def measure_cost(spec: RunSpec, split: Split, device: torch.device, networks: NetworkCache | None = None) -> Cost:
     """Measure what a run takes, in a second or so for a small network.
 
     Times training steps, judging and the prefix of each stretch, on two sizes of batches of the run's images, with
@@ -174,14 +175,14 @@ def measure_cost(spec: RunSpec, split: Split, device: torch.device) -> Cost:
 
     with fork_rng(device), torch.enable_grad():
         start = _now(device)
-        network = prepare(spec, len(split.pool.classes), device, weights=False)
+        network = (networks or NetworkCache()).prepare(spec, len(split.pool.classes), device, weights=False)
         setup, plans, paces = _now(device) - start, list[FreezePlan](), []
         for segment in network.segments:
             start = _now(device)
             plan, at = network.freeze(segment)
             setup += _now(device) - start
             plans.append(plan)
-            moved = frozenset(changing(plans, network.start))
+            moved = frozenset(changing(plans, network.start.tensors))
             paces.append(_Bench(network, split, device, segment, plan, at).pace(moved))
     return Cost(spec.recipe, setup, tuple(paces))
 
@@ -246,7 +247,7 @@ class _Bench:
                 raise _Enough
 
         def fed(cut: Cut | None) -> Feed:
-            return make_feed(model, cut, part, shown, spec.inputs, recipe, FeatureStore())
+            return self.network.feed(cut, part, shown, recipe, FeatureStore())
 
         loop = Loop(
             model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, segment=self.segment,

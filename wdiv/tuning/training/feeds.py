@@ -69,11 +69,14 @@ class Feed(Protocol):
 class Pixels:
     """The whole network, on images as they lie in memory; to train on they are augmented and blended."""
 
-    def __init__(self, model: nn.Module, inputs: InputSpec, images: OnDevice, recipe: Recipe) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: InputSpec, images: OnDevice, recipe: Recipe,
+        fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
+    ) -> None:  # fmt: skip
         self.images, self.labels, self._inputs, self._mixup = images, images.labels, inputs, recipe.mixup
         self._augment = augment.parse(recipe.augment)
         self._network = _compiled(model, images.pixels.device.type) if recipe.compile else model
-        self._judge = cache(partial(_judge_of, self._network, recipe))
+        self._judge = cache(partial(_judge_of, self._network, recipe, fuse))
 
     def prepared(self, rows: torch.Tensor) -> torch.Tensor:
         """The images as the network reads them, unaugmented."""
@@ -95,10 +98,13 @@ class Pixels:
 class Kept:
     """What follows the frozen prefix, on what the prefix made of each image."""
 
-    def __init__(self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> None:
+    def __init__(
+        self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe,
+        fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
+    ) -> None:  # fmt: skip
         """rows: which of the features are this feed's, in the order of its labels."""
         self.labels, self._suffix, self._features, self._rows = labels, cut.suffix, features, rows
-        self._judge = cache(partial(_judge_of, cut.suffix, recipe))
+        self._judge = cache(partial(_judge_of, cut.suffix, recipe, fuse))
 
     def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         labels = self.labels[rows]
@@ -110,12 +116,10 @@ class Kept:
             yield lambda rows: show(*self._features[self._rows[rows]])
 
 
-def _judge_of(network: nn.Module, recipe: Recipe) -> FusedEvalModel:
+def _judge_of(network: nn.Module, recipe: Recipe, fuse: Callable[[nn.Module], FusedEvalModel]) -> FusedEvalModel:
     """What is folded is rounded elsewhere: that shows in few bits, and a compiled network is whole."""
     precision = PRECISIONS[recipe.precision]
-    return (
-        FusedEvalModel(network) if recipe.compile or precision.autocast or precision.tf32 else fused_eval_model(network)
-    )
+    return FusedEvalModel(network) if recipe.compile or precision.autocast or precision.tf32 else fuse(network)
 
 
 def _compiled(model: nn.Module, device: str) -> Any:

@@ -18,8 +18,8 @@ from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device, fork_rng
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Diverged, Loop
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
-from wdiv.tuning.training.prepared import prepare
+from wdiv.tuning.training.network_cache import NetworkCache
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _train(
     spec: RunSpec, split: Split, device: torch.device, phase: Phase, factors: Sequence[float]
 ) -> tuple[list[float], str | None]:
     """The batches' losses, and why they are fewer than there are factors."""
-    network = prepare(spec, len(split.pool.classes), device)
+    network = NetworkCache().prepare(spec, len(split.pool.classes), device)
     segment = [segment for segment in network.segments if segment.phase == phase][-1]  # all stages are open by then
     plan, at = network.freeze(segment)
     rows, _ = spec.rows(split.pool)
@@ -231,7 +231,7 @@ def _train(
         if len(rows) > len(factors) * recipe.batch_size:  # most images are not seen even once
             return None
         try:
-            return make_feed(network.model, at.training, part, images, spec.inputs, recipe, FeatureStore())
+            return network.feed(at.training, part, images, recipe, FeatureStore())
         except NoRoom:
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +10,14 @@ import numpy as np
 
 from wdiv.layers import LayerTable
 from wdiv.tuning.data.images import ImageSet
-from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, cut
 from wdiv.tuning.strategy.freeze import FreezePlan
-from wdiv.tuning.training.feeds import Feed, Kept, OnDevice, Pixels
-from wdiv.tuning.training.precision import computing
 from wdiv.tuning.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-__all__ = ["WORTH", "PrefixPlan", "Subset", "plan_prefix", "make_feed"]
+__all__ = ["WORTH", "PrefixPlan", "Subset", "plan_prefix"]
 
 WORTH = 0.1
 """Share of the multiply-adds of a forward pass that a prefix must save to be kept."""
@@ -58,10 +53,14 @@ class PrefixPlan:
         return {"kept": self.training is not None, "judging_kept": self.judging is not None, "why": self.why, **size}
 
 
-def plan_prefix(model: nn.Module, plan: FreezePlan, table: LayerTable, recipe: Recipe, size: int) -> PrefixPlan:
+def plan_prefix(
+    model: nn.Module, plan: FreezePlan, table: LayerTable, recipe: Recipe, size: int, cut: Callable[..., Cut] = cut
+) -> PrefixPlan:
     """Where a network that is held to a plan can be cut, and whether that is worth it and exact.
 
     Images that are augmented or blended are new each time, so that only test and validation images can be kept.
+
+    cut  :func:`~wdiv.tuning.prefix.frozen_prefix.cut`, or what remembers its answers
     """
     first = min(table, key=lambda layer: layer.depth)
     if plan.moving.intersection(map(first.key, first.roles)):  # nothing to find out
@@ -85,27 +84,3 @@ def plan_prefix(model: nn.Module, plan: FreezePlan, table: LayerTable, recipe: R
     return PrefixPlan(
         training, judging, f"kept: {training.share:.1%} of the work is done once an image", disabled_dropout
     )
-
-
-def make_feed(
-    model: nn.Module, at: Cut | None, part: Subset, on_device: OnDevice, inputs: InputSpec, recipe: Recipe,
-    store: FeatureStore,
-) -> Feed:  # fmt: skip
-    """Show a part of an image set to a network: by what is kept of its prefix, or as pixels where ``at`` is None.
-
-    Computes what is not kept yet, in the recipe's precision.
-    """
-    import torch
-
-    if at is None:
-        return Pixels(model, inputs, on_device, recipe)
-    device = on_device.labels.device
-
-    def prefix(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with torch.no_grad(), computing(recipe.precision, device.type):
-            found: tuple[torch.Tensor, ...] = at.prefix(inputs.prepare(pixels))
-            return found
-
-    key = feature_key(at, model, inputs, part.images.digest, device, recipe.precision)
-    features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, prefix)
-    return Kept(at, features, torch.from_numpy(part.rows).to(device), on_device.labels, recipe)

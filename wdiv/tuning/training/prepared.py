@@ -2,35 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdiv.layers import LayerTable
-from wdiv.tuning.networks import sources
-from wdiv.tuning.networks.models import build, head_layers, layer_table
+from wdiv.store.writer import frozen_digests, write_base
+from wdiv.tuning.networks.models import head_layers, layer_table
+from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
+from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
+from wdiv.tuning.prefix.frozen_prefix import Cut, cut
 from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan
 from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.segments import Segment, segments
-from wdiv.tuning.training.prefix_plan import PrefixPlan, plan_prefix
+from wdiv.tuning.training.feeds import Feed, Kept, OnDevice, Pixels
+from wdiv.tuning.training.precision import computing
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, plan_prefix
+from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["PreparedNetwork", "prepare"]
+__all__ = ["PreparedNetwork", "StartingWeights"]
+
+
+@dataclass(frozen=True, eq=False)
+class StartingWeights:
+    """What a run starts from, on the CPU, where training does not reach it.
+
+    tensors  all of the network's, by key
+    given    those of the source that have a place in the network, its own head's included; of random weights, all
+    new      keys of the network that the source does not give, in the network's order
+    digests, bases   what was found out of those given: SHA-256 by key, and of the file in a store
+    """
+
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    given: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    new: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
+    bases: dict[Path, str] = field(default_factory=dict)
+
+    def write_base(self, store: Path) -> str:
+        """Keep those given in a store, once. Returns the SHA-256 of their file."""
+        if store not in self.bases:
+            self.bases[store] = write_base(store, self.given)
+        return self.bases[store]
+
+    def digest(self, keys: Collection[str]) -> dict[str, str]:
+        """Key -> SHA-256 of the tensor, in the network's order."""
+        new = frozenset(self.new).intersection(keys)
+        self.digests.update(frozen_digests(self.tensors, frozenset(keys) - new - self.digests.keys()))
+        known = self.digests | frozen_digests(self.tensors, new)
+        return {key: known[key] for key in self.tensors if key in keys}
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedNetwork:
     """A network, its layers, and the segments of epochs in which a run trains it.
 
-    head      names of the classifier's layers
-    start     the starting weights by key, on the CPU, where training does not reach them
-    new       the keys of those that do not come from the run's source, in the network's order
-    given     the tensors of the source that have a place in the network, those of its own head included; of a run
-              that starts from random weights, all of them
+    head       names of the classifier's layers
+    cut, fuse  :func:`~wdiv.tuning.prefix.frozen_prefix.cut` and
+               :func:`~wdiv.tuning.prefix.bn_folding.fused_eval_model`, or what remembers their answers
     """
 
     spec: RunSpec
@@ -38,21 +73,21 @@ class PreparedNetwork:
     table: LayerTable
     head: frozenset[str]
     segments: tuple[Segment, ...]
-    start: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    new: tuple[str, ...] = ()
-    given: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    start: StartingWeights
+    cut: Callable[..., Cut] = cut
+    fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model
 
     @classmethod
     def of(
-        cls, spec: RunSpec, model: nn.Module, classes: int, start: Mapping[str, torch.Tensor] | None = None,
-        new: tuple[str, ...] = (), given: Mapping[str, torch.Tensor] | None = None,
+        cls, spec: RunSpec, model: nn.Module, classes: int, start: StartingWeights | None = None,
+        cut: Callable[..., Cut] = cut, fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
     ) -> PreparedNetwork:  # fmt: skip
         """A built network, with or without numbers. Raises :class:`~wdiv.errors.BadInput` where the run's strategy
         does not fit it, or it cannot take images of the run's size."""
         table, head = layer_table(spec.network, classes, spec.inputs.size), head_layers(spec.network)
         spec.parsed.check(table, head, spec.network.label)
         found = segments(spec.parsed, table, head, spec.recipe.epochs)
-        return cls(spec, model, table, head, found, start or {}, new, given or {})
+        return cls(spec, model, table, head, found, start or StartingWeights(), cut, fuse)
 
     def plan(self, segment: Segment) -> FreezePlan:
         """What trains in a segment. Touches nothing."""
@@ -62,29 +97,35 @@ class PreparedNetwork:
         """Freeze the network as a segment trains it, in place."""
         plan = self.plan(segment)
         apply_freeze(self.model, plan, self.table)
-        prefix = plan_prefix(self.model, plan, self.table, self.spec.recipe, self.spec.inputs.size)
+        prefix = plan_prefix(self.model, plan, self.table, self.spec.recipe, self.spec.inputs.size, self.cut)
         apply_freeze(self.model, plan, self.table, prefix.disabled_dropout)
         return plan, prefix
+
+    def feed(
+        self, cut: Cut | None, part: Subset, on_device: OnDevice, recipe: Recipe, store: FeatureStore,
+        frozen: Mapping[str, str] | None = None,
+    ) -> Feed:  # fmt: skip
+        """A part of an image set as the network is shown it: by what is kept of its prefix, or as pixels where there is
+        no ``cut``. Computes what is not kept yet, in the recipe's precision.
+
+        frozen  SHA-256 by key of tensors that are known to be what they were
+        """
+        import torch
+
+        inputs, device = self.spec.inputs, on_device.labels.device
+        if cut is None:
+            return Pixels(self.model, inputs, on_device, recipe, self.fuse)
+
+        def prefix(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with torch.no_grad(), computing(recipe.precision, device.type):
+                found: tuple[torch.Tensor, ...] = cut.prefix(inputs.prepare(pixels))
+                return found
+
+        key = feature_key(cut, self.model, inputs, part.images.digest, device, recipe.precision, frozen)
+        features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, prefix)
+        return Kept(cut, features, torch.from_numpy(part.rows).to(device), on_device.labels, recipe, self.fuse)
 
     def l2sp(self, segment: Segment) -> L2SP | None:
         """The pull to the starting weights, where the segment has one; of a network that is frozen for it."""
         strength = segment.phase.number("l2sp")
-        return None if strength is None else L2SP(self.model, self.start, self.new, strength)
-
-
-def prepare(spec: RunSpec, classes: int, device: torch.device, *, weights: bool = True) -> PreparedNetwork:
-    """Build a run's network on a device, with the weights that the run starts from.
-
-    weights  False: with others of the same shapes; none are read
-
-    Raises what :meth:`PreparedNetwork.of` does, and :class:`~wdiv.errors.BadWeights`.
-    """
-    import torch
-
-    model, new, given = build(spec.network, classes, spec.seed), tuple[str, ...](), None
-    if weights and spec.start != "random":
-        given = sources.load_into(model, spec.source.read(), spec.network, spec.source.name)
-        new = sources.not_given(model, given, spec.network)
-    start = {key: value.clone() for key, value in model.state_dict().items()}
-    model.to(device, memory_format=torch.channels_last)
-    return PreparedNetwork.of(spec, model, classes, start, new, start if given is None else given)
+        return None if strength is None else L2SP(self.model, self.start.tensors, self.start.new, strength)

@@ -15,7 +15,7 @@ from wdiv.errors import WdivError
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.running_metrics import RunningMetrics
-from wdiv.store.writer import RunWriter, check_same, clear, frozen_digests, write_base
+from wdiv.store.writer import RunWriter, check_same, clear
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
@@ -25,8 +25,8 @@ from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, make_feed
-from wdiv.tuning.training.prepared import prepare
+from wdiv.tuning.training.network_cache import NetworkCache
+from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Silent:
 
 def fine_tune(
     spec: RunSpec, split: Split, out: Path, *, device: str = "auto", watcher: Watcher | None = None,
-    features: FeatureStore | None = None, stop: Stop | None = None,
+    features: FeatureStore | None = None, networks: NetworkCache | None = None, stop: Stop | None = None,
 ) -> Run:  # fmt: skip
     """Train one run into the store at ``out``, or continue it, or leave it be if it is finished.
 
     Every epoch is saved. A run that was killed, or asked to stop, continues where it was saved last and ends with the
     weights it would have had (bit for bit on a CPU with the same number of threads).
 
-    features  what is kept of frozen prefixes; give one to runs that can share
+    features  what is kept of frozen prefixes;  networks: what is known of networks; give one to runs that can share
     stop      asked: the step is finished, everything saved, and :class:`~wdiv.tuning.training.interrupt.Stopped` raised
 
     Raises :class:`~wdiv.tuning.training.loop.Diverged` where the loss is no number, also if it was found so before.
@@ -80,9 +80,9 @@ def fine_tune(
             return run
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
-    features = features or FeatureStore(out / "features")
+    shared = features or FeatureStore(out / "features"), networks or NetworkCache()
     try:
-        _Session(spec, split, out, facts, where, watcher or Silent(), features, stop or Stop()).run()
+        _Session(spec, split, out, facts, where, watcher or Silent(), *shared, stop or Stop()).run()
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
@@ -122,7 +122,7 @@ class _Session:
 
     def __init__(
         self, spec: RunSpec, split: Split, out: Path, facts: Mapping[str, Any], device: torch.device,
-        watcher: Watcher, features: FeatureStore, stop: Stop,
+        watcher: Watcher, features: FeatureStore, networks: NetworkCache, stop: Stop,
     ) -> None:  # fmt: skip
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
@@ -130,10 +130,10 @@ class _Session:
         self.parts = {"train": Subset(split.pool, train), "test": Subset(split.test, np.arange(len(split.test)))}
         if len(validation):
             self.parts["validation"] = Subset(split.pool, validation)
-        self.network = prepare(spec, len(split.pool.classes), device)
+        self.network = networks.prepare(spec, len(split.pool.classes), device)
         self.model = self.network.model
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
-        self.writer = RunWriter(out, self._record(facts, write_base(out, self.network.given)), COMMIT_EVERY)
+        self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY)
 
     def run(self) -> None:
         with self.writer as writer:
@@ -146,7 +146,7 @@ class _Session:
                 position = None
             if kept is not None and done is not None:
                 self._load(done, kept.get("state") or {})
-            self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.network.start)
+            self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.network.start.tensors)
             self.images = {name: OnDevice.of(part.taken(), self.device) for name, part in self.parts.items()}
             for stage in self.stages:
                 if done is not None and done >= stage.segment.last:
@@ -174,8 +174,8 @@ class _Session:
             base=base,
             keys=tuple(state),
             changing=moving,
-            new=self.network.new,
-            frozen=frozen_digests(state, frozenset(state) - frozenset(moving)),
+            new=self.network.start.new,
+            frozen=self.network.start.digest(frozenset(state) - frozenset(moving)),
             table=self.network.table,
             versions=_versions(str(self.device)),
             prefix=tuple({"from_epoch": s.segment.first, **s.prefix.to_json()} for s in self.stages),
@@ -197,10 +197,9 @@ class _Session:
 
         def loop(training: Cut | None, judging: Cut | None) -> Loop:
             at = {"train": training, "test": judging, "validation": judging}
+            frozen = self.writer.record.frozen
             feeds: dict[str, Any] = {
-                f"{name}_feed": make_feed(
-                    self.model, at[name], part, self.images[name], spec.inputs, recipe, self.features
-                )
+                f"{name}_feed": self.network.feed(at[name], part, self.images[name], recipe, self.features, frozen)
                 for name, part in self.parts.items()
             }
             return Loop(
