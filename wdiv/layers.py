@@ -76,11 +76,6 @@ class Layer:
         return self.shape if role == "weight" else (self.outputs,)
 
     @property
-    def out_axis(self) -> int:
-        """The weight's axis that counts outputs, those of one group where a transposed convolution has groups."""
-        return 1 if self.transposed else 0
-
-    @property
     def outputs(self) -> int:
         """Filters, units or channels."""
         return self.shape[1] * self.groups if self.transposed else self.shape[0]
@@ -150,7 +145,8 @@ class LayerTable:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; :meth:`from_json` gives an equal table back."""
-        return {"order": self.order, "layers": [_plain(layer) for layer in self.layers]}
+        rows = [{k: v for k, v in asdict(layer).items() if v or k != "transposed"} for layer in self.layers]
+        return {"order": self.order, "layers": rows}  # a field that came later is left out where it says nothing
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LayerTable:
@@ -168,8 +164,3 @@ class LayerTable:
         columns = {name: np.array(values, dtype=object) for name, values in text.items()}
         columns |= {name: np.array(values, dtype=np.int64) for name, values in number.items()}
         return {("layer" if name == "name" else name): ("layer", values) for name, values in columns.items()}
-
-
-def _plain(layer: Layer) -> dict[str, Any]:
-    """A field that came later is left out where it says nothing: the records of old runs stay what they were."""
-    return {name: value for name, value in asdict(layer).items() if value or name != "transposed"}

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.linalg.lapack import dposv, dpotrf, dpotri
 
-__all__ = ["Dual", "Form", "Point", "Primal", "minimise", "objective"]
+__all__ = ["Dual", "Form", "Point", "Primal", "minimise"]
 
 STEPS = 100
 """Newton steps at most; a dozen are many."""
@@ -158,12 +158,6 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         return right
     _, solution, failed = dposv(matrix, right, lower=1)
     return np.linalg.lstsq(matrix, right)[0] if failed else solution
-
-
-def objective(form: Form, point: Point, signs: np.ndarray, costs: np.ndarray) -> float:
-    """½‖w‖² + Σ c max(0, 1 − y f)²."""
-    slack = np.maximum(0.0, 1.0 - signs * point.values)
-    return 0.5 * form.dot(point, point) + float(costs @ slack**2)
 
 
 def minimise(form: Form, signs: np.ndarray, costs: np.ndarray, start: Point | None = None) -> Point:

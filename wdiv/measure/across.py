@@ -78,7 +78,4 @@ def _fill(
     }
     for run, a in tensors.items():
         for other, b in ((other, b) for other, b in tensors.items() if wanted[run, other]):
-            found = compare(a, b, names)
-            for name in names:
-                grid.values[name][run, other, column.units, column.role] = found.values[name][0]
-            flags[run, other] = found.flags[0]
+            grid.put((run, other, column.units, column.role), compare(a, b, names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -24,12 +24,15 @@ class Weights(Protocol):
     """Anything with named layers and their tensors, such as :class:`wdiv.store.foreign.Checkpoint`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What an error calls it."""
 
     @property
-    def table(self) -> LayerTable: ...
+    def table(self) -> LayerTable:
+        """Its layers."""
 
-    def tensor(self, layer: Layer, role: str) -> np.ndarray: ...
+    def tensor(self, layer: Layer, role: str) -> np.ndarray:
+        """One tensor of one layer."""
 
 
 def diff(
@@ -62,29 +65,23 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
 
     def measure(place: tuple[int, int]) -> None:
         (layer, partner), role = rows[place[0]], roles[place[1]]
-        flag = _why_not(layer, partner, role)
-        if flag or layer is None or partner is None:
-            grid.flags[place] = flag
-            return
-        ours, theirs = _tensors(a, layer, role), _tensors(b, partner, role)
-        found = compare(ours, theirs, names)
-        for name in names:
-            grid.values[name][place] = found.values[name][0]
-        grid.flags[place] = found.flags[0]
+        grid.flags[place] = flag = _why_not(layer, partner, role)
+        if not flag and layer is not None and partner is not None:
+            grid.put((place[0], [place[1]]), compare(_tensors(a, layer, role), _tensors(b, partner, role), names))
 
     each(measure, np.ndindex(len(rows), len(roles)))
-    coords = {**LayerTable.coords(layers), "role": _objects(roles)}
-    dataset = as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
-    sides = ["both" if x and y else "a" if x else "b" for x, y in rows]
-    partners = [partner.name if partner else "" for _, partner in rows]
-    return dataset.assign_coords(partner=("layer", _objects(partners)), side=("layer", _objects(sides)))
+    along = {
+        "partner": [partner.name if partner else "" for _, partner in rows],
+        "side": ["both" if x and y else "a" if x else "b" for x, y in rows],
+    }
+    coords: dict[str, Any] = {**LayerTable.coords(layers), "role": np.array(roles, dtype=object)}
+    coords |= {name: ("layer", np.array(values, dtype=object)) for name, values in along.items()}
+    return as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
 
 
 def _tensors(weights: Weights, layer: Layer, role: str) -> Tensors:
-    values = np.asarray(weights.tensor(layer, role))
-    if role != "weight" or values.ndim < 2:
-        return Tensors(values.reshape(1, -1))
-    return Tensors(layer.filters(values).reshape(1, -1), layer.outputs)
+    values, matrix = np.asarray(weights.tensor(layer, role)), role == "weight" and len(layer.shape) > 1
+    return Tensors((layer.filters(values) if matrix else values).reshape(1, -1), layer.outputs if matrix else None)
 
 
 def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:
@@ -92,7 +89,3 @@ def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:
     if not all(have) or layer is None or partner is None:
         return Flag.NO_PARTNER if any(have) else Flag.ABSENT
     return Flag.OTHER_SHAPE if layer.shape_of(role) != partner.shape_of(role) else Flag(0)
-
-
-def _objects(values: Sequence[str]) -> np.ndarray:
-    return np.array(list(values), dtype=object)

@@ -37,8 +37,7 @@ def _one_run(column: Column, plan: MeasurePlan, run: int) -> Any:
     total = plan.saved.shape[1]
     sizes = column.cells[0].values.chunksizes.get("epoch", (total,)) if column.cells else (total,)
     starts = np.cumsum([0, *sizes])
-    chunks = [_chunk(column, plan, run, list(range(a, b))) for a, b in pairwise(starts)]
-    return da.concatenate(chunks, axis=1)
+    return da.concatenate([_chunk(column, plan, run, list(range(a, b))) for a, b in pairwise(starts)], axis=1)
 
 
 def _chunk(column: Column, plan: MeasurePlan, run: int, epochs: list[int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,9 +151,9 @@ def layout(tree: xr.DataTree, kind: str, reduction: str) -> Layout:
             "layer_index": (dim, rows, {"instance_dimension": "layer"}),
         }
         return Layout(dim, len(rows), along | role | index)
-    stages = _stages(node)
-    counts = [sum(s == stage for s in node["stage"].values) for stage in stages]
-    return Layout("stage", len(stages), {"stage": ("stage", _objects(stages)), "layers": ("stage", counts)} | role)
+    layers = Counter(node["stage"].values.tolist())  # in the order in which stages are first met
+    names = np.array(list(layers), dtype=object)
+    return Layout("stage", len(layers), {"stage": ("stage", names), "layers": ("stage", [*layers.values()])} | role)
 
 
 def columns(tree: xr.DataTree, kind: str, reduction: str) -> Iterator[Column]:
@@ -161,7 +162,7 @@ def columns(tree: xr.DataTree, kind: str, reduction: str) -> Iterator[Column]:
     roles = range(len(cells[0])) if cells else range(0)
     if reduction == "stage":
         stages = tree.children[kind].to_dataset()["stage"].values.tolist()
-        for place, stage in enumerate(_stages(tree.children[kind].to_dataset())):
+        for place, stage in enumerate(dict.fromkeys(stages)):
             for j in roles:
                 ours = [row[j] for row, s in zip(cells, stages, strict=True) if s == stage]
                 yield Column(slice(place, place + 1), j, tuple(cell for cell in ours if cell is not None))
@@ -169,8 +170,7 @@ def columns(tree: xr.DataTree, kind: str, reduction: str) -> Iterator[Column]:
     sizes = _sizes(tree, kind) if reduction == "filter" else [1] * len(cells)
     ends = np.cumsum(sizes).tolist()
     for row, size, end in zip(cells, sizes, ends, strict=True):
-        for j in roles:
-            cell = row[j]
+        for j, cell in enumerate(row):
             yield Column(slice(end - size, end), j, (cell,) if cell else (), by_output=reduction == "filter")
 
 
@@ -190,14 +190,11 @@ def _cells(tree: xr.DataTree, kind: str) -> list[list[Cell | None]]:
             now = tree.children["weights"].children[name].variables
             before = start_of["weights"].children[name].variables
             channels = {}
-        row: list[Cell | None] = []
-        for j, role in enumerate(node["role"].values):
-            if present[i, j]:
-                values, start = (side[role].isel(channels) for side in (now, before))
-                row.append(Cell(values, start, started[:, i, j], frozen[:, i, j], groups[i]))
-            else:
-                row.append(None)
-        found.append(row)
+        found.append([
+            Cell(now[role].isel(channels), before[role].isel(channels), started[:, i, j], frozen[:, i, j], groups[i])
+            if present[i, j] else None
+            for j, role in enumerate(node["role"].values)
+        ])  # fmt: skip
     return found
 
 
@@ -209,10 +206,6 @@ def _sizes(tree: xr.DataTree, kind: str) -> list[int]:
     return [weights[name].to_dataset().sizes["out"] for name in node["layer"].values]
 
 
-def _stages(node: xr.Dataset) -> list[str]:
-    return list(dict.fromkeys(node["stage"].values.tolist()))
-
-
 def coords_only(dataset: xr.Dataset) -> xr.Dataset:
     """A dataset without its variables; labels are in memory, also those of a chunked tree."""
     return dataset.drop_vars(list(dataset.data_vars)).compute()
@@ -221,7 +214,3 @@ def coords_only(dataset: xr.Dataset) -> xr.Dataset:
 def lineage(tree: xr.DataTree) -> dict[str, str]:
     """What a result says of the tree it was measured from."""
     return {name: str(tree.attrs[name]) for name in ("architecture", "layer_order", "title") if name in tree.attrs}
-
-
-def _objects(values: Sequence[str]) -> np.ndarray:
-    return np.array(list(values), dtype=object)

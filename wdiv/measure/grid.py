@@ -42,6 +42,7 @@ class ValueGrid:
 
 def as_dataset(values: Mapping[str, Any], flags: Any, dims: tuple[str, ...], coords: Mapping[Any, Any]) -> xr.Dataset:
     """One variable a metric, with what its record says of it, and ``flag``."""
-    about = {name: {**METRICS[name].attrs, "ancillary_variables": "flag"} for name in values}
-    variables = {name: (dims, array, about[name]) for name, array in values.items()}
+    variables = {
+        name: (dims, array, {**METRICS[name].attrs, "ancillary_variables": "flag"}) for name, array in values.items()
+    }
     return xr.Dataset({**variables, "flag": (dims, flags, dict(FLAG_ATTRS))}, coords=coords)

@@ -26,10 +26,12 @@ class Sums(Protocol):
     """Of one run: its epochs, and for each (layer, role) the sums of the start with each of them, shape (epochs,)."""
 
     @property
-    def epochs(self) -> tuple[int, ...]: ...
+    def epochs(self) -> tuple[int, ...]:
+        """Those that there are sums of."""
 
     @property
-    def sums(self) -> Mapping[tuple[str, str], PairSums]: ...
+    def sums(self) -> Mapping[tuple[str, str], PairSums]:
+        """(layer, role) -> its sums."""
 
 
 def divergence_of_sums(

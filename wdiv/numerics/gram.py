@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LEAST_IMAGES", "bures_squared", "gram", "hsic_unbiased", "u_centre"]
+__all__ = ["LEAST_IMAGES", "bures_squared", "gram", "inner", "u_centre"]
 
 Float = NDArray[np.float64]
 
@@ -74,32 +74,17 @@ def u_centre(k: ArrayLike) -> Float:
     return k
 
 
-def hsic_unbiased(k: ArrayLike, l: ArrayLike) -> Float:  # noqa: E741 - K and L are the papers' names
-    """The unbiased estimate HSIC₁ (Song et al. 2012, eq. 5) from two Gram matrices of the same n > 3 images.
-
-    HSIC₁ = [tr(K̃L̃) + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1] / (n(n−3)), K̃ and L̃ being K and L without their
-    diagonals; computed as ⟨A, B⟩ / (n(n−3)) of the two U-centred matrices, which is the same number without the
-    cancellation of the three terms. It can be negative; HSIC₁(K, K) cannot.
-
-    k, l: (…, n, n). Leading axes broadcast: ``hsic_unbiased(k[:, None], l)`` is every pair. Each matrix is centred
-    once, and a pair has the same bits whichever way it is asked for.
-    Raises ``ValueError`` for fewer than four images.
-
-    >>> k = gram([[0.0], [1.0], [2.0], [4.0]])
-    >>> round(float(hsic_unbiased(k, k)), 6)
-    4.666667
-    """
-    a, b = u_centre(k), u_centre(l)
-    return inner(a, b) / (a.shape[-1] * (a.shape[-1] - 3))
-
-
 def inner(a: Float, b: Float) -> Float:
-    """Sum of the elementwise products of matrices: (…, n, n), (…, n, n) -> (…)."""
+    """Sum of the elementwise products of matrices: (…, n, n), (…, n, n) -> (…).
+
+    Of two U-centred ones, n(n−3) times the unbiased estimate HSIC₁ (Song et al. 2012, eq. 5), without the cancellation
+    of its three terms [tr(K̃L̃) + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1], K̃ and L̃ being K and L less their diagonals.
+    """
     left, right = (m.reshape(*m.shape[:-2], -1) for m in (a, b))
     return np.matmul(left[..., None, :], right[..., :, None])[..., 0, 0]  # one BLAS dot a pair
 
 
-def bures_squared(k: ArrayLike, l: ArrayLike) -> Float:  # noqa: E741
+def bures_squared(k: ArrayLike, l: ArrayLike) -> Float:  # noqa: E741 - K and L are the papers' names
     """min over rotations Q of ‖X − YQ‖² = tr K + tr L − 2‖XᵀY‖_*, from K = XXᵀ and L = YYᵀ: (…, n, n) -> (…).
 
     ‖XᵀY‖_*, the nuclear norm, is the sum of the singular values of L^½ᵀK^½. They give the best rotation of one root
