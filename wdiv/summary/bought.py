@@ -29,7 +29,8 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
         }
         for keys, group in runs.groupby(CELL, sort=False)
     ]
-    return _sorted(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    return table.sort_values(["model", "n_train", "strategy"], key=order, kind="stable", ignore_index=True)
 
 
 def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -> pd.DataFrame:
@@ -53,16 +54,10 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
     return accuracies(runs).merge(pd.DataFrame(rows), on=CELL)
 
 
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(["model", "n_train", "strategy"], key=order, kind="stable", ignore_index=True)
-
-
 def _over_fc(runs: pd.DataFrame, group: pd.DataFrame) -> float:
     """Above ``fc`` in the same BN mode; what has no such partner, above an ``fc`` whose statistics are frozen."""
-    cell = group.iloc[0]
-    same = runs["strategy"].eq("fc")
-    for name in ("model", "dataset", "n_train"):
-        same &= runs[name].eq(cell[name])
+    cell, place = group.iloc[0], ["model", "dataset", "n_train"]
+    same = runs["strategy"].eq("fc") & runs[place].eq(cell[place]).all(axis=1)
     alike = same & runs["bn_mode"].eq(cell["bn_mode"])
     if not alike.any():
         alike = same & runs["bn_mode"].eq("auto") & (cell["bn_mode"] == "frozen")

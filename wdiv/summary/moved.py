@@ -35,21 +35,21 @@ def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataF
     reduction = div.attrs.get("reduction", "layer")
     if reduction != "layer":
         raise BadInput(f"measured one value a {reduction}; tables and figures want one a layer")
-    frames = []
-    for kind, node in div.children.items():
-        data = node.to_dataset()
-        measured = [str(name) for name in data.data_vars if name != "flag"]
+    for node in div.children.values():
+        measured = [str(name) for name in node.data_vars if name != "flag"]
         if metric not in measured:
             raise BadInput(f"metric {metric!r} was not measured; {did_you_mean(metric, measured)}")
-        values = at_epoch(data, epoch)
-        frame = values[[metric, "flag"]].to_dataframe().reset_index()
-        frames.append(frame.rename(columns={metric: "value"}).assign(kind=kind))
+    everything = _of_kinds(div, [metric, "flag"], epoch).rename(columns={metric: "value"})
     order = [*CELL, "run", "seed", "kind", "role", "layer", "depth", "stage", "block", "value", "flag"]
-    everything = pd.concat(frames, ignore_index=True)
-    runs = of_runs(div)
-    if runs is not None:
-        everything = everything.merge(runs, on="run", how="left", validate="many_to_one")
     return everything[[name for name in order if name in everything]]
+
+
+def _of_kinds(div: xr.DataTree, names: Sequence[str], epoch: int | str) -> pd.DataFrame:
+    """Variables of all nodes after an epoch, one under the other, each row with what is known of its run."""
+    nodes = {kind: at_epoch(node.to_dataset(), epoch)[list(names)] for kind, node in div.children.items()}
+    frames = [node.to_dataframe().reset_index().assign(kind=kind) for kind, node in nodes.items()]
+    table, runs = pd.concat(frames, ignore_index=True), of_runs(div)
+    return table if runs is None else table.merge(runs, on="run", how="left", validate="many_to_one")
 
 
 def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
@@ -131,14 +131,7 @@ def stage_profile(div: xr.DataTree, metric: str, epoch: int | str = "last") -> p
 
 
 def _stages(div: xr.DataTree, metric: str, epoch: int | str) -> pd.DataFrame:
-    frames = []
-    for kind, node in div.children.items():
-        data = at_epoch(node.to_dataset(), epoch)
-        frame = data[[metric, "layers"]].to_dataframe().reset_index().rename(columns={metric: "value"})
-        frames.append(frame.assign(kind=kind).dropna(subset="value"))
-    table = pd.concat(frames, ignore_index=True)
-    runs = of_runs(div)
-    table = table if runs is None else table.merge(runs, on="run", how="left", validate="many_to_one")
+    table = _of_kinds(div, [metric, "layers"], epoch).rename(columns={metric: "value"}).dropna(subset="value")
     keys = [name for name in (*CELL, "run", "seed", "kind", "role", "stage") if name in table]
     return table.sort_values(["run", "kind"], kind="stable")[[*keys, "value", "layers"]].reset_index(drop=True)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -26,6 +24,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
     imported run no accuracy is known: NaN, and ``best_epoch`` is missing.
     """
     history, root = tree.children["history"].to_dataset().load(), tree.to_dataset()
+    told = {name: root[name].values.tolist() for name in (*CELL, "seed", "source")}
     rows = []
     for i, (run, last) in enumerate(zip(root["run"].values, final_positions(root), strict=True)):
         accuracy = history["test_accuracy"].values[i]
@@ -33,7 +32,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
         rows.append(
             {
                 "run": run,
-                **{name: _scalar(root[name].values[i]) for name in (*CELL, "seed", "source")},
+                **{name: values[i] for name, values in told.items()},
                 "epochs": int(root["epoch"].values[last]),
                 "last": float(accuracy[last]),
                 "best": np.nan if best is None else float(accuracy[best]),
@@ -43,10 +42,6 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _scalar(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def of_runs(div: xr.DataTree) -> pd.DataFrame | None:
