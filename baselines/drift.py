@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,21 +48,17 @@ def drift(
         return None
     sums: dict[str, list[torch.Tensor]] = {}
 
-    def watch(name: str) -> Any:
-        def hook(_module: Any, given: tuple[torch.Tensor, ...]) -> None:
-            x = given[0].double()
-            over = [axis for axis in range(x.dim()) if axis != 1]
-            count = torch.tensor(float(x.numel() // x.shape[1]), dtype=torch.float64, device=x.device)
-            sums.setdefault(name, []).append(torch.stack([x.sum(over), x.square().sum(over), count.expand(x.shape[1])]))
+    def watch(name: str, _module: Any, given: tuple[torch.Tensor, ...]) -> None:
+        x = given[0].double()
+        over = [axis for axis in range(x.dim()) if axis != 1]
+        count = torch.tensor(float(x.numel() // x.shape[1]), dtype=torch.float64, device=x.device)
+        sums.setdefault(name, []).append(torch.stack([x.sum(over), x.square().sum(over), count.expand(x.shape[1])]))
 
-        return hook
-
-    handles = [model.get_submodule(layer.name).register_forward_pre_hook(watch(layer.name)) for layer in watched]
-    try:
+    with ExitStack() as hooks:
+        for layer in watched:
+            module = model.get_submodule(layer.name)
+            hooks.enter_context(module.register_forward_pre_hook(partial(watch, layer.name)))
         _show(model, source.input.at(size), images, rows, where)
-    finally:
-        for handle in handles:
-            handle.remove()
     state = model.state_dict()
     seen = [layer for layer in watched if layer.name in sums]
     values = [

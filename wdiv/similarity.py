@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class _Sight:
         family = family_of(model)
         stages = [s for s, _ in stages_by_name(family, self.names)] if family else [""] * len(self.names)
         columns = {"layer": self.labels, "kind": self.kinds, "stage": stages}
-        found = {f"{key}{tail}": _objects([values[i] for i in rows]) for key, values in columns.items()}
+        found = {f"{key}{tail}": np.array([values[i] for i in rows], object) for key, values in columns.items()}
         found[f"depth{tail}"] = np.array(rows, dtype=np.int64)
         return {key: (f"layer{tail}", values) for key, values in found.items()}
 
@@ -126,8 +127,8 @@ def similarity_of(
     found = _resolve(a, b, model)
     pixels = {size: _draw(data, size, count, seed, skip_bad) for size in {s.input.size for s in found}}
     left, right = (_look_from(source, pixels[source.input.size], modules, device) for source in found)
-    result = _compare(left, right, wanted, across, (a, b), [s.model.name for s in found if s.model], modules)
-    return result.assign_attrs(data=data, seed=seed)
+    models = [source.model.name for source in found if source.model]
+    return _compare(left, right, wanted, across, (a, b), models, modules).assign_attrs(data=data, seed=seed)
 
 
 # ------------------------------------------------------------------------------------------------------------ looking
@@ -147,36 +148,30 @@ def _look(network: nn.Module, images: Any, modules: str) -> _Sight:
     _check_count(len(batch))
     sight, calls = _Sight(), Counter[str]()
 
-    def watch(name: str, kind: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            calls[name] += 1
-            label = name if calls[name] == 1 else f"{name}@{calls[name]}"
-            for key, tensor in _tensors(output):
-                if len(tensor) != len(batch):
-                    sight.left_out.append(label + key)
-                    continue
-                sight.labels.append(label + key)
-                sight.names.append(name)
-                sight.kinds.append(kind)
-                sight.grams.append(gram(to_numpy(tensor)))
+    def watch(name: str, kind: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        calls[name] += 1
+        label = name if calls[name] == 1 else f"{name}@{calls[name]}"
+        for key, tensor in _tensors(output):
+            if len(tensor) != len(batch):
+                sight.left_out.append(label + key)
+                continue
+            sight.labels.append(label + key)
+            sight.names.append(name)
+            sight.kinds.append(kind)
+            sight.grams.append(gram(to_numpy(tensor)))
 
-        return hook
-
-    handles = []
     where = next((p for p in network.parameters() if p.is_floating_point()), batch)
     try:
-        for name, module in network.named_modules():
-            kind = layer_kind(module)
-            if kind or modules == "all":
-                handles.append(module.register_forward_hook(watch(name, kind or type(module).__name__)))
-        with torch.no_grad(), _evaluating(network):
+        with ExitStack() as hooks, torch.no_grad(), _evaluating(network):
+            for name, module in network.named_modules():
+                kind = layer_kind(module)
+                if kind or modules == "all":
+                    hook = partial(watch, name, kind or type(module).__name__)
+                    hooks.enter_context(module.register_forward_hook(hook))
             network(batch.to(where.device, where.dtype))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the network cannot take images of shape {tuple(batch.shape[1:])}: {reason}") from None
-    finally:
-        for handle in handles:
-            handle.remove()
     return sight
 
 
@@ -197,12 +192,11 @@ def _tensors(output: Any) -> list[tuple[str, torch.Tensor]]:
     """The floating-point tensors in an output, with a key where there are several."""
     import torch
 
-    if isinstance(output, Mapping):
-        entries = list(output.items())
-    elif isinstance(output, tuple) and hasattr(output, "_fields"):
-        entries = list(zip(output._fields, output, strict=True))
-    else:
-        entries = list(enumerate(output)) if isinstance(output, (tuple, list)) else [("", output)]
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        output = dict(zip(output._fields, output, strict=True))
+    if isinstance(output, (tuple, list)):
+        output = dict(enumerate(output))
+    entries = output.items() if isinstance(output, Mapping) else [("", output)]
     found = [(k, v) for k, v in entries if isinstance(v, torch.Tensor) and v.is_floating_point() and v.dim()]
     return [("" if len(found) == 1 else f"[{key}]", value) for key, value in found]
 
@@ -265,7 +259,7 @@ def _compare(
         "only_in_b": ", ".join(label for label in b.labels if label not in set(a.labels)),
         "left_out": ", ".join(dict.fromkeys([*a.left_out, *b.left_out])),
     }  # fmt: skip
-    return xr.Dataset({**variables, "why": ("layer", _objects(reasons))}, coords, attrs)
+    return xr.Dataset({**variables, "why": ("layer", np.array(reasons, object))}, coords, attrs)
 
 
 def _why(k: np.ndarray, l: np.ndarray | None) -> str:  # noqa: E741
@@ -277,10 +271,6 @@ def _why(k: np.ndarray, l: np.ndarray | None) -> str:  # noqa: E741
         if sides:
             return f"in {' and '.join(sides)} {what}"
     return ""
-
-
-def _objects(values: Sequence[str]) -> np.ndarray:
-    return np.array(values, dtype=object)
 
 
 # ------------------------------------------------------------------------------------------------------------ opening

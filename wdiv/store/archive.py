@@ -80,7 +80,7 @@ def _of_torch(path: Path, file: File, loaded: Any, offsets: Offsets | None) -> C
     entries = {key: _entry(path, key, value, offsets, file.size) for key, value in state.items()}
     if any(entry is None for entry in entries.values()):
         arrays, peeled = read_state_dict(path)  # which refuses what is no plain tensor
-        entries = {key: entries.get(key) or _whole(array) for key, array in arrays.items()}
+        entries = {key: entries.get(key) or Entry("", array.shape, WHOLE) for key, array in arrays.items()}
     return Contents((file,), {key: (0, entry) for key, entry in entries.items() if entry}, prefix_of(peeled))
 
 
@@ -259,7 +259,3 @@ def _word(value: Any) -> str | None:
         **{getattr(torch, f"float{bits}"): f"F{bits}" for bits in (16, 32, 64)},
     }  # fmt: skip
     return words.get(getattr(value, "dtype", None))
-
-
-def _whole(array: np.ndarray) -> Entry:
-    return Entry("", array.shape, WHOLE)

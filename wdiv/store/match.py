@@ -64,11 +64,9 @@ def _best_prefixes(left_a: list[Layer], left_b: list[Layer]) -> tuple[str, str] 
     by_tail: dict[str, list[Layer]] = {}
     for layer in left_b:
         by_tail.setdefault(layer.name.rpartition(".")[2], []).append(layer)
-    votes: Counter[tuple[str, str]] = Counter()
-    for x in left_a:
-        for y in by_tail.get(x.name.rpartition(".")[2], ()):
-            if _alike(x, y):
-                votes[_heads(x.name, y.name)] += 1
+    votes = Counter(
+        _heads(x.name, y.name) for x in left_a for y in by_tail.get(x.name.rpartition(".")[2], ()) if _alike(x, y)
+    )
     if not votes:
         return None
     best, count = max(votes.items(), key=lambda item: (item[1], -len(item[0][0]) - len(item[0][1])))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput
@@ -62,11 +63,8 @@ def probe(
     areas = _run_on_meta(model, image_size, channels)
     names = [*areas, *(path for path in found if path not in areas)]
     layers = [_describe(path, found[path]) for path in names]
-    family = family_of(name)
-    if family is not None:
-        places = stages_by_name(family, names)
-    else:
-        places = stages_by_resolution(names, [areas.get(n, (0, 0)) for n in names], image_size, head)
+    family, sizes = family_of(name), [areas.get(path, (0, 0)) for path in names]
+    places = stages_by_name(family, names) if family else stages_by_resolution(names, sizes, image_size, head)
     return LayerTable(
         tuple(
             replace(layer, depth=depth, stage=stage, block=block)
@@ -79,17 +77,9 @@ def _describe(path: str, module: nn.Module) -> Layer:
     kind = layer_kind(module)
     assert kind is not None
     roles = tuple(role for role, suffix in ROLES[kind].items() if getattr(module, suffix, None) is not None)
-    if kind == "bn":  # which may have no weight
-        shape: tuple[int, ...] = (module.num_features,)
-    else:
-        shape = tuple(module.weight.shape)
-    return Layer(path, kind, roles, shape, groups=getattr(module, "groups", 1), transposed=_is_transposed(module))
-
-
-def _is_transposed(module: nn.Module) -> bool:
-    from torch.nn.modules.conv import _ConvTransposeNd
-
-    return isinstance(module, _ConvTransposeNd)
+    shape = (module.num_features,) if kind == "bn" else tuple(module.weight.shape)  # a BatchNorm may have no weight
+    of_convolution = {name: getattr(module, name) for name in ("groups", "transposed") if kind == "conv"}
+    return Layer(path, kind, roles, shape, **of_convolution)
 
 
 def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[str, tuple[int, int]]:
@@ -108,16 +98,13 @@ def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[st
         height, width = value.shape[1:3] if last else value.shape[2:]
         return int(height * width)
 
-    def note(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
-            given = next(iter((*args, *kwargs.values())), None)
-            areas.setdefault(path, (area(module, given), area(module, output)))
-
-        return hook
+    def note(path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
+        given = next(iter((*args, *kwargs.values())), None)
+        areas.setdefault(path, (area(module, given), area(module, output)))
 
     for path, module in shadow.named_modules():
         if layer_kind(module):
-            module.register_forward_hook(note(path), with_kwargs=True)
+            module.register_forward_hook(partial(note, path), with_kwargs=True)
     try:
         with torch.no_grad():
             shadow(torch.empty(2, channels, image_size, image_size, device="meta"))

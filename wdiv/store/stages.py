@@ -140,18 +140,14 @@ def family_of(model: str) -> ModelFamily | None:
 def stages_by_name(family: ModelFamily, names: Sequence[str]) -> list[tuple[str, int]]:
     """(stage, block) of each layer; blocks are numbered from 0 within their stage, -1 outside any block.
 
-    >>> stages_by_name(FAMILIES["resnet"], ["conv1", "layer1.0.conv1", "layer1.1.bn1", "layer2.0.conv1", "fc"])
+    >>> stages_by_name(MODEL_FAMILIES["resnet"], ["conv1", "layer1.0.conv1", "layer1.1.bn1", "layer2.0.conv1", "fc"])
     [('stem', -1), ('stage1', 0), ('stage1', 1), ('stage2', 0), ('head', -1)]
     """
     found: list[tuple[str, str | None]] = []
     rules = (*family.rules, (rf"{BESIDE}\.", BESIDE))
     for name in names:
         match = next(((m, stage) for pattern, stage in rules if (m := re.match(pattern, name))), None)
-        if match is None:
-            found.append(("", None))
-        else:
-            block = match[0].groupdict().get("block")
-            found.append((match[0].expand(match[1]), block))
+        found.append((match[0].expand(match[1]), match[0].groupdict().get("block")) if match else ("", None))
     return _number_blocks(found)
 
 
