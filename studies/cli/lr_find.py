@@ -78,8 +78,7 @@ def _check_one(study: Study) -> None:
 
 
 def _which(found: RangeTest) -> str:
-    phase = f", phase {found.phase} of {found.phases}" if found.phases > 1 else ""
-    return f"{found.strategy}{phase}"
+    return found.strategy + (f", phase {found.phase} of {found.phases}" if found.phases > 1 else "")
 
 
 def _show(found: RangeTest, about: str) -> None:
@@ -97,16 +96,15 @@ def _show(found: RangeTest, about: str) -> None:
 
 def _draw(found: RangeTest, about: str, out: Path) -> None:
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
+    from studies.report.figures.common import new, saved
     from wdiv.plots import loss_by_rate
 
     with mpl.rc_context({"savefig.dpi": 130, "font.size": 9}):
-        figure = Figure(figsize=(7.5, 4.2), layout="constrained")  # no pyplot: nothing to close, no window
+        figure, ((ax,),) = new(1, 1, 7.5, 4.2)
         loss_by_rate(
-            found.rates, found.losses, found.smoothed, figure.subplots(),
+            found.rates, found.losses, found.smoothed, ax,
             marks={suggestion.name: suggestion.rate for suggestion in found.suggestions},
             now=found.rate, title=f"{_which(found)}\n{about}", label=f"learning rate of {found.leading}",
         )  # fmt: skip
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+        saved(figure, out)

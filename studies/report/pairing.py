@@ -98,8 +98,8 @@ def of_claim(claim: Claim, observations: Observations) -> Pairs:
 
 
 def _no_pairs(table: pd.DataFrame, why: str, left_out: int = 0) -> Pairs:
-    none = table.iloc[:0].rename(columns={"value": "difference"})[["seed", "difference"]]
-    return Pairs(none, left_out, f"no runs to compare: {why}")
+    none = table.iloc[:0].rename(columns={"value": "difference"})
+    return Pairs(none[["seed", "difference"]], left_out, f"no runs to compare: {why}")
 
 
 def _unpaired(claim: Claim, same: bool, left: pd.DataFrame, right: pd.DataFrame) -> str:
@@ -112,15 +112,8 @@ def _unpaired(claim: Claim, same: bool, left: pd.DataFrame, right: pd.DataFrame)
     return "no two of them agree in all that is not compared"
 
 
-def _all(table: pd.DataFrame) -> pd.Series:
-    return pd.Series(True, table.index)
-
-
 def _chosen(observations: Observations, selectors: Mapping[str, Sequence[str]]) -> pd.Series:
-    mask = _all(observations.table)
-    for column, values in selectors.items():
-        mask &= _is(observations, column, values)
-    return mask
+    return pd.concat([_is(observations, *chosen) for chosen in selectors.items()], axis=1).all(axis=1)
 
 
 def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Series:
@@ -136,7 +129,7 @@ def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Se
 
 def _missing(observations: Observations, selectors: Mapping[str, Sequence[str]]) -> str:
     """The first selector that leaves nothing of what those before it chose."""
-    mask = _all(observations.table)
+    mask = pd.Series(True, observations.table.index)
     if mask.empty:
         return "there are no observations"
     for column, values in selectors.items():

@@ -40,8 +40,8 @@ def negative_transfer(observations: pd.DataFrame, n_test: int | Mapping[str, int
     found = table[~is_scratch & ~is_random].merge(best, on=ALIKE).rename(columns={"value": "accuracy"})
     found["lost"] = found["scratch"] - found["accuracy"]
     found = found[found["lost"] > 0].sort_values(["lost", "run"], ascending=[False, True], ignore_index=True)
-    images = found["dataset"].map(n_test) if isinstance(n_test, Mapping) else pd.Series(n_test, found.index)
-    images = images.astype("float64")
+    known = n_test if isinstance(n_test, Mapping) else dict.fromkeys(found["dataset"], n_test)
+    images = found["dataset"].map(known).astype("float64")
     pooled = (found["scratch"] + found["accuracy"]) / 2
     beyond = found["lost"] > ONE_SIDED * np.sqrt(2 * pooled * (1 - pooled) / images)
     found["beyond_sampling"] = beyond.astype(object).where(images.notna(), None)

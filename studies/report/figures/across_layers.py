@@ -6,6 +6,8 @@ from pathlib import Path
 
 import xarray as xr
 
+from studies.report.figures.common import new, saved, titled
+
 __all__ = ["draw_across"]
 
 TICKS = 40
@@ -18,21 +20,16 @@ def draw_across(found: xr.Dataset, metric: str, out: Path) -> Path:
     A runs from top to bottom, B from left to right.
     """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     grid = found[f"{metric}_across"]
-    figure = Figure(figsize=(8.5, 7.5), layout="constrained")  # no pyplot: nothing to close, no window
-    ax = figure.subplots()
+    figure, ((ax,),) = new(1, 1, 8.5, 7.5)
     image = ax.imshow(grid.values, vmin=0, vmax=1, cmap=mpl.colormaps["magma"].with_extremes(bad="0.8"), aspect="auto")
     for axis, dim in ((ax.yaxis, "layer"), (ax.xaxis, "layer_b")):
         labels = grid[dim].values.tolist()
         step = -(-len(labels) // TICKS)
         axis.set_ticks(range(0, len(labels), step), labels[::step], fontsize=6)
     ax.tick_params(axis="x", rotation=90)
-    ax.set_ylabel(f"A: {found.attrs['a']}")
-    ax.set_xlabel(f"B: {found.attrs['b']}")
+    ax.set(ylabel=f"A: {found.attrs['a']}", xlabel=f"B: {found.attrs['b']}")
     figure.colorbar(image, ax=ax, label=found[metric].attrs["long_name"], extend="min")
-    figure.suptitle(f"{found.attrs['n']} images", x=0.01, ha="left", fontsize=10)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=130)
-    return out
+    with mpl.rc_context({"savefig.dpi": 130}):
+        return saved(titled(figure, f"{found.attrs['n']} images"), out)

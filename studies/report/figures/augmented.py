@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from studies.report.figures.asked import StudyFigure
+from studies.report.figures.common import new, titled
 from studies.spec.study import Study
 from wdiv.errors import BadInput
 from wdiv.tuning.data.augment import parse
@@ -33,7 +34,6 @@ def sample(study: Study, title: str) -> Any:
     :class:`~wdiv.errors.BadInput` for a study without augmentation, and what reading its images raises.
     """
     import torch
-    from matplotlib.figure import Figure
 
     from studies.grid.conditions import bare
     from studies.grid.planning import open_data, sources_of
@@ -47,16 +47,14 @@ def sample(study: Study, title: str) -> Any:
     pool = open_data(found, size).pool
     classes = pool.classes[:MOST]
     rng = np.random.default_rng(0)
-    figure = Figure(figsize=(1.1 * (TIMES + 1), 1.2 * len(classes) + 0.5), layout="constrained")
-    for label, axes in enumerate(figure.subplots(len(classes), TIMES + 1, squeeze=False)):
+    figure, grid = new(len(classes), TIMES + 1, 1.1 * (TIMES + 1), 1.2 * len(classes) + 0.5)
+    for label, axes in enumerate(grid):
         image = pool.pixels[np.flatnonzero(pool.labels == label)[0]]
         seen = parse(found.augment)(torch.from_numpy(np.stack([image] * TIMES)), rng)
         for ax, one in zip(axes, (image, *seen.round().to(torch.uint8).numpy()), strict=True):
             ax.imshow(one.transpose(1, 2, 0))
             ax.set(xticks=[], yticks=[])
         axes[0].set_ylabel(classes[label])
-        if not label:
-            axes[0].set_title("as it is", fontsize=8)
-            axes[1].set_title("as training shows it", fontsize=8, loc="left")
-    figure.suptitle(f"{title}: {', '.join(found.augment)}", x=0.01, ha="left", fontsize=9)
-    return figure
+    grid[0, 0].set_title("as it is", fontsize=8)
+    grid[0, 1].set_title("as training shows it", fontsize=8, loc="left")
+    return titled(figure, f"{title}: {', '.join(found.augment)}", size=9)

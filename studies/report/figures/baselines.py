@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from baselines.trials import BEST, Outcome
+from studies.report.figures.common import new, saved
+from wdiv.plots import accuracy_by
 
 __all__ = ["draw"]
 
@@ -16,9 +18,6 @@ def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
     """A figure (.png, .pdf or .svg): accuracy over the number of training images, and where there are several layers,
     over the layers, from input to output."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    from wdiv.plots import accuracy_by
 
     table = pd.DataFrame(
         {"n_train": o.n_train, "strategy": o.strategy, "baseline": o.baseline, "layer": o.layer, "accuracy": o.accuracy}
@@ -33,12 +32,8 @@ def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
         panels.append(("layer", "line", by_layer, "features of"))
     first = outcomes[0]
     with mpl.rc_context({"savefig.dpi": 130, "font.size": 9}):
-        figure = Figure(figsize=(6.8 * len(panels), 4.2), layout="constrained")
-        for axes, (x, lines, rows, label) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
-            accuracy_by(rows, x, axes, lines=lines, label=label)
+        figure, axes = new(1, len(panels), 6.8 * len(panels), 4.2)
+        for ax, (x, lines, rows, label) in zip(axes[0], panels, strict=True):
+            accuracy_by(rows, x, ax, lines=lines, label=label)
         figure.suptitle(f"{first.model}, frozen, on {first.dataset}: {first.n_test} test images", x=0.01, ha="left")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
-    return out
+        return saved(figure, out)

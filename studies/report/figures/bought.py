@@ -19,6 +19,7 @@ from studies.report.figures.common import (
     plain,
     seeds,
     strategies,
+    titled,
 )
 from wdiv.errors import BadInput
 
@@ -216,5 +217,4 @@ def _below(figure: Any, ax: Any) -> None:
 
 
 def _titled(figure: Any, asked: StudyFigure, more: str) -> Any:
-    figure.suptitle(asked.title + (f"\n{more}" if more else ""), x=0.01, ha="left", fontsize=10)
-    return figure
+    return titled(figure, asked.title + (f"\n{more}" if more else ""))

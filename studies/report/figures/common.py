@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,8 +15,8 @@ from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
 __all__ = [
-    "GREY", "STYLE", "VARIANTS", "chosen", "colours", "in_percent", "named", "new", "of_paper",
-    "plain", "seeds", "strategies",
+    "GREY", "STYLE", "VARIANTS", "chosen", "colours", "in_percent", "legend", "named", "new", "of_paper",
+    "plain", "saved", "seeds", "strategies", "titled",
 ]  # fmt: skip
 
 STYLE = {"figure.dpi": 130, "savefig.dpi": 200, "font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8}
@@ -87,8 +88,7 @@ def strategies(
     table = table.assign(label=named(table, by, within, labels))
     if not isinstance(where.get("strategy"), tuple):
         return summary.in_order(table)
-    places = {name: i for i, name in enumerate(where["strategy"])}
-    return table.sort_values("strategy", key=lambda column: column.map(places), kind="stable")
+    return table.sort_values("strategy", key=lambda column: column.map(where["strategy"].index), kind="stable")
 
 
 def colours(names: Sequence[str]) -> dict[str, Any]:
@@ -115,6 +115,27 @@ def new(rows: int, columns: int, width: float, height: float, **shared: Any) -> 
 
     figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing to close, no window
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def titled(figure: Any, title: str, size: int = 10) -> Any:
+    """The figure, with a title above all its axes."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=size)
+    return figure
+
+
+def legend(figure: Any, palette: Mapping[str, Any], columns: int = 5, **how: Any) -> None:
+    """One legend for all axes, below them: a line of each name's colour."""
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=colour) for colour in palette.values()]
+    figure.legend(lines, list(palette), loc="outside lower center", ncols=columns, frameon=False, **how)
+
+
+def saved(figure: Any, out: Path) -> Path:
+    """Write a figure; its folder is made where there is none."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+    return out
 
 
 def plain(axes: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from studies.report.figures import augmented, bought, moved
 from studies.report.figures.asked import StudyFigure
-from studies.report.figures.common import STYLE, chosen
+from studies.report.figures.common import STYLE, chosen, saved
 from studies.report.figures.measured import check_file
 from studies.spec.figure import FIGURE_KINDS, Figure, FigureKind
 from studies.spec.study import Study
@@ -48,14 +48,12 @@ def draw(
     import matplotlib as mpl
 
     check_file(Path(f"{figure.name}{ending}"))
-    files = []
-    for model, made in figures(figure, observations, distances, paper, study).items():
-        file = out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            made.savefig(file)
-        files.append(file)
-    return files
+    made = figures(figure, observations, distances, paper, study)
+    with mpl.rc_context(STYLE):
+        return [
+            saved(one, out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}")
+            for model, one in made.items()
+        ]
 
 
 def figures(
@@ -76,11 +74,12 @@ def figures(
     """
     import matplotlib as mpl
 
-    kind, made = FIGURE_KINDS[figure.kind], {}
-    for asked in _asked(figure, kind, observations, distances, paper, study):
-        with mpl.rc_context(STYLE):
-            made[asked.model] = DRAWN_BY[kind.name](asked)
-    return made
+    kind = FIGURE_KINDS[figure.kind]
+    with mpl.rc_context(STYLE):
+        return {
+            asked.model: DRAWN_BY[kind.name](asked)
+            for asked in _asked(figure, kind, observations, distances, paper, study)
+        }
 
 
 def _asked(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from studies.report.figures.common import legend, new, saved, titled
 from wdiv import plots, summary
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS, Metric
@@ -48,10 +49,7 @@ def draw(
     panels = _panels(table, roles)
     asked = StoreFigure(div, METRICS[metric], epoch, table, panels, run)
     with mpl.rc_context({"figure.dpi": 130, "savefig.dpi": 130, "font.size": 9}):
-        figure_made = FIGURES[figure](asked)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure_made.savefig(out)
-    return out
+        return saved(FIGURES[figure](asked), out)
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,7 @@ class StoreFigure:
     @property
     def subtitle(self) -> str:
         when = "last epoch" if self.epoch == "last" else f"epoch {self.epoch}"
-        return f"{self._network}: {when} {self.against}"
-
-    @property
-    def _network(self) -> str:
-        return str(self.div.attrs.get("architecture", ""))
+        return f"{self.div.attrs.get('architecture', '')}: {when} {self.against}"
 
     @property
     def against(self) -> str:
@@ -123,16 +117,8 @@ def in_words(reference: str | int) -> str:
     return words.get(str(reference), str(reference))
 
 
-def _new(rows: int, width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing to close, no window
-    return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
-
-
 def _heatmap(asked: StoreFigure) -> Any:
-    grids = [summary.layer_grid(asked.table, kind, role) for kind, role in asked.panels]
-    return _grids(asked, grids, asked.subtitle)
+    return _grids(asked, [summary.layer_grid(asked.table, *panel) for panel in asked.panels], asked.subtitle)
 
 
 def _epochs(asked: StoreFigure) -> Any:
@@ -152,20 +138,19 @@ def _grids(asked: StoreFigure, grids: Sequence[pd.DataFrame], subtitle: str) -> 
     about = asked.metric
     shade = _shade(about, *grids)
     height = sum(0.55 + 0.17 * min(len(grid), MOST_ROWS) for grid in grids)
-    figure, axes = _new(len(grids), 10.5, max(height + 0.4, 3.4))
-    for ax, grid, (kind, role) in zip(axes, grids, asked.panels, strict=True):
+    figure, axes = new(len(grids), 1, 10.5, max(height + 0.4, 3.4))
+    for ax, grid, (kind, role) in zip(axes[:, 0], grids, asked.panels, strict=True):
         shown, title = _with_values(grid, f"{kind} {role}")
         plots.heatmap(shown, ax, shade=shade, title=title, bar=False)
         if len(grid) > MOST_ROWS:
             places = range(0, len(grid), -(-len(grid) // MOST_ROWS))
             ax.set_yticks([place + 0.5 for place in places], [grid.index[place] for place in places])
     mappable = mpl.cm.ScalarMappable(shade.norm, shade.colours)
-    bar = figure.colorbar(mappable, ax=list(axes), pad=0.01, aspect=35, extend=shade.extend)
+    bar = figure.colorbar(mappable, ax=axes, pad=0.01, aspect=35, extend=shade.extend)
     bar.set_label(textwrap.fill(about.long_name, int(12 * figure.get_figheight())), fontsize=8)
     grey = "undefined or nothing to compare with"
     words = f"grey: not moved, {grey}" if about.undefined == "path" else f"white: not moved, grey: {grey}"
-    figure.suptitle(f"{subtitle}   ({words})", x=0.01, ha="left", fontsize=10)
-    return figure
+    return titled(figure, f"{subtitle}   ({words})")
 
 
 def _with_values(grid: pd.DataFrame, title: str) -> tuple[pd.DataFrame, str]:
@@ -179,7 +164,6 @@ def _with_values(grid: pd.DataFrame, title: str) -> tuple[pd.DataFrame, str]:
 
 def _profile(asked: StoreFigure) -> Any:
     import seaborn as sns
-    from matplotlib.lines import Line2D
 
     table, panels = asked.table, asked.panels
     shown = table[[pair in panels for pair in zip(table["kind"], table["role"], strict=True)]]
@@ -189,15 +173,13 @@ def _profile(asked: StoreFigure) -> Any:
     values = labelled["value"]
     names = list(dict.fromkeys(labelled.loc[values > 0 if log else values.notna(), "label"]))
     palette = dict(zip(names, sns.color_palette("husl" if len(names) > 10 else "tab10", len(names)), strict=True))
-    figure, axes = _new(len(panels), 10.5, 2.4 * len(panels) + 0.6)
-    for ax, (kind, role) in zip(axes, panels, strict=True):
+    figure, axes = new(len(panels), 1, 10.5, 2.4 * len(panels) + 0.6)
+    for ax, (kind, role) in zip(axes[:, 0], panels, strict=True):
         chosen = labelled[labelled["kind"].eq(kind) & labelled["role"].eq(role)]
         plots.profile(chosen, ax, palette=palette, title=f"{kind} {role}", log=log)
-    lines = [Line2D([], [], color=colour) for colour in palette.values()]
-    if lines:
-        figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
-    figure.suptitle(f"{asked.metric.long_name}\n{asked.subtitle}", x=0.01, ha="left", fontsize=10)
-    return figure
+    if palette:
+        legend(figure, palette, fontsize=8)
+    return titled(figure, f"{asked.metric.long_name}\n{asked.subtitle}")
 
 
 FIGURES = {"heatmap": _heatmap, "profile": _profile, "epochs": _epochs}

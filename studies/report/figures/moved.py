@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from studies.report.figures.asked import StudyFigure
-from studies.report.figures.common import colours, named, new, plain, seeds
+from studies.report.figures.common import colours, legend, named, new, plain, seeds, titled
 from studies.report.observations import HALVES, START
-from studies.spec.figure import listed
 from wdiv.errors import BadInput
 from wdiv.metrics import METRICS
 from wdiv.plots import mark_stages
@@ -58,9 +57,7 @@ def panels(asked: StudyFigure) -> Any:
         row[0].set_ylabel("against the start" if not i else "between sizes" if i == 1 else "")
     for ax in axes[-1]:  # not the figure's label, on which its legend would lie
         ax.set_xlabel("layer by depth")
-    _legend(figure, palette)
-    figure.suptitle(f"{asked.title}\n{_words(asked)}", x=0.01, ha="left", fontsize=10)
-    return figure
+    return _finished(figure, asked, palette)
 
 
 def profile(asked: StudyFigure) -> Any:
@@ -91,14 +88,16 @@ def profile(asked: StudyFigure) -> Any:
         ax.set_title(kind.replace(":", " "), loc="left", fontweight="bold")
         _same_scale([ax], log=log)
     axes[0, 0].set_ylabel("mean over the layers of a stage")
-    _legend(figure, palette)
-    figure.suptitle(f"{asked.title}\n{_words(asked)}", x=0.01, ha="left", fontsize=10)
-    return figure
+    return _finished(figure, asked, palette)
 
 
-def _words(asked: StudyFigure) -> str:
-    measure = METRICS[listed(asked.figure.where["measure"])[0]]
-    return measure.long_name + ("" if measure.units == "1" else f" ({measure.units})")
+def _finished(figure: Any, asked: StudyFigure, palette: dict[str, Any]) -> Any:
+    """With a legend, where there are several lines, and what is measured in its title."""
+    if len(palette) > 1:
+        legend(figure, palette, columns=min(len(palette), 5))
+    measure = METRICS[asked.figure.measures[0]]
+    units = "" if measure.units == "1" else f" ({measure.units})"
+    return titled(figure, f"{asked.title}\n{measure.long_name}{units}")
 
 
 def _spans_decades(values: Any) -> bool:
@@ -156,11 +155,3 @@ def _in_depth(stages: pd.Series) -> list[str]:
     ['stem', 'stage1', 'stage2', 'stage10']
     """
     return sorted(stages.unique(), key=lambda name: (name != "stem", len(name), name))
-
-
-def _legend(figure: Any, palette: dict[str, Any]) -> None:
-    from matplotlib.lines import Line2D
-
-    if len(palette) > 1:
-        lines = [Line2D([], [], color=colour) for colour in palette.values()]
-        figure.legend(lines, list(palette), loc="outside lower center", ncols=min(len(palette), 5), frameon=False)
