@@ -17,8 +17,8 @@ class Bars(Progress):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._bars: Any = None
-        self._grid_task: Any = None
+        self._bars: Any  # of the grid that is being run
+        self._grid_task: Any
         self._total = self._done = 0
 
     def say(self, line: str) -> None:
@@ -29,56 +29,43 @@ class Bars(Progress):
     @contextmanager
     def grid(self, runs: Sequence[str]) -> Iterator[None]:
         """Around all runs."""
-        self._total, self._done = len(runs), 0
-        if self.quiet or not console().is_terminal:
-            yield
-            return
         from rich import progress
 
+        self._total, self._done, hidden = len(runs), 0, self.quiet or not console().is_terminal
         columns = (
             progress.TextColumn("{task.description}"), progress.BarColumn(24), progress.MofNCompleteColumn(),
             progress.TimeElapsedColumn(),
         )  # fmt: skip
-        with progress.Progress(*columns, console=console(), transient=True) as self._bars:
+        with progress.Progress(*columns, console=console(), transient=True, disable=hidden) as self._bars:
             self._grid_task = self._bars.add_task("runs", total=len(runs))
-            try:
-                yield
-            finally:
-                self._bars = None
+            yield
 
     @contextmanager
     def run(self, run: str, epochs: int) -> Iterator[_RunWatcher]:
         """Around one run; yields what the run reports to."""
-        watcher = _RunWatcher(self, run, epochs)
+        watcher = _RunWatcher(self._bars, run, epochs)
         try:
             yield watcher
         finally:
-            watcher.close()
+            self._bars.remove_task(watcher.task)
+            self._bars.advance(self._grid_task)
             self._done += 1
-            if self._bars is not None:
-                self._bars.advance(self._grid_task)
         self.say(f"[{self._done}/{self._total}] {run}: {watcher.summary()}")
 
 
 class _RunWatcher:
     """Turns a run's events into a bar and, at its end, a line."""
 
-    def __init__(self, progress: Bars, run: str, epochs: int) -> None:
-        self._progress, self._epochs = progress, epochs
+    def __init__(self, bars: Any, run: str, epochs: int) -> None:
+        self._bars, self._epochs = bars, epochs
         self._rows: list[dict[str, Any]] = []
-        bars = progress._bars
-        self._task = None if bars is None else bars.add_task(f"  {run}", total=float(epochs))
+        self.task = bars.add_task(f"  {run}", total=float(epochs))
 
     def batch(self, epoch: int, done: int, of: int) -> None:
-        if self._task is not None:
-            self._progress._bars.update(self._task, completed=round(epoch - 1 + done / of, 2))
+        self._bars.update(self.task, completed=round(epoch - 1 + done / of, 2))
 
     def epoch(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-
-    def close(self) -> None:
-        if self._task is not None and self._progress._bars is not None:
-            self._progress._bars.remove_task(self._task)
 
     def summary(self) -> str:
         """What a finished run's line says."""

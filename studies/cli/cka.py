@@ -64,10 +64,10 @@ def cka(
     rows = _rows(found, DEFAULT_METRICS)
     if as_json:
         options.echo_json({"a": a, "b": b, **found.attrs, "layers": rows})
-        return
-    _show(rows, found.attrs, DEFAULT_METRICS)
-    if out:
-        click.echo(f"wrote {out}")
+    else:
+        _show(rows, found.attrs, DEFAULT_METRICS)
+        if out:
+            click.echo(f"wrote {out}")
 
 
 def _check(out: Path | None, across: bool) -> None:

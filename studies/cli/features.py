@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from studies.cli.console import print_table
 from studies.cli.options import as_json, device, echo_json, given, of_frozen, pooling
 
 
@@ -48,8 +49,6 @@ def features(
     ]  # fmt: skip
     if as_json:
         echo_json({"file": str(out), "layers": rows})
-        return
-    from studies.cli.console import print_table
-
-    print_table(rows, list(rows[0]))
-    click.echo(f"wrote {out}")
+    else:
+        print_table(rows, list(rows[0]))
+        click.echo(f"wrote {out}")

@@ -34,7 +34,7 @@ def list_(what: str | None, as_json: bool) -> None:
     rows = shelf.rows()
     if as_json:
         echo_json(rows)
-        return
-    print_table(rows, list(rows[0]))
-    if shelf.more:
-        click.echo(shelf.more)
+    else:
+        print_table(rows, shelf.columns)
+        if shelf.more:
+            click.echo(shelf.more)

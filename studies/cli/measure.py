@@ -70,8 +70,10 @@ def measure(
     broken = summary.not_finite(div).to_dict("records")
     missing = summary.without_value(div, names, epoch)
     if as_json:
-        answer = {"reference": div.attrs["reference"], "epoch": epoch, "reduction": reduction}
-        options.echo_json({**answer, "stages": rows, "without_value": missing, "not_finite": broken})
+        options.echo_json({
+            "reference": div.attrs["reference"], "epoch": epoch, "reduction": reduction, "stages": rows,
+            "without_value": missing, "not_finite": broken,
+        })  # fmt: skip
         return
     if rows:
         keys, shown = [key for key in rows[0] if key not in names], names[: options.MOST]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -90,8 +91,7 @@ def _axes(grid: bool) -> Callable[..., Callable[[Command], Command]]:
     """Options that take several values, or one."""
 
     def axis(name: str, field: str, help: str, **options: Any) -> Callable[[Command], Command]:
-        more = "; may be repeated." if grid else "."
-        return click.option(name, field, multiple=grid, help=help + more, **options)
+        return click.option(name, field, multiple=grid, help=help + ("; may be repeated." if grid else "."), **options)
 
     return axis
 
@@ -148,6 +148,4 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and value - value != 0:  # NaN and infinities
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

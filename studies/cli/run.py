@@ -59,7 +59,11 @@ def run(
     chosen = load(study, scale, given(options))
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
     if dry_run:
-        _show_plan(study_runner.describe(chosen, out, device), out, as_json)
+        plan = study_runner.describe(chosen, out, device)
+        if as_json:
+            echo_json({**plan, "out": str(out)})
+        else:
+            _show_plan(plan, out)
         return
     diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
     table, files = conclude(chosen, out)
@@ -71,10 +75,7 @@ def run(
         raise WdivError(f"{len(diverged)} of the runs diverged: " + "; ".join(diverged))
 
 
-def _show_plan(plan: dict[str, Any], out: Path, as_json: bool) -> None:
-    if as_json:
-        echo_json({**plan, "out": str(out)})
-        return
+def _show_plan(plan: dict[str, Any], out: Path) -> None:
     for part in plan["parts"]:
         condition = f", {part['condition']}," if part["condition"] else ""
         click.echo(
