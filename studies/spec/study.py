@@ -52,8 +52,8 @@ class Pretrain:
         >>> Pretrain("digits", 4).title, Pretrain("digits", 4, classes=2, per_class=20).title
         ('digits', 'digits, 2 classes, 20 of each')
         """
-        some = [f"{self.classes} classes"] if self.classes else []
-        return ", ".join([self.data, *some, *([f"{self.per_class} of each"] if self.per_class else [])])
+        some = "" if self.classes is None else f", {self.classes} classes"
+        return self.data + some + ("" if self.per_class is None else f", {self.per_class} of each")
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,12 @@ class Study:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
             if taken:
                 raise BadInput(f"condition {condition.name!r}: cannot replace {', '.join(sorted(taken))}")
-        plain: Mapping[str, Any] = {"conditions": (), "mini": {}}
-        replaced = {f"condition {one.name!r}": (plain, one.values) for one in self.conditions}
+        replaced = {f"condition {one.name!r}": (replace(self, conditions=(), mini={}), one) for one in self.conditions}
         if self.mini:
-            replaced[f"study {self.name!r}, mini"] = {"mini": {}}, self.mini
-        for here, (without, values) in replaced.items():
+            replaced[f"study {self.name!r}, mini"] = replace(self, mini={}), Condition("mini", self.mini)
+        for here, (study, condition) in replaced.items():
             try:
-                override(replace(self, **without), values)
+                override(study, condition.values)
             except WdivError as error:
                 raise BadInput(f"{here}: {error}") from None
 
