@@ -107,7 +107,8 @@ def test_what_is_undefined_is_flagged_alike(tmp_path: Path) -> None:
 def test_other_metrics_and_references_are_of_the_weights(kept: Path, read: list[str]) -> None:
     other = without(kept)
     for metrics, reference in (
-        (["relative_l2", "kolmogorov_smirnov"], 0), ("l2", "previous"), ("l2", 1), ("l2", BN), ("straightness", 0), ("spectral", 0),
+        (["relative_l2", "kolmogorov_smirnov"], 0), ("l2", "previous"), ("l2", 1), ("l2", BN), ("straightness", 0),
+        ("spectral", 0),
     ):  # fmt: skip
         read.clear()
         assert measured(kept, metrics, reference).identical(wdiv.divergence(wdiv.open(other), metrics, reference))
