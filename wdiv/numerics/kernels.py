@@ -18,8 +18,7 @@ FAST = {"reassoc", "contract", "nsz"}
 def row_moments(rows, mean, std):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Mean and standard deviation (ddof 0) of each row.
 
-    A slice's mean is summed from its first element, so that a constant row has a spread of exactly zero, and is
-    corrected, as is the spread, by what the deviations from it leave: how much that is depends on the compiler. The
+    Deviations are taken from the slice's first element, so that a constant row has a spread of exactly zero; the
     slices are joined by the formula of Chan, Golub and LeVeque (1979).
     """
     n = rows.shape[1]
@@ -33,21 +32,17 @@ def row_moments(rows, mean, std):  # type: ignore[no-untyped-def]  # pragma: no 
             s = 0.0
             for i in range(part.size):
                 s += np.float64(part[i]) - first
-            near = first + s / part.size
-            rest = 0.0
+            shift = s / part.size
             m2 = 0.0
             for i in range(part.size):
-                d = np.float64(part[i]) - near
-                rest += d
+                d = (np.float64(part[i]) - first) - shift
                 m2 += d * d
-            here = near + rest / part.size
-            m2 -= rest * (rest / part.size)
             seen += part.size
             if start == 0:  # not by the formula: x * (n / n) may be compiled to (x * n) / n, which is not x
-                total_mean = here
+                total_mean = first + shift
                 total_m2 = m2
                 continue
-            delta = here - total_mean
+            delta = (first + shift) - total_mean
             total_mean += delta * (part.size / seen)
             total_m2 += m2 + delta * delta * ((seen - part.size) * (part.size / seen))
         mean[r] = total_mean if n else np.nan
