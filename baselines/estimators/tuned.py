@@ -37,17 +37,20 @@ class Delegating(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n,) classes."""
-        return np.asarray(self.estimator_.predict(self._inner(X)))
+        x = self._inner(X)
+        return np.asarray(self.estimator_.predict(x))
 
     @available_if(_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, k) as the classifier inside gives them."""
-        return np.asarray(self.estimator_.predict_proba(self._inner(X)))
+        x = self._inner(X)
+        return np.asarray(self.estimator_.predict_proba(x))
 
     @available_if(_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
         """(n, k), or (n,) for two classes, as the classifier inside gives them."""
-        return np.asarray(self.estimator_.decision_function(self._inner(X)))
+        x = self._inner(X)
+        return np.asarray(self.estimator_.decision_function(x))
 
 
 class Tuned(Delegating):
