@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuning.conftest import digits, weights  # noqa: F401 - fixtures here too
-from tests.tuning.tiny import MOBILENET
+from tests.tuning.conftest import digits  # noqa: F401 - a fixture here too
+from tests.tuning.tiny import MOBILENET, write_weights
 from wdiv.tuning.networks.models import ModelSpec
 from wdiv.tuning.networks.sources import Source, resolve
 
 
 @pytest.fixture(scope="session")
-def source(weights: Path) -> Source:  # noqa: F811
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made weights of a network with every stage there is, and a head for ten classes."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "made.pth")
+
+
+@pytest.fixture(scope="session")
+def source(weights: Path) -> Source:
     return replace(resolve(str(weights)), model=ModelSpec.parse(MOBILENET))
