@@ -135,9 +135,10 @@ def _compute(
     names, at, deepest = _places(model, spec, layers, size, pooling)
     found = kept.features(
         feature_key(at, model, inputs, images.digest, where, "fp32"),
-        torch.from_numpy(images.pixels).to(where),
+        torch.from_numpy(images.pixels),
         rows,
         lambda pixels: at.prefix(inputs.prepare(pixels)),
+        where,
     )
     values = [pool(tensor, pooling).float().cpu().numpy() for tensor in found[torch.from_numpy(rows).to(where)]]
     return {name: (value, layer) for name, value, layer in zip(names, values, deepest, strict=True)}

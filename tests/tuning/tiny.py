@@ -8,11 +8,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from wdiv.layers import LayerTable
 from wdiv.store.probe import probe
+from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton
 from wdiv.tuning.networks.sources import resolve
@@ -139,7 +141,8 @@ def planned(
 def images(count: int, seed: int = 0, size: int = 8, classes: int = 3) -> OnDevice:
     make = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=make)
-    return OnDevice(pixels, torch.arange(count) % classes)
+    names = tuple(map(str, range(classes)))
+    return OnDevice(ImageSet(pixels.numpy(), np.arange(count) % classes, names, ("",) * count), torch.device("cpu"))
 
 
 def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from wdiv.store.reader import Run
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import prefix_plan
+from wdiv.tuning.training.feeds import OnDevice
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run import fine_tune
 
@@ -79,6 +80,26 @@ def test_they_do_show_the_prefix_each_image_once(
     shown.clear()
     trained(weights, digits, tmp_path, "fc", features=store, epochs=7, optimizer="adamw", seed=0, bn_mode="frozen")
     assert [n for n in shown if n > 2] == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "how", "copied"),
+    [
+        ("fc", {}, [False, False]),
+        ("fc", {"validation": 0.3}, [False, False, False]),
+        ("fc", {"augment": ("flip",)}, [True, False]),
+        ("conv+bn+fc", {}, [True, True]),
+        ("fc", {"bn_mode": "adabn"}, [True, True]),  # which shows them to the network before there is a prefix
+    ],
+)
+def test_pixels_go_to_the_device_only_where_the_network_reads_them(
+    strategy: str, how: dict[str, Any], copied: list[bool], weights: Path, digits: Split, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    put, parts = OnDevice.__init__, []
+    monkeypatch.setattr(OnDevice, "__init__", lambda self, *given: parts.append(self) or put(self, *given))
+    trained(weights, digits, tmp_path, strategy, epochs=1, **how)
+    assert ["pixels" in vars(part) for part in parts] == copied
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,13 @@ def test_a_run_from_scratch_starts_from_its_seed(source: str, weights: Path, dig
 def test_two_strategies_of_one_seed_share_their_start_and_their_images(
     weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, seen = OnDevice.of, []
-    monkeypatch.setattr(OnDevice, "of", lambda images, where: seen.append(images.names) or put(images, where))
+    put, seen = OnDevice.__init__, []
+
+    def see(self: OnDevice, *given: Any) -> None:
+        put(self, *given)
+        seen.append(self.images.take(self.rows).names)
+
+    monkeypatch.setattr(OnDevice, "__init__", see)
     runs = [fine_tune(small_run(weights, s, epochs=1), digits, tmp_path, device="cpu") for s in ("fc", "bn+fc")]
     runs.append(fine_tune(small_run(weights, "fc", seed=1, epochs=1), digits, tmp_path, device="cpu"))
     starts = [run.state_dict(0) for run in runs]

@@ -119,7 +119,7 @@ class Features:
         self._kept, self._device = kept, device
 
     def __getitem__(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The boundary tensors of images by their number in the whole set: copies, on the images' device."""
+        """The boundary tensors of images by their number in the whole set: copies, on the prefix's device."""
         pairs = zip(self._kept.rows, self._kept.tensors, strict=True)
         return tuple(row.given(tensor[rows.to(tensor.device)].to(self._device)) for row, tensor in pairs)
 
@@ -129,7 +129,7 @@ class FeatureStore:
 
     folder  for the files, which several processes may share; None: there are none
     limit   bytes of memory, all keys together; None: a quarter of what is free at first use, divided by ``share``, the
-            processes that use as much. Images on a GPU have theirs there while it is within the limit, then in the
+            processes that use as much. Those of a prefix on a GPU are there while it is within the limit, then in the
             host's memory. Each key counts with room for all images; the least recently used leave first. A
             :class:`Features` in use keeps its own.
 
@@ -152,39 +152,42 @@ class FeatureStore:
         pixels: torch.Tensor,
         rows: np.ndarray,
         prefix: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+        device: torch.device | None = None,
     ) -> Features:
         """Those of the images ``rows``, at least one, of all ``pixels`` (n, 3, h, w). Computes what blocks are missing.
 
         key   of the prefix, its weights and the images, such as :func:`feature_key` gives; plain enough for a file name
         prefix  a block of ``pixels`` -> the boundary tensors; called without gradients
+        device  where the prefix is, to which a block is copied when it is computed; None: where the pixels are
 
         Raises :class:`NoRoom`.
         """
         import torch
 
-        size = BLOCK_CUDA if pixels.device.type == "cuda" else BLOCK
+        device = pixels.device if device is None else torch.empty(0, device=device).device  # with its number
+        size = BLOCK_CUDA if device.type == "cuda" else BLOCK
 
         def compute(number: int) -> tuple[torch.Tensor, ...]:
             with torch.no_grad():  # and not inference_mode, whose tensors no backward pass may save
-                return tuple(prefix(pixels[number * size : (number + 1) * size]))
+                return tuple(prefix(pixels[number * size : (number + 1) * size].to(device)))
 
         wanted = np.unique(np.asarray(rows) // size).tolist()
-        place = (key, str(pixels.device))
+        place = (key, str(device))
         kept = self._kept.pop(place, None)
         if kept is None:
             first = compute(wanted[0])
             layout = tuple(_Row.of(tensor) for tensor in first)
             needed = len(pixels) * sum(row.bytes for row in layout)
-            where = self._room(needed, pixels.device)
+            where = self._room(needed, device)
             if where is None:
                 file = self._file(key, layout, len(pixels), size, needed)
                 file.fill(wanted, compute)
-                return Features(file, pixels.device)
+                return Features(file, device)
             kept = _Memory(layout, len(pixels), size, where)
             kept.fill(wanted[:1], lambda _: first)
         self._kept[place] = kept
         kept.fill(wanted, compute)
-        return Features(kept, pixels.device)
+        return Features(kept, device)
 
     def _room(self, needed: int, device: torch.device) -> torch.device | None:
         """Where there is room, made by letting others go; None: only on disk."""

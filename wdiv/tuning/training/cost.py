@@ -24,7 +24,7 @@ from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Loop
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.precision import computing
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
+from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.prepared import PreparedNetwork
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run_spec import RunSpec
@@ -235,8 +235,7 @@ class _Bench:
     def _loop(self, count: int) -> tuple[Loop, list[float]]:
         """The run's loop on batches of ``count`` images, which leaves the weights as they are, and its ticks."""
         model, at, spec, ticks = self.network.model, self.at, self.network.spec, list[float]()
-        images = _some(self.split.pool, count)
-        shown, part = OnDevice.of(images, self.device), Subset(images, np.arange(count))
+        images = OnDevice(_some(self.split.pool, count), self.device)
         recipe = replace(
             spec.recipe, batch_size=count, steps_per_epoch=TIMES[1] + 1, compile=False, validation=0.0, patience=0
         )
@@ -247,10 +246,10 @@ class _Bench:
                 raise _Enough
 
         def fed(cut: Cut | None) -> Feed:
-            return self.network.feed(cut, part, shown, recipe, FeatureStore())
+            return self.network.feed(cut, images, recipe, FeatureStore())
 
         loop = Loop(
-            model, self.plan, recipe, spec.inputs, shown, shown, seed=spec.seed, segment=self.segment,
+            model, self.plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=self.segment,
             on_epoch=lambda row, optimizer: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
         )  # fmt: skip
         for group in loop.optimizer.param_groups:
@@ -263,11 +262,11 @@ class _Bench:
         spec = self.network.spec
 
         def seconds(count: int) -> float:
-            shown = OnDevice.of(_some(self.split.pool, count), self.device)
+            pixels = OnDevice(_some(self.split.pool, count), self.device).pixels
 
             def work() -> None:
                 with torch.no_grad(), computing(spec.recipe.precision, self.device.type):
-                    cut.prefix(spec.inputs.prepare(shown.pixels))
+                    cut.prefix(spec.inputs.prepare(pixels))
 
             return self._repeat(work)
 

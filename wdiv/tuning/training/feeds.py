@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,21 +27,27 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "Kept", "OnDevice", "Pixels", "Batch"]
 
 
-@dataclass(frozen=True, eq=False)
 class OnDevice:
-    """Images and labels where the network is: uint8 pixels (n, 3, h, w), int64 labels."""
+    """Some images of a set, where the network is: uint8 ``pixels`` (n, 3, h, w), int64 ``labels`` (n,).
 
-    pixels: torch.Tensor
-    labels: torch.Tensor
+    rows  which of the images; None: all
+    """
 
-    @classmethod
-    def of(cls, images: ImageSet, device: torch.device) -> OnDevice:
+    def __init__(self, images: ImageSet, device: torch.device, rows: np.ndarray | None = None) -> None:
         import torch
 
-        return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
+        self.images, self.rows = images, np.arange(len(images)) if rows is None else rows
+        self.labels = torch.from_numpy(images.labels[self.rows]).to(device)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.rows)
+
+    @cached_property
+    def pixels(self) -> torch.Tensor:
+        """Copied there when they are asked for: where features stand in for them, never."""
+        import torch
+
+        return torch.from_numpy(self.images.pixels[self.rows]).to(self.labels.device)
 
 
 class Batch(NamedTuple):
@@ -75,7 +80,7 @@ class Pixels:
     ) -> None:  # fmt: skip
         self.images, self.labels, self._inputs, self._mixup = images, images.labels, inputs, recipe.mixup
         self._augment = augment.parse(recipe.augment)
-        self._network = _compiled(model, images.pixels.device.type) if recipe.compile else model
+        self._network = _compiled(model, images.labels.device.type) if recipe.compile else model
         self._judge = cache(partial(_judge_of, self._network, recipe, fuse))
 
     def prepared(self, rows: torch.Tensor) -> torch.Tensor:

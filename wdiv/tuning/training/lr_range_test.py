@@ -19,7 +19,7 @@ from wdiv.tuning.training.device import choose_device, fork_rng
 from wdiv.tuning.training.feeds import Feed, OnDevice
 from wdiv.tuning.training.loop import Diverged, Loop
 from wdiv.tuning.training.network_cache import NetworkCache
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
+from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -213,8 +213,7 @@ def _train(
     segment = [segment for segment in network.segments if segment.phase == phase][-1]  # all stages are open by then
     plan, at = network.freeze(segment)
     rows, _ = spec.rows(split.pool)
-    part = Subset(split.pool, rows)
-    images = OnDevice.of(part.taken(), device)
+    images = OnDevice(split.pool, device, rows)
     recipe = replace(spec.recipe, steps_per_epoch=len(factors), schedule="constant", warmup=0.0)
 
     def loop(train_feed: Feed | None) -> _Rising:
@@ -231,7 +230,7 @@ def _train(
         if len(rows) > len(factors) * recipe.batch_size:  # most images are not seen even once
             return None
         try:
-            return network.feed(at.training, part, images, recipe, FeatureStore())
+            return network.feed(at.training, images, recipe, FeatureStore())
         except NoRoom:
             return None
 

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wdiv.layers import LayerTable
-from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, cut
 from wdiv.tuning.strategy.freeze import FreezePlan
 from wdiv.tuning.training.recipe import Recipe
@@ -17,21 +14,10 @@ from wdiv.tuning.training.recipe import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["WORTH", "PrefixPlan", "Subset", "plan_prefix"]
+__all__ = ["WORTH", "PrefixPlan", "plan_prefix"]
 
 WORTH = 0.1
 """Share of the multiply-adds of a forward pass that a prefix must save to be kept."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subset:
-    """Some images of a set that others draw from too: ``rows`` of ``images``."""
-
-    images: ImageSet
-    rows: np.ndarray
-
-    def taken(self) -> ImageSet:
-        return self.images.take(self.rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.segments import Segment, segments
 from wdiv.tuning.training.feeds import Feed, Kept, OnDevice, Pixels
 from wdiv.tuning.training.precision import computing
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset, plan_prefix
+from wdiv.tuning.training.prefix_plan import PrefixPlan, plan_prefix
 from wdiv.tuning.training.recipe import Recipe
 from wdiv.tuning.training.run_spec import RunSpec
 
@@ -102,19 +102,19 @@ class PreparedNetwork:
         return plan, prefix
 
     def feed(
-        self, cut: Cut | None, part: Subset, on_device: OnDevice, recipe: Recipe, store: FeatureStore,
+        self, cut: Cut | None, part: OnDevice, recipe: Recipe, store: FeatureStore,
         frozen: Mapping[str, str] | None = None,
     ) -> Feed:  # fmt: skip
-        """A part of an image set as the network is shown it: by what is kept of its prefix, or as pixels where there is
-        no ``cut``. Computes what is not kept yet, in the recipe's precision.
+        """Images as the network is shown them: by what is kept of its prefix, or as pixels where there is no ``cut``.
+        Computes what is not kept yet, in the recipe's precision.
 
         frozen  SHA-256 by key of tensors that are known to be what they were
         """
         import torch
 
-        inputs, device = self.spec.inputs, on_device.labels.device
+        inputs, device = self.spec.inputs, part.labels.device
         if cut is None:
-            return Pixels(self.model, inputs, on_device, recipe, self.fuse)
+            return Pixels(self.model, inputs, part, recipe, self.fuse)
 
         def prefix(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with torch.no_grad(), computing(recipe.precision, device.type):
@@ -122,8 +122,8 @@ class PreparedNetwork:
                 return found
 
         key = feature_key(cut, self.model, inputs, part.images.digest, device, recipe.precision, frozen)
-        features = store.features(key, torch.from_numpy(part.images.pixels).to(device), part.rows, prefix)
-        return Kept(cut, features, torch.from_numpy(part.rows).to(device), on_device.labels, recipe, self.fuse)
+        features = store.features(key, torch.from_numpy(part.images.pixels), part.rows, prefix, device)
+        return Kept(cut, features, torch.from_numpy(part.rows).to(device), part.labels, recipe, self.fuse)
 
     def l2sp(self, segment: Segment) -> L2SP | None:
         """The pull to the starting weights, where the segment has one; of a network that is frozen for it."""

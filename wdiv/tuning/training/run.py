@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from wdiv.errors import WdivError
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
@@ -26,7 +24,7 @@ from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
 from wdiv.tuning.training.network_cache import NetworkCache
-from wdiv.tuning.training.prefix_plan import PrefixPlan, Subset
+from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -127,9 +125,9 @@ class _Session:
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
         train, validation = spec.rows(split.pool)
-        self.parts = {"train": Subset(split.pool, train), "test": Subset(split.test, np.arange(len(split.test)))}
+        self.images = {"train": OnDevice(split.pool, device, train), "test": OnDevice(split.test, device)}
         if len(validation):
-            self.parts["validation"] = Subset(split.pool, validation)
+            self.images["validation"] = OnDevice(split.pool, device, validation)
         self.network = networks.prepare(spec, len(split.pool.classes), device)
         self.model = self.network.model
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
@@ -147,7 +145,6 @@ class _Session:
             if kept is not None and done is not None:
                 self._load(done, kept.get("state") or {})
             self.running_metrics = RunningMetrics(writer.run.path, writer.record, self.network.start.tensors)
-            self.images = {name: OnDevice.of(part.taken(), self.device) for name, part in self.parts.items()}
             for stage in self.stages:
                 if done is not None and done >= stage.segment.last:
                     continue
@@ -167,7 +164,7 @@ class _Session:
             label=spec.label,
             classes=len(split.pool.classes),
             class_names=split.pool.classes,
-            n_train=sum(len(part.rows) for name, part in self.parts.items() if name != "test"),
+            n_train=sum(len(images) for name, images in self.images.items() if name != "test"),
             n_test=len(split.test),
             per_class=spec.per_class,
             seed=spec.seed,
@@ -199,8 +196,8 @@ class _Session:
             at = {"train": training, "test": judging, "validation": judging}
             frozen = self.writer.record.frozen
             feeds: dict[str, Any] = {
-                f"{name}_feed": self.network.feed(at[name], part, self.images[name], recipe, self.features, frozen)
-                for name, part in self.parts.items()
+                f"{name}_feed": self.network.feed(at[name], images, recipe, self.features, frozen)
+                for name, images in self.images.items()
             }
             return Loop(
                 self.model, stage.plan, recipe, spec.inputs, self.images["train"], self.images["test"], seed=spec.seed,
