@@ -10,17 +10,20 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studies.grid.conditions import Part, parts
+from studies.grid.conditions import Part
 from studies.spec.columns import SCORED
 from studies.spec.study import Study
 from wdiv.errors import BadStore
 from wdiv.store.files import check_format, read_json, write_json
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
+
+if TYPE_CHECKING:
+    from studies.grid.planning import StudyGrid
 
 __all__ = ["AGAINST", "FILE", "Distance", "asked", "load", "measure"]
 
@@ -71,13 +74,20 @@ def asked(study: Study) -> bool:
     return not set(SCORED).isdisjoint(named)
 
 
-def measure(study: Study, out: Path, *, device: str = "auto") -> list[Path]:
-    """Measure what is missing, for each size and seed of each condition that trains its own source networks.
+def measure(grid: StudyGrid, part: Part, *, device: str = "auto") -> Path | None:
+    """Measure what is missing of a condition, for each size and seed of its grid. Returns the file.
 
-    The source networks must have been trained. Returns the files; none where a study's weights come from elsewhere, as
-    their images are not known. Raises any of wdiv's errors.
+    The source networks must have been trained. None where the weights come from elsewhere: their images are not known.
+    Raises any of wdiv's errors.
     """
-    return [_measured(part, device) for part in parts(study, out) if part.study.pretrain is not None]
+    from studies.grid.planning import trained_sources
+
+    if grid.source is None:
+        return None
+    found = {one.cell: one for one in load(part.out)}
+    for source in trained_sources(grid, part.sources).values():
+        found |= {one.cell: one for one in _new(source, grid.split, grid.source.split, grid.study, found, device)}
+    return write_json(part.out / FILE, {"format": FORMAT, "distances": [asdict(one) for one in found.values()]})
 
 
 def load(out: Path) -> list[Distance]:
@@ -91,18 +101,6 @@ def load(out: Path) -> list[Distance]:
         return [Distance(**row) for row in data["distances"]]
     except (KeyError, TypeError) as error:
         raise BadStore(f"{file}: not the distances of a study ({error})") from None
-
-
-def _measured(part: Part, device: str) -> Path:
-    from studies.grid.planning import open_data, source_study, trained_sources
-
-    sources = trained_sources(part.study, part.sources)
-    size = next(iter(sources.values())).input.at(part.study.image_size).size
-    split, source_split = open_data(part.study, size), open_data(source_study(part.study), size)
-    found = {one.cell: one for one in load(part.out)}
-    for source in sources.values():
-        found |= {one.cell: one for one in _new(source, split, source_split, part.study, found, device)}
-    return write_json(part.out / FILE, {"format": FORMAT, "distances": [asdict(one) for one in found.values()]})
 
 
 def _new(

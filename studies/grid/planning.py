@@ -48,12 +48,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class StudyGrid:
-    """A study, resolved against its data and its weights."""
+    """A study, resolved against its data and its weights.
+
+    source  that of the study's own source networks; None where it trains none
+    """
 
     study: Study
     split: Split
     runs: tuple[Planned, ...]
     notes: tuple[str, ...]
+    source: StudyGrid | None = None
 
 
 def plan_grid(study: Study) -> StudyGrid:
@@ -70,17 +74,16 @@ def plan_grid(study: Study) -> StudyGrid:
     if len(size) > 1:
         raise BadInput(f"the weights want images of {sorted(size)} pixels; give one --image-size for all")
     split = open_data(study, size.pop())
-    if study.pretrain is not None:
-        plan_grid(source_study(study))
+    source = None if study.pretrain is None else plan_grid(source_study(study))
     runs: list[Planned] = []
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
         runs += _plan_runs(list(group), split)
     _check_reference(study, [planned.id for planned in runs])
-    for source in source_networks(specs):
-        trials.check(source, trials_of(study), split.pool.pixels.shape[-1])
+    for network in source_networks(specs):
+        trials.check(network, trials_of(study), split.pool.pixels.shape[-1])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
-    return StudyGrid(study, split, tuple(runs), (*split.notes, *notes))
+    return StudyGrid(study, split, tuple(runs), (*split.notes, *notes), source)
 
 
 def _check_reference(study: Study, runs: Sequence[str]) -> None:
@@ -177,15 +180,16 @@ def source_networks(specs: Sequence[RunSpec]) -> list[sources.Source]:
     return list({(spec.source.name, label_of(spec.source)): spec.source for spec in specs}.values())
 
 
-def trained_sources(study: Study, folder: Path) -> dict[str, sources.Source]:
-    """The source networks that a study with ``pretrain`` has trained into a folder, by the names they have in tables.
+def trained_sources(grid: StudyGrid, folder: Path) -> dict[str, sources.Source]:
+    """The source networks of a study with ``pretrain``, trained into a folder, by the names they have in tables.
 
     Raises :class:`~wdiv.errors.WdivError` where one is not there.
     """
-    assert study.pretrain is not None
+    assert grid.study.pretrain is not None
+    assert grid.source is not None
     found = {}
-    for planned in plan_grid(source_study(study)).runs:
-        name = _pretrained_name(study.pretrain, planned.spec.model)
+    for planned in grid.source.runs:
+        name = _pretrained_name(grid.study.pretrain, planned.spec.model)
         found[name] = replace(sources.resolve(f"{folder / 'runs' / planned.id}@last"), name=name)
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from baselines import trials
 from studies.grid.jobs import side_by_side
-from studies.grid.planning import StudyGrid, plan_grid, source_networks, source_study, trained_sources, trials_of
+from studies.grid.planning import StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
 from studies.spec.study import Study
@@ -56,7 +56,7 @@ def run_grid(
     write_study_json(out, _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
-    trained = {} if study.pretrain is None else _pretrain(study, source_store or out / "source", device, progress)
+    trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
     specs = [replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source)) for p in grid.runs]
     names = [planned.id for planned in grid.runs]
     with asked_by_signals() as stop, progress.grid(names):
@@ -105,14 +105,13 @@ def _baselines(
                 raise Stopped(f"stopped after {outcome.id}", stop.signum)
 
 
-def _pretrain(study: Study, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
+def _pretrain(grid: StudyGrid, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
     """Train the study's source networks, in a store of their own, and return them as sources by name."""
-    assert study.pretrain is not None
-    source = source_study(study)
-    _, diverged = run_grid(source, folder, device=device, progress=progress)
+    assert grid.source is not None
+    _, diverged = run_grid(grid.source.study, folder, device=device, progress=progress, grid=grid.source)
     if diverged:
         raise Diverged(f"the source network: {diverged[0]}")
-    return trained_sources(study, folder)
+    return trained_sources(grid, folder)
 
 
 def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:

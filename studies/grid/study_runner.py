@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from studies.grid import domain_distance
 from studies.grid.conditions import Part, parts
-from studies.grid.planning import StudyGrid, plan_grid, source_study
+from studies.grid.planning import StudyGrid, plan_grid
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
 from studies.grid.study_file import merge_axes, write_study_json
@@ -30,8 +30,8 @@ def plan(study: Study, out: Path) -> list[tuple[Part, StudyGrid | None]]:
     for part in parts(study, out):
         grid = plan_grid(part.study)
         merge_axes(part.study, part.out)
-        if part.study.pretrain is not None:
-            merge_axes(source_study(part.study), part.sources)
+        if grid.source is not None:
+            merge_axes(grid.source.study, part.sources)
         found.append((part, None if study.conditions else grid))
         del grid
     if study.conditions:
@@ -49,30 +49,38 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     if study.conditions:
         told = merge_axes(study, out)
         write_study_json(out, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
-    diverged: list[str] = []
+    distances, diverged = domain_distance.asked(study), []
     for part, grid in wanted:
-        if part.condition:
-            progress.say(f"condition {part.condition}")
-        _, lines = run_grid(
-            part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources, grid=grid
-        )
-        diverged += [f"{part.condition}/{line}" if part.condition else line for line in lines]
-    if domain_distance.asked(study):
-        domain_distance.measure(study, out, device=device)
+        diverged += _run_part(part, grid or plan_grid(part.study), device, progress, jobs, distances)
     return diverged
+
+
+def _run_part(part: Part, grid: StudyGrid, device: str, progress: Progress, jobs: int, distances: bool) -> list[str]:
+    if part.condition:
+        progress.say(f"condition {part.condition}")
+    _, diverged = run_grid(
+        part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources, grid=grid
+    )
+    if distances:
+        domain_distance.measure(grid, part, device=device)
+    return [f"{part.condition}/{line}" if part.condition else line for line in diverged]
 
 
 def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:
     """What a run of the study into ``out`` would do and take, as plain data: of all conditions, and of the source
     networks that they train first."""
-    found, seen = [], set()
+    found, seen = list[dict[str, Any]](), set[Path]()
     for part, grid in plan(study, out):
-        if part.study.pretrain is not None and part.sources not in seen:
-            seen.add(part.sources)
-            source = describe_grid(plan_grid(source_study(part.study)), part.sources, device)
-            found.append(source | {"condition": part.sources.relative_to(out).as_posix()})
-        found.append(describe_grid(grid or plan_grid(part.study), part.out, device) | {"condition": part.condition})
+        found += _describe_part(part, grid or plan_grid(part.study), out, device, sources=part.sources not in seen)
+        seen.add(part.sources)
     return {"parts": found, **_total(found)}
+
+
+def _describe_part(part: Part, grid: StudyGrid, out: Path, device: str, sources: bool) -> Iterator[dict[str, Any]]:
+    if sources and grid.source is not None:
+        name = part.sources.relative_to(out).as_posix()
+        yield describe_grid(grid.source, part.sources, device) | {"condition": name}
+    yield describe_grid(grid, part.out, device) | {"condition": part.condition}
 
 
 def _total(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from studies.grid import domain_distance
-from studies.grid.planning import source_study, trained_sources
+from studies.grid.conditions import parts
+from studies.grid.planning import plan_grid, source_study, trained_sources
 from studies.grid.runner import run_grid
 from studies.report.observations import COLUMNS, observe_distances
 from studies.report.verdicts import judge
@@ -40,11 +41,16 @@ STUDY = Study(
 )  # fmt: skip
 
 
+def measure(study: Study, out: Path) -> list[Path | None]:
+    found = [(part, plan_grid(part.study)) for part in parts(study, out)]
+    return [domain_distance.measure(grid, part, device="cpu") for part, grid in found]
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("apart")
     run_grid(source_study(STUDY), folder / "sources" / "digits-0-4", device="cpu")
-    domain_distance.measure(STUDY, folder, device="cpu")
+    measure(STUDY, folder)
     return folder
 
 
@@ -72,7 +78,7 @@ def plainly(x: np.ndarray, s: np.ndarray) -> tuple[float, float]:
 
 
 def test_is_that_of_the_images_which_the_runs_train_on_from_source_images_that_nobody_has_seen(out: Path) -> None:
-    (source,) = trained_sources(STUDY, out / "sources" / "digits-0-4").values()
+    (source,) = trained_sources(plan_grid(parts(STUDY, out)[0].study), out / "sources" / "digits-0-4").values()
     theirs = open_split("digits-0-4", 32)
     near = open_split("digits-5-9", 32, test_count=9)
     far = open_split("digits", 32, test_count=9).first_classes(5)
@@ -108,7 +114,7 @@ def test_only_what_is_new_is_measured(out: Path, monkeypatch: pytest.MonkeyPatch
     files = [out / name / domain_distance.FILE for name in ("near", "far")]
     before = [file.read_text() for file in files]
     monkeypatch.setattr("baselines.features.features", None)
-    assert domain_distance.measure(STUDY, out, device="cpu") == files
+    assert measure(STUDY, out) == files
     assert [file.read_text() for file in files] == before
     monkeypatch.undo()
 
@@ -116,11 +122,11 @@ def test_only_what_is_new_is_measured(out: Path, monkeypatch: pytest.MonkeyPatch
     stale = json.loads(before[0])
     stale["distances"][0] |= {"weights": "other", "mmd": 9.0}
     files[0].write_text(json.dumps(stale))
-    domain_distance.measure(fewer, out, device="cpu")
+    measure(fewer, out)
     assert [(one.per_class, one.seed) for one in domain_distance.load(out / "near")][-1] == (3, 2), (
         "what was there stays"
     )
-    domain_distance.measure(STUDY, out, device="cpu")
+    measure(STUDY, out)
     again = {one.cell: one.mmd for one in domain_distance.load(out / "near")}
     assert again[MOBILENET, 3, 0] == json.loads(before[0])["distances"][0]["mmd"], "of other weights: measured anew"
     assert len(again) == 5
@@ -134,7 +140,9 @@ def test_is_measured_where_something_is_said_of_it() -> None:
 
 
 def test_weights_from_elsewhere_have_no_known_images(tmp_path: Path) -> None:
-    assert domain_distance.measure(replace(STUDY, pretrain=None), tmp_path) == []
+    alone = replace(STUDY, pretrain=None, weights="random", conditions=())
+    assert measure(alone, tmp_path) == [None]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"distances": [{"model": "x"}]}'])
