@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tuning.tiny import contents, snapshot, tiny_run, write_weights
+from tests.tuning.tiny import SMALL, contents, small_run, snapshot, write_weights
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks.models import build
 from wdiv.tuning.networks.sources import Source
@@ -28,11 +28,11 @@ def grid(weights: Path) -> list[RunSpec]:
     """Runs that leave the network in many states: of one source, but for the two networks."""
     how = {"validation": 0.3, "patience": 1}
     ways = {
-        "bn@stage4+fc": "auto", "conv+bn+fc": "adapt", "scratch": "auto", "modular": "auto", "all=1e-3,rgn": "batch",
-        "conv@stage4+fc+l2sp=0.1": "adabn", "fc for 1 then bn+fc": "frozen",
+        "bn@stage2+fc": "auto", "conv+bn+fc": "adapt", "scratch": "auto", "modular": "auto", "all=1e-3,rgn": "batch",
+        "conv@stage2+fc+l2sp=0.1": "adabn", "fc for 1 then bn+fc": "frozen",
     }  # fmt: skip
-    first = tiny_run(weights, "fc", **how)
-    runs = [tiny_run(weights, way, bn_mode=mode, seed=seed, **how) for way, mode in ways.items() for seed in (0, 1)]
+    first = small_run(weights, "fc", **how)
+    runs = [small_run(weights, way, bn_mode=mode, seed=seed, **how) for way, mode in ways.items() for seed in (0, 1)]
     return [first, *(replace(run, source=first.source) for run in runs), first]
 
 
@@ -57,11 +57,11 @@ def test_what_runs_have_in_common_is_done_once(
 
     for owner, name in ((Source, "read"), (network_cache, "build"), (network_cache, "cut"), (prepared, "write_base")):
         count(owner, name)
-    first, networks = tiny_run(weights, "fc", epochs=1), NetworkCache()
-    for strategy in ("fc", "bn@stage4+fc"):
+    first, networks = small_run(weights, "fc", epochs=1), NetworkCache()
+    for strategy in ("fc", "bn@stage2+fc"):
         for size in (3, 4):
             for seed in (0, 1):
-                spec = tiny_run(weights, strategy, per_class=size, seed=seed, epochs=1)
+                spec = small_run(weights, strategy, per_class=size, seed=seed, epochs=1)
                 fine_tune(replace(spec, source=first.source), digits, tmp_path, networks=networks)
     assert calls == {
         "read": 1,
@@ -72,7 +72,7 @@ def test_what_runs_have_in_common_is_done_once(
 
 
 def test_a_network_is_as_if_just_built(weights: Path) -> None:
-    networks, spec = NetworkCache(), tiny_run(weights, "fc", seed=3)
+    networks, spec = NetworkCache(), small_run(weights, "fc", seed=3)
     first = networks.prepare(spec, 5, CPU)
     before = snapshot(first.model)
     for parameter in first.model.parameters():
@@ -89,7 +89,7 @@ def test_a_network_is_as_if_just_built(weights: Path) -> None:
 
 @pytest.mark.parametrize("change", ["source", "classes", "network"])
 def test_another_source_lets_the_network_go(change: str, weights: Path, tmp_path: Path) -> None:
-    networks, spec = NetworkCache(), tiny_run(weights, "fc")
+    networks, spec = NetworkCache(), small_run(weights, "fc")
     found = networks.prepare(spec, 5, CPU)
     held = [weakref.ref(found.model), weakref.ref(found.start.given["features.0.0.weight"])]
     for random in ("scratch", "bn-random"):  # of the same source: it will be asked for again
@@ -98,7 +98,7 @@ def test_another_source_lets_the_network_go(change: str, weights: Path, tmp_path
     gc.collect()
     assert all(ref() is not None for ref in held)
     other = {
-        "source": tiny_run(write_weights(tmp_path / "other.pth", seed=2), "fc"),
+        "source": small_run(write_weights(tmp_path / "other.pth", SMALL, seed=2), "fc"),
         "classes": spec,
         "network": replace(spec, strategy="modular"),
     }[change]
