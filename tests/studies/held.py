@@ -54,9 +54,14 @@ class Session(_session):
         self.watcher = _Waiting(self.watcher, self)
 
 
+def hold_runs() -> None:
+    """From here on runs wait. Each epoch is saved at once: one that waits to be saved would wait with its run."""
+    tuning._Session, tuning.COMMIT_EVERY = Session, 0.0  # type: ignore[misc]
+
+
 def work(worker: Any, end: Any) -> None:
     """What a process of ``--jobs`` does, where runs wait."""
-    tuning._Session = Session  # type: ignore[misc]
+    hold_runs()
     _work(worker, end)
 
 
@@ -66,7 +71,7 @@ def command(words: list[str], told: Path, get_context: Callable[[str], Any]) -> 
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # held when the first was forked
     torch.set_num_threads(1)
-    tuning._Session = Session  # type: ignore[misc]
+    hold_runs()
     jobs._work, jobs.get_context = work, get_context
     sys.argv = ["wdiv", *words]
     with told.open("w") as sys.stderr:
