@@ -71,7 +71,7 @@ def test_what_cannot_be_had_is_flagged_alike(tmp_path: Path) -> None:
     states[2] |= {key: change(states[2][key]).astype(np.float32) for key, change in changes.items()}
     live = RunningMetrics(run.path, run.record, states[0])
     for epoch, state in enumerate(states):
-        live.append({"epoch": epoch}, state)
+        live.append(epoch, state)
     tree = wdiv.open(store)
     for reference in ("pretrained", 0):
         expected = wdiv.divergence(tree, ["gaussian", "paired"], reference)
@@ -91,7 +91,7 @@ def test_a_transposed_convolution_is_summed_in_the_order_in_which_it_is_measured
         table, changing = LayerTable((layer,)), ("up.weight",)
 
     live = RunningMetrics(tmp_path, Record(), {"up.weight": a})  # type: ignore[arg-type]
-    live.append({"epoch": 1}, {"up.weight": b})
+    live.append(1, {"up.weight": b})
     direct = compare(*(Tensors(layer.filters(x).reshape(1, -1)) for x in (a, b)), ["cosine_distance"])
     numbers = json.loads((tmp_path / "live.jsonl").read_text())["sums"]["up.weight"]
     c = [np.array(x) for x in numbers]

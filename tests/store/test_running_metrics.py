@@ -22,11 +22,11 @@ EPOCHS = 3
 
 def live_of(run: Run, epochs: int = EPOCHS, first: int = 0) -> list[dict[str, np.ndarray]]:
     """Write the lines of a run of :mod:`tests.fabric`. Returns its states."""
-    record, rows = run.record, run.history()
+    record = run.record
     states = run_states(record.strategy, record.seed, epochs)
     live = RunningMetrics(run.path, record, states[0])
     for epoch in range(first, epochs + 1):
-        live.append(rows[epoch] if epoch < len(rows) else {"epoch": epoch}, states[epoch])
+        live.append(epoch, states[epoch])
     return states
 
 
@@ -85,10 +85,10 @@ def test_the_start_is_copied_since_training_overwrites_it(run: Run) -> None:
     states = run_states("bn+fc", 0, 1)
     network = {key: value.copy() for key, value in states[0].items()}
     live = RunningMetrics(run.path, run.record, network)
-    live.append({"epoch": 0}, network)
+    live.append(0, network)
     for key in CHANGES["bn+fc"]:
         network[key][...] = states[1][key]
-    live.append({"epoch": 1}, network)
+    live.append(1, network)
     expected = pair_sums(states[0]["stem.bn.weight"], states[1]["stem.bn.weight"])
     assert same(read(run).sums["stem.bn", "gamma"], expected, 1)
 
@@ -121,7 +121,7 @@ def test_of_an_epoch_trained_twice_the_last_line_counts(run: Run) -> None:
     for attempt, epochs in ((other, (0, 1, 2)), (states, (1, 2, 3))):
         live = RunningMetrics(run.path, run.record, states[0])
         for epoch in epochs:
-            live.append({"epoch": epoch}, states[0] if epoch == 0 else attempt[epoch])
+            live.append(epoch, states[0] if epoch == 0 else attempt[epoch])
     assert len(lines(run)) == 6
     for place in range(EPOCHS + 1):
         expected = pair_sums(states[0]["head.weight"].reshape(-1), states[place]["head.weight"].reshape(-1))
@@ -154,10 +154,10 @@ def test_frozen_tensors_without_epoch_0_are_absent(run: Run) -> None:
 def test_numbers_that_are_not_finite_are_null_and_read_as_nan(run: Run) -> None:
     states = run_states("bn+fc", 0, 1)
     live = RunningMetrics(run.path, run.record, states[0])
-    live.append({"epoch": 0}, states[0])
+    live.append(0, states[0])
     states[1]["head.bias"][0] = np.inf
     states[1]["stem.bn.bias"][1] = np.nan
-    live.append({"epoch": 1}, states[1])
+    live.append(1, states[1])
     text = (run.path / NAME).read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
@@ -189,18 +189,18 @@ def test_a_full_disk_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     live = RunningMetrics(run.path, run.record, run_states("bn+fc", 0, 0)[0])
     monkeypatch.setattr(Path, "open", lambda *how, **more: Full())
     with pytest.raises(OSError, match="No space left"):
-        live.append({"epoch": 0}, run_states("bn+fc", 0, 0)[0])
+        live.append(0, run_states("bn+fc", 0, 0)[0])
 
 
 def test_whoever_reads_meanwhile_sees_whole_epochs_only(run: Run) -> None:
     states = run_states("bn+fc", 0, EPOCHS)
     live = RunningMetrics(run.path, run.record, states[0])
-    live.append({"epoch": 0}, states[0])
+    live.append(0, states[0])
 
     def train() -> None:
         for _ in range(20):
             for epoch in (1, 2, 3):
-                live.append({"epoch": epoch}, states[epoch])
+                live.append(epoch, states[epoch])
 
     writer = threading.Thread(target=train)
     writer.start()

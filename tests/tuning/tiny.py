@@ -52,8 +52,6 @@ HARD: dict[str, dict[str, Any]] = {
 """Runs that are hard to continue: name -> what :func:`small_run` is given; a few images in batches of 10."""
 INPUTS = InputSpec(8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 HEAD = frozenset(["fc"])
-UNLIKE = {"seconds": 0, "row": "", "digest": ""}
-"""In place of what differs from one time to the next in rows of a run: the time, and what is a digest of it."""
 
 
 class Net(nn.Sequential):
@@ -180,7 +178,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         data = file.read_bytes()
         if file.suffix == ".jsonl":
             rows = [json.loads(line) for line in data.splitlines() if line.endswith(b"}")]  # a kill may cut one short
-            data = json.dumps({row["epoch"]: row | UNLIKE for row in rows}).encode()
+            data = json.dumps({row["epoch"]: row | {"seconds": 0} for row in rows}).encode()
         found[str(file.relative_to(folder))] = data
     return found
 

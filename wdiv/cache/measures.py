@@ -2,9 +2,6 @@
 
 A kept value holds as long as its epoch, every epoch of that run before it, the starting weights and the reference are
 the files they were. The variable ``identity`` (run, epoch) of the kept file is the digest of all of these.
-
-Of runs that kept the sums of their epochs as they trained (:mod:`wdiv.store.running_metrics`), what is made of sums is
-made of those: the same numbers, bit for bit on the machine that trained, and no weight is read.
 """
 
 from __future__ import annotations
@@ -20,12 +17,10 @@ import xarray as xr
 from wdiv.cache.formats import load
 from wdiv.errors import BadStore
 from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_names, with_derived
-from wdiv.measure.sums import divergence_of_sums, sums_suffice
 from wdiv.metrics import METRICS, Metric, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name, write_atomically
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
-from wdiv.store.running_metrics import RunningSums, read_running_sums
 
 __all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
 
@@ -63,35 +58,13 @@ def measured(
     )
     have = same & tree.to_dataset()["saved"].values
     if kept is None or new or not same.all():
-        fresh = _divergence(store, tree, [*known, *new], reference, ~have)
-        extra = _divergence(store, tree, new, reference, have) if new and have.any() else None
+        fresh = divergence(tree, [*known, *new], reference, only=~have)
+        extra = divergence(tree, new, reference, only=have) if new and have.any() else None
         kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
         root = fresh.to_dataset().assign(identity=fingerprint).assign_attrs(wdiv_measures=VERSION)
         kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
         write(kept, file)
     return _asked(kept, names)
-
-
-def _divergence(
-    store: CheckpointStore, tree: xr.DataTree, metrics: Sequence[str], reference: str | int, only: np.ndarray
-) -> xr.DataTree:
-    """``divergence(tree, metrics, reference, only=only)``, from the runs' own sums where those are enough."""
-    sums = _sums(store, tree, only) if sums_suffice(tree, metrics, reference) else {}
-    if not sums:
-        return divergence(tree, metrics, reference, only=only)
-    root = tree.to_dataset()
-    runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
-    summed = only & [[run in sums and epoch in sums[run].epochs for epoch in epochs] for run in runs]
-    by_weights = divergence(tree, metrics, reference, only=only & ~summed)
-    return _joined(summed, divergence_of_sums(tree, sums, metrics, reference), None, by_weights)
-
-
-def _sums(store: CheckpointStore, tree: xr.DataTree, only: np.ndarray) -> dict[str, RunningSums]:
-    """Those that runs kept, of which there is an epoch to measure; what is not proven to be of it is left out."""
-    root = tree.to_dataset()
-    asked = set(root["run"].values[(only & root["saved"].values).any(axis=1)].tolist())
-    found = {run.record.id: read_running_sums(run, proven=True) for run in store if run.record.id in asked}
-    return {run: sums for run, sums in found.items() if sums is not None and sums.epochs}
 
 
 def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int) -> Path:

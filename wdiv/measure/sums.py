@@ -16,7 +16,7 @@ from wdiv.measure.rows import DEFAULT_METRICS, Comparison, Reduced
 from wdiv.metrics import METRICS, metric_names
 from wdiv.numerics import PairSums
 
-__all__ = ["FAMILIES", "Sums", "check", "divergence_of_sums", "sums_suffice"]
+__all__ = ["FAMILIES", "Sums", "check", "divergence_of_sums"]
 
 FAMILIES = ("gaussian", "paired")
 """The families whose metrics are made of nothing but sums."""
@@ -47,9 +47,11 @@ def divergence_of_sums(
 
     Raises :class:`~wdiv.errors.BadInput` for another reference, and for a metric that needs the weights themselves.
     """
-    names, how, whole = check(metrics), Reference.of(tree, reference), tree.to_dataset()
-    if not _is_start(tree, how):
+    names = check(metrics)
+    if str(reference) not in ("pretrained", "0"):
         raise BadInput(f"reference {reference!r}: sums are taken against the start; give 'pretrained' or 0")
+    how = Reference.of(tree, reference)
+    whole = tree.to_dataset()
     nodes = {f"/{kind}": _measure_kind(tree, kind, sums, names, how) for kind in kinds_of(tree)}
     root = coords_only(whole)
     root.attrs = {
@@ -90,15 +92,6 @@ def _measure_kind(
             else:
                 grid.flags[run, at, unit, role] = lacking
     return as_dataset(grid.values, grid.flags, ("run", "epoch", "layer", "role"), where.coords)
-
-
-def sums_suffice(tree: xr.DataTree, metrics: Sequence[str], reference: str | int) -> bool:
-    """Whether :func:`divergence_of_sums` gives these metrics against this reference."""
-    return all(METRICS[name].family in FAMILIES for name in metrics) and _is_start(tree, Reference.of(tree, reference))
-
-
-def _is_start(tree: xr.DataTree, how: Reference) -> bool:
-    return how.kind == "pretrained" or (how.kind == "epoch" and tree.to_dataset()["epoch"].values[how.at] == 0)
 
 
 def check(metrics: str | Sequence[str]) -> tuple[str, ...]:

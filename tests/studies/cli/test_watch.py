@@ -143,7 +143,7 @@ def test_what_has_no_value_says_why(live: Path) -> None:
     start = states[0] | {"stem.bn.bias": np.zeros(4, np.float32), "stage.bn.bias": np.zeros(6, np.float32)}
     (run.path / NAME).unlink()
     for epoch in range(4):
-        RunningMetrics(run.path, run.record, start).append({"epoch": epoch}, states[epoch] if epoch else start)
+        RunningMetrics(run.path, run.record, start).append(epoch, states[epoch] if epoch else start)
     text = "\n".join(line.plain for line in picture(Watch(live, "relative_l2", [BN]).look(), 100))
     assert "no value, one of them is all zeros: bn beta" in text
 
@@ -173,7 +173,7 @@ def test_an_unmoved_stage_beside_one_that_moves_is_dots(tmp_path: Path) -> None:
     states = run_states("bn+fc", 0, 3)
     live = RunningMetrics(run.path, run.record, states[0])
     for epoch, state in enumerate(states):
-        live.append({"epoch": epoch}, state | {"stem.bn.weight": states[0]["stem.bn.weight"]})
+        live.append(epoch, state | {"stem.bn.weight": states[0]["stem.bn.weight"]})
     (gamma,) = (line for line in text_of(store).splitlines() if "bn gamma" in line)
     assert gamma.split()[3:] == [UNMOVED * 6, "0"]
 

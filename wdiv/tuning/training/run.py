@@ -227,7 +227,7 @@ class _Session:
         """Save an epoch. True if the run ends with it, before its time."""
         row = self._judged(row)
         state = self.model.state_dict()
-        self.running_metrics.append(row, state)
+        self.running_metrics.append(int(row["epoch"]), state)
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()})
         self.watcher.epoch(row)
         return "final" in row
