@@ -1,7 +1,7 @@
 """Do the tests notice a fault? Small faults, mutants, go into a copy of the sources one at a time; tests are run on it.
 
     python -m benchmarks.mutants pick TREE -n 150 --seed 0 -o mutants.json
-    python -m benchmarks.mutants cover TREE -o cover.json                       which tests run which line, and how long they take
+    python -m benchmarks.mutants cover TREE -o cover.json    which tests run which line, and how long they take
     python -m benchmarks.mutants run TREE mutants.json --cover cover.json -o result.jsonl --jobs 2
     python -m benchmarks.mutants carry mutants.json OLDTREE NEWTREE --map map.json -o carried.json
 
