@@ -157,7 +157,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     if not len(right):
         return right
     _, solution, failed = dposv(matrix, right, lower=1)
-    return np.linalg.lstsq(matrix, right)[0] if failed else solution
+    return np.linalg.lstsq(matrix, right, rcond=None)[0] if failed else solution
 
 
 def minimise(form: Form, signs: np.ndarray, costs: np.ndarray, start: Point | None = None) -> Point:
