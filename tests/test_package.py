@@ -64,7 +64,7 @@ def test_the_installed_command_runs(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     subprocess.run([sys.executable, "-m", "installer", "--prefix", tmp_path / "here", wheel], check=True)
     (command,) = (tmp_path / "here").glob("*/wdiv*")
-    (site,) = (path.parent for path in (tmp_path / "here").rglob("wdiv/__init__.py"))
+    (site,) = (path.parent.parent for path in (tmp_path / "here").rglob("wdiv/__init__.py"))
     program = f"import sys; sys.path.insert(0, {str(site)!r}); sys.argv = ['wdiv', 'list', 'studies']; "
     program += f"import runpy; runpy.run_path({str(command)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
