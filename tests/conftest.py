@@ -16,6 +16,7 @@ from hypothesis import settings
 from tests.fabric import make_store
 
 mpl.use("Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that tests start run side by side too
 settings.register_profile("wdiv", deadline=None, derandomize=True, database=None)  # repeatable, and never timed
 settings.register_profile("few", settings.get_profile("wdiv"), max_examples=10)
 EXAMPLES = os.environ.get("WDIV_EXAMPLES", "wdiv")
@@ -25,8 +26,8 @@ SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 NEEDS_TORCH = (
-    "tests/baselines", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_similarity.py", "wdiv/tuning",
-    "studies", "baselines", "wdiv/store/probe.py", "wdiv/similarity.py",
+    "tests/baselines", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_package.py",
+    "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
 
 Case = TypeVar("Case")
@@ -41,6 +42,10 @@ once = pytest.mark.skipif(EXAMPLES == "few", reason="takes long: one version of 
 """For tests of whole studies, of processes side by side, and of real images: their parts have tests of their own."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--beside-core", action="store_true", help="leave out what needs no torch, and runs without it")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Without torch, the rooms whose law allows it are tested, and only they.
 
@@ -48,8 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, which children would inherit
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not HAS_TORCH:
-        config.option.ignore_glob = [*(config.option.ignore_glob or ()), *(f"{ROOT / path}*" for path in NEEDS_TORCH)]
+    ignored = [f"{ROOT / path}*" for path in NEEDS_TORCH] if not HAS_TORCH else []
+    if config.getoption("--beside-core"):
+        ignored += map(str, runs_without_torch())
+    config.option.ignore_glob = [*(config.option.ignore_glob or ()), *ignored]
+
+
+def runs_without_torch() -> list[Path]:
+    """The files in which no test or example asks for torch: they do not speak of it, nor does their room need it."""
+    files = [file for place in ("tests", "wdiv") for file in sorted((ROOT / place).rglob("*.py"))]
+    free = [file for file in files if not file.relative_to(ROOT).as_posix().startswith(NEEDS_TORCH)]
+    return [file for file in free if "torch" not in file.read_text(encoding="utf-8")]
 
 
 @pytest.fixture(scope="session", autouse=True)

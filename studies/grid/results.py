@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["as_dataset", "results", "write_all", "write_results"]
+__all__ = ["architectures", "as_dataset", "results", "write_all", "write_results"]
+
+
+def architectures(store: CheckpointStore) -> list[str]:
+    """Of the runs of a store; none where it holds baselines alone."""
+    return list(CheckpointStore.open(store).by_label()) if (store.path / "runs").is_dir() else []
 
 
 def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
@@ -30,8 +35,7 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
 
     store = CheckpointStore.at(out)
     if found is None:
-        labels = list(CheckpointStore.open(store).by_label()) if (store.path / "runs").is_dir() else []
-        found = [summary.results(open_store(store, label)) for label in labels]
+        found = [summary.results(open_store(store, label)) for label in architectures(store)]
     frozen = pd.DataFrame([outcome.row() for outcome in trials.load(store.path)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:

@@ -80,7 +80,7 @@ def states(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> li
     kinds: dict[str, Kinds] = {}
     for folder in _folders(stores(out) | dict(opened or {})):
         runs = _runs_of(folder)
-        found += [RunState(name, "waiting") if run is None else state_of(run, name) for name, run in runs.items()]
+        found += [state_of(name, run) for name, run in runs.items()]
         kinds |= _kinds(folder, runs)
     return _foreseen(found, kinds)
 
@@ -131,9 +131,11 @@ def _kinds(folder: _Folder, runs: Mapping[str, Run | None]) -> dict[str, Kinds]:
     return found
 
 
-def state_of(run: Run, called: str | None = None) -> RunState:
-    """One run's state, from its own files; what is left by the median of its last epochs' time."""
-    rows, prefix, called = run.history(), run.record.prefix, called or run.path.name
+def state_of(called: str, run: Run | None) -> RunState:
+    """One run's state, from its own files; what is left by the median of its last epochs' time. None: it waits."""
+    if run is None:
+        return RunState(called, "waiting")
+    rows, prefix = run.history(), run.record.prefix
     of = int(run.record.recipe["epochs"])
     name = (
         "finished" if run.finished

@@ -114,21 +114,14 @@ class Watch:
         return self._seen[1]
 
     def _states(self) -> list[RunState]:
-        """Of every run, planned or there. What a run that is over came to is remembered, as are all records."""
+        """Of every run, planned or there. What a run that is over came to is remembered, as is what stores read."""
         self._stores = stores(self.path) | self._stores
         runs = named_runs(self._stores)
-        self._runs |= {name: run for name, run in runs.items() if run is not None}
-        return [self._state(name) for name in runs]
-
-    def _state(self, name: str) -> RunState:
-        if name in self._done:
-            return self._done[name]
-        if name not in self._runs:
-            return RunState(name, "waiting")
-        state = state_of(self._runs[name], name)
-        if state.over:
-            self._done[name] = state
-        return state
+        self._runs = {name: run for name, run in runs.items() if run is not None}
+        over = self._done.keys() & self._runs.keys()
+        found = [self._done[name] if name in over else state_of(name, run) for name, run in runs.items()]
+        self._done = {state.run: state for state in found if state.over}
+        return found
 
     def _look(self, states: Sequence[RunState]) -> StoreView:
         shown = self._choose(states)
@@ -169,10 +162,10 @@ class Watch:
 
     def _trees(self, runs: Mapping[str, Run], sums: dict[str, RunningSums]) -> Iterator[xr.DataTree]:
         """Runs are called there as they are here, which is not by their folder alone where there are conditions."""
-        stores: dict[Path, dict[str, Run]] = {}
+        by_store: dict[Path, dict[str, Run]] = {}
         for name, run in runs.items():
-            stores.setdefault(run.path.parent.parent, {})[name] = run
-        for path, mine in stores.items():
+            by_store.setdefault(run.root, {})[name] = run
+        for path, mine in by_store.items():
             store, names = _Some(path, tuple(mine.values())), {run.path.name: name for name, run in mine.items()}
             for label in store.by_label():
                 groups = {place: _called(node, names) for place, node in open_groups(store, label).items()}

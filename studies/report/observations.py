@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import trials
 from studies.grid import domain_distance
+from studies.grid.results import architectures
 from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, RUN, SCORED
 from wdiv import summary
 from wdiv.cache.measures import measured
@@ -195,11 +196,9 @@ def observe_distances(stores: Mapping[str, StoreLike]) -> pd.DataFrame:
 
 
 def _labels(store: CheckpointStore) -> list[str]:
-    if (store.path / "runs").is_dir():
-        return list(CheckpointStore.open(store).by_label())
-    if not (store.path / trials.FOLDER).is_dir():
+    if not (store.path / "runs").is_dir() and not (store.path / trials.FOLDER).is_dir():
         raise BadStore(f"{store.path}: holds no runs and no baselines")
-    return []
+    return architectures(store)
 
 
 def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:

@@ -53,9 +53,11 @@ def test_a_run_goes_on_at_the_median_of_its_last_epochs(store: Path) -> None:
     shorten(store, FC, 2)
     rewrite(store, FC, seconds=40.0)
     run = Run(store / "runs" / FC)
-    assert state_of(run) == RunState(FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2), "(0.5 + 40) / 2; epoch 0 is no epoch"
+    assert state_of(FC, run) == RunState(FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2), (
+        "(0.5 + 40) / 2; epoch 0 is no epoch"
+    )
     with FileLock(run.path / ".lock"):
-        assert state_of(run).state == "running"
+        assert state_of(FC, run).state == "running"
 
 
 def test_a_run_that_diverged_does_not_go_on(store: Path) -> None:

@@ -21,6 +21,7 @@ from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing
 from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
+from wdiv.tuning.training.early_stopping import final_epoch
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
 from wdiv.tuning.training.network_cache import NetworkCache
@@ -225,22 +226,15 @@ class _Session:
 
     def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> bool:
         """Save an epoch. True if the run ends with it, before its time."""
-        row = self._judged(row)
+        recipe, first = self.spec.recipe, self.stages[-1].segment.first
+        if recipe.patience:  # only the last phase can stop early
+            final = final_epoch([*self.writer.rows, row], first, recipe.epochs, recipe.patience)
+            row = row if final is None else row | {"final": final}
         state = self.model.state_dict()
         self.running_metrics.append(int(row["epoch"]), state)
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()})
         self.watcher.epoch(row)
         return "final" in row
-
-    def _judged(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row, with the epoch that counts where the run stops early; only the last phase can."""
-        recipe, first = self.spec.recipe, self.stages[-1].segment.first
-        if not recipe.patience or row["epoch"] < first:
-            return row
-        losses = {r["epoch"]: r["val_loss"] for r in (*self.writer.rows, row) if r["epoch"] >= first}
-        best = min(losses, key=lambda epoch: (losses[epoch], epoch))
-        over = row["epoch"] - best >= recipe.patience or row["epoch"] == recipe.epochs
-        return row | {"final": best} if over else row
 
     def _keep(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
         state = self.model.state_dict()
