@@ -14,7 +14,7 @@ from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.store import legacy
-from wdiv.store.files import check_format, read_json, write_json
+from wdiv.store.seals import read_sealed, write_sealed
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
@@ -31,8 +31,8 @@ BEST = "best"
 and the stages side by side."""
 FOLDER = "baselines"
 """Of a store, where outcomes are kept."""
-FORMAT = 1
-"""Of an outcome's file. Raised when one of an older wdiv could no longer be read."""
+FORMAT = 2
+"""Of an outcome's file, which is sealed from format 2 on."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def save(outcome: Outcome, out: Path) -> Path:
     for other in load(out):
         if other.dataset == outcome.dataset and other.data_digest != outcome.data_digest:
             raise BadInput(f"{out}: holds {other.id} on another split of {other.dataset!r}; give another --out")
-    return write_json(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
+    return write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
 
 
 def load(out: Path) -> list[Outcome]:
@@ -257,9 +257,8 @@ def load(out: Path) -> list[Outcome]:
 
 
 def _read(file: Path) -> Outcome:
-    data = read_json(file)
+    data = read_sealed(file, FORMAT, before=1)
     try:
-        check_format(data, file, FORMAT, before=1)
         data.pop("format", None)
         if "per_class" not in data:
             data["per_class"] = legacy.per_class(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, WdivError
-from wdiv.store.files import check_format, read_json, write_json
+from wdiv.store.seals import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "write_study_json"]
 
 STUDY = "study.json"
-FORMAT = 1
-"""Raised when a study of an older wdiv could no longer be read."""
+FORMAT = 2
+"""Sealed from 2 on."""
 FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "notes": list}
 """What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
@@ -37,10 +37,7 @@ def read_study_json(out: Path) -> dict[str, Any]:
     file = out / STUDY
     if not file.exists():
         return {name: kind() for name, kind in FILE_FIELDS.items()}
-    data = read_json(file)
-    if not isinstance(data, dict):
-        raise BadStore(f"{file}: damaged: it tells no study")
-    check_format(data, file, FORMAT, before=1)
+    data = read_sealed(file, FORMAT, before=1)
     found = {name: data.get(name, kind()) for name, kind in FILE_FIELDS.items()}
     for name, kind in FILE_FIELDS.items():
         value = found[name]
@@ -54,7 +51,7 @@ def read_study_json(out: Path) -> dict[str, Any]:
 
 def write_study_json(out: Path, told: Mapping[str, Any]) -> None:
     """Let ``study.json`` say this, in the fields that :func:`read_study_json` gives back, and what else there is."""
-    write_json(out / STUDY, {"format": FORMAT, **told})
+    write_sealed(out / STUDY, {"format": FORMAT, **told})
 
 
 def facts_of(spec: RunSpec, dataset: str) -> dict[str, Any]:

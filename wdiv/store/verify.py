@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from wdiv.errors import BadStore, WdivError
 from wdiv.store import tensors
 from wdiv.store.files import sha256
-from wdiv.store.imported import Imported, read_tensor_at
+from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
+from wdiv.store.seals import file_digest
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "problems_of", "verify"]
 
-NOTE = "imported: files held to their size and time, every tensor read; no hash was taken"
+NOTE = "imported: files held to their size and time, every tensor read; no digest was taken"
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,16 @@ def verify(path: StoreLike) -> list[Verification]:
     was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
     when the run began, and each epoch was saved only after the network in memory had been checked for that.
 
-    Of an imported run no hash was ever taken: its files are held to the size and time they were imported with, and
-    every tensor is read; ``note`` says so.
+    The files of an imported run are held to the digests they were imported with. Before wdiv took those, to size and
+    time alone; ``note`` says so.
     """
-    return [_verify_run(run) for run in CheckpointStore.open(path)]
+    runs = [*CheckpointStore.at(path).folders()]
+    return [_verify_run(run) for run in runs or CheckpointStore.open(path)]
+
+
+def problems_of(run: Run) -> list[str]:
+    """What is wrong with a run that wdiv trained."""
+    return [*_base(run), *_epochs(run), *_frozen(run)]
 
 
 def _verify_run(run: Run) -> Verification:
@@ -46,8 +53,9 @@ def _verify_run(run: Run) -> Verification:
         record, history = run.record, run.history()
         foreign = run.imported
         if foreign is not None:
-            return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
-        problems = [*_base(run), *_epochs(run), *_frozen(run)]
+            note = "" if all(file.digest for file in _files(foreign)) else NOTE
+            return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), note)
+        problems = problems_of(run)
         planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
         return Verification(run.path.name, 0, 0, 0, (str(error),))
@@ -56,9 +64,19 @@ def _verify_run(run: Run) -> Verification:
     return Verification(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
 
 
+def _states(imported: Imported) -> list[ImportedEpoch]:
+    return [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
+
+
+def _files(imported: Imported) -> set[File]:
+    return {file for state in _states(imported) for file in state.files}
+
+
 def _foreign(imported: Imported) -> Iterator[str]:
-    states = [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
-    for state in states:
+    for file in sorted(_files(imported)):
+        if file.digest and file.path.is_file() and file_digest(file.path) != file.digest:
+            yield f"{file.path}: not the file that was imported"
+    for state in _states(imported):
         for key in state.layout:
             location = state.location(key)
             assert location is not None

@@ -55,7 +55,9 @@ class _Shared:
         self._given: dict[str, torch.Tensor] = {}
         self._new: tuple[str, ...] = ()
         self._drawn: dict[int, Mapping[str, torch.Tensor]] = {}  # seed -> the tensors that the source does not give
-        self._known: dict[int | None, tuple[dict[str, str], dict[Path, str]]] = defaultdict(lambda: ({}, {}))
+        self._known: dict[int | None, tuple[dict[str, str], dict[str, str], dict[Path, str]]] = defaultdict(
+            lambda: ({}, {}, {})
+        )
         self._cut, self._fuse = cache(cut), cache(fused_eval_model)
 
     def serves(self, spec: RunSpec, classes: int, device: torch.device) -> bool:

@@ -170,6 +170,7 @@ class _Session:
             per_class=spec.per_class,
             seed=spec.seed,
             base=base,
+            start=self.network.start.given_digests(),
             keys=tuple(state),
             changing=moving,
             new=self.network.start.new,
