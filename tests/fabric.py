@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 from wdiv.layers import Layer, LayerTable
 from wdiv.store.files import sha256
 from wdiv.store.record import RunRecord
-from wdiv.store.seals import fast_digest, pack, read_sealed, sealed_lines, unsealed_lines, write_sealed
+from wdiv.store.seals import fast_digest, pack, read_sealed, sealed_lines, unsealed_lines, write_sealed, write_with_tail
 from wdiv.store.tensors import tensor_digest
 
 BN = ("gamma", "beta", "running_mean", "running_var")
@@ -189,6 +189,11 @@ def shorten(store: Path, run: str, epochs: int) -> None:
     for file in (store / "runs" / run / "epochs").iterdir():
         if int(file.stem) > epochs:
             file.unlink()
+
+
+def diverge(store: Path, run: str, why: str) -> None:
+    """Let a run have stopped for good."""
+    write_with_tail(store / "runs" / run / "diverged.txt", lambda temporary: temporary.write_text(why))
 
 
 def rewrite(file: Path, changes: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> None:

@@ -44,7 +44,10 @@ class Damaged(BadStore):
 
     def __init__(self, path: Path, what: str = "not what was written") -> None:
         super().__init__(f"{path}: damaged: {what}")
-        self.path = path
+        self.path, self.what = path, what
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:
+        return Damaged, (self.path, self.what)
 
 
 class LeftOut(UserWarning):

@@ -73,7 +73,7 @@ class Run:
 
     @cached_property
     def _history_file(self) -> KeptFile[list[dict[str, Any]]]:
-        return KeptFile(self.path / "history.jsonl", partial(_read_history, sealed=self.record.sealed))
+        return KeptFile(self.path / "history.jsonl", partial(_read_history, self))
 
     @cached_property
     def _imported_file(self) -> KeptFile[Imported]:
@@ -216,12 +216,12 @@ class Run:
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
-def _read_history(file: Path, sealed: bool) -> list[dict[str, Any]]:
+def _read_history(run: Run, file: Path) -> list[dict[str, Any]]:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         return []
-    rows = unsealed_lines(content, file, sealed)
+    rows = unsealed_lines(content, file, run.record.sealed)
     if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
         raise Damaged(file, "a line that is not the row of an epoch")
     return rows
