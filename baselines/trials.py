@@ -22,7 +22,7 @@ from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
 
-__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "check", "load", "of_length_1", "run", "save"]
+__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "check", "kept", "load", "of_length_1", "run", "save"]
 
 STAGES = "stages"
 """In place of a layer: all stages of the trunk, side by side."""
@@ -101,6 +101,7 @@ class Outcome:
     cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
     fallback      what could not be done as asked, and was done instead; empty where nothing
     seconds       of choosing and fitting, features at hand
+    weights       digest of the network's weights; empty where the outcome is of before there was one
     """
 
     id: str
@@ -125,6 +126,7 @@ class Outcome:
     cv_score: float | None
     fallback: str
     seconds: float
+    weights: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -237,18 +239,41 @@ def _try(
         cv_score=_number(getattr(estimator, "cv_score_", None)),
         fallback=getattr(estimator, "fallback_", None) or "",
         seconds=seconds,
+        weights=source.content,
     )
 
 
 def save(outcome: Outcome, out: Path) -> Path:
     """Keep an outcome in a store, in place of an earlier one of the same trial.
 
-    Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images under the same name.
+    Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images, or of other weights, by the
+    same name.
     """
-    for other in load(out):
-        if other.dataset == outcome.dataset and other.data_digest != outcome.data_digest:
-            raise BadInput(f"{out}: holds {other.id} on another split of {other.dataset!r}; give another --out")
+    _check(out, outcome.source, outcome.weights, outcome.dataset, outcome.data_digest)
     return write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
+
+
+def kept(out: Path, source: Source, split: Split) -> dict[str, Outcome]:
+    """The outcomes of a store on these images with these weights, by id. Raises what :func:`save` raises.
+
+    One that does not say its weights is of before wdiv kept that: it is shown, and fitted again where it is asked for.
+    """
+    _check(out, source.name, source.content, split.name, split.digest)
+    return {one.id: one for one in load(out) if (one.weights, one.data_digest) == (source.content, split.digest)}
+
+
+def _check(out: Path, source: str, weights: str, dataset: str, data_digest: str) -> None:
+    for other in load(out):
+        if other.dataset == dataset and other.data_digest != data_digest:
+            raise BadInput(
+                f"{out}: holds {other.id} on another split, or other images, called {dataset!r} "
+                f"(SHA-256 {other.data_digest[:12]}…, now {data_digest[:12]}…); give another --out"
+            )
+        if other.source == source and other.weights and other.weights != weights:
+            raise BadInput(
+                f"{out}: holds {other.id} of other weights called {source!r} "
+                f"(SHA-256 {other.weights[:12]}…, now {weights[:12]}…); give another --out"
+            )
 
 
 def load(out: Path) -> list[Outcome]:

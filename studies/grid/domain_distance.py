@@ -5,7 +5,6 @@ Measured once, and kept beside the runs of each condition: a report needs no ima
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -113,7 +112,7 @@ def _new(
     def seen(images: ImageSet, rows: np.ndarray) -> np.ndarray:
         return np.asarray(features(source, images, rows=rows, device=device)[BOTTLENECK].features.values)
 
-    label, digests = label_of(source), (_digest(source), source_split.digest, split.digest)
+    label, digests = label_of(source), (source.content, source_split.digest, split.digest)
     drawn = {
         (size, seed): nested_subset(split.pool, size, seed)
         for size, seed in itertools.product(study.per_class, study.seeds)
@@ -128,12 +127,3 @@ def _new(
         there = theirs[np.random.default_rng(seed).permutation(len(theirs))[: len(here)]]
         values = (SCORES[name].function(here, there) for name in SCORED)  # the last fields, in this order
         yield Distance(label, source.name, split.name, size, seed, len(here), len(there), *digests, *values)
-
-
-def _digest(source: Source) -> str:
-    """SHA-256 of the weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(source.read().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

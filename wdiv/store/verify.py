@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from wdiv.errors import BadStore, WdivError
 from wdiv.store import tensors
@@ -33,14 +33,40 @@ def verify(path: StoreLike) -> list[Verification]:
     """Read and hash every file of a store again.
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
-    was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
+    was written; every tensor an epoch should hold is in it; what is called the same in two runs, images or weights, is
+    the same; every frozen tensor is bit-identical to what it was
     when the run began, and each epoch was saved only after the network in memory had been checked for that.
 
     The files of an imported run are held to the digests they were imported with. Before wdiv took those, to size and
     time alone; ``note`` says so.
     """
     runs = [*CheckpointStore.at(path).folders()]
-    return [_verify_run(run) for run in runs or CheckpointStore.open(path)]
+    mixed = _mixed(runs)
+    return [
+        replace(found, problems=(*found.problems, *mixed.get(found.run, ())))
+        for found in map(_verify_run, runs or CheckpointStore.open(path))
+    ]
+
+
+def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """What is called the same in several runs, and is not: run -> in words."""
+    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        try:
+            record = run.record
+        except WdivError:  # told of that run
+            continue
+        names = [("images", record.dataset, record.data_digest)]
+        if record.source != "random":
+            names.append((f"weights for {record.label}", record.source, record.base))
+        for what, name, digest in names:
+            other, theirs = first.setdefault((what, name), (run.path.name, digest)) if digest else ("", digest)
+            if theirs != digest:
+                found.setdefault(run.path.name, []).append(
+                    f"{run.path}: its {what} are called {name!r}, as those of {other} are, and are others"
+                )
+    return found
 
 
 def problems_of(run: Run) -> list[str]:

@@ -37,7 +37,16 @@ from wdiv.store.verify import problems_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RunWriter", "check_same", "clear", "fast_digests", "frozen_digests", "is_being_written", "write_base"]
+__all__ = [
+    "RunWriter",
+    "base_digest",
+    "check_same",
+    "clear",
+    "fast_digests",
+    "frozen_digests",
+    "is_being_written",
+    "write_base",
+]
 
 State = Mapping[str, "torch.Tensor"]
 LOCK_SECONDS = 1.0
@@ -46,6 +55,11 @@ PENDING = 256 * 2**20
 """Bytes of epochs that wait for their commit, about."""
 PROOF_SHARE = 20
 """Time from one commit to the next, at least, in lengths of the proof that the frozen tensors are intact."""
+
+
+def base_digest(state: State) -> str:
+    """The SHA-256 of the file of starting weights that :func:`write_base` would write."""
+    return hashlib.sha256(_serialize(_own(state))).hexdigest()
 
 
 def write_base(root: Path, state: State) -> str:
