@@ -22,7 +22,20 @@ from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
 
-__all__ = ["BEST", "FOLDER", "STAGES", "Outcome", "Trial", "check", "kept", "load", "of_length_1", "run", "save"]
+__all__ = [
+    "BEST",
+    "FOLDER",
+    "STAGES",
+    "Outcome",
+    "Trial",
+    "check",
+    "kept",
+    "load",
+    "of_length_1",
+    "read",
+    "run",
+    "save",
+]
 
 STAGES = "stages"
 """In place of a layer: all stages of the trunk, side by side."""
@@ -278,10 +291,11 @@ def _check(out: Path, source: str, weights: str, dataset: str, data_digest: str)
 
 def load(out: Path) -> list[Outcome]:
     """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
-    return [_read(file) for file in sorted((out / FOLDER).glob("*.json"))]
+    return [read(file) for file in sorted((out / FOLDER).glob("*.json"))]
 
 
-def _read(file: Path) -> Outcome:
+def read(file: Path) -> Outcome:
+    """One outcome. Raises as :func:`load` does."""
     data = read_sealed(file, FORMAT, before=1)
     try:
         data.pop("format", None)

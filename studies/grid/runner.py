@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from wdiv.tuning.training.run_spec import RunSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_grid", "run_grid"]
+__all__ = ["describe_grid", "run_grid", "with_sources"]
 
 
 def run_grid(
@@ -61,7 +61,7 @@ def run_grid(
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
-    runs = [replace(p, spec=replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source))) for p in grid.runs]
+    runs = with_sources(grid.runs, trained)
     specs, names = [planned.spec for planned in runs], [planned.id for planned in runs]
     _check_identities(runs, grid.split, out, choose_device(device))
     with asked_by_signals() as stop, progress.grid(names):
@@ -71,6 +71,11 @@ def run_grid(
     if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
+
+
+def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source]) -> list[Planned]:
+    """The runs, those of the study's own source networks starting from what these have been trained to."""
+    return [replace(p, spec=replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source))) for p in runs]
 
 
 def _check_identities(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:

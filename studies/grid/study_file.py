@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wdiv.errors import BadInput, BadStore, WdivError
-from wdiv.store.seals import read_sealed, write_sealed
+from wdiv.errors import BadInput, BadStore, LeftOut, WdivError
+from wdiv.store.seals import SEALED, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
     from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "write_study_json"]
+__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "told_by", "write_study_json"]
 
 STUDY = "study.json"
 FORMAT = 2
@@ -30,23 +31,37 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 
 
 def read_study_json(out: Path) -> dict[str, Any]:
-    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them.
+    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them; and whether it is ``sealed``.
 
     Raises :class:`~wdiv.errors.BadStore` for a file that is damaged, or a later wdiv's.
     """
     file = out / STUDY
     if not file.exists():
-        return {name: kind() for name, kind in FILE_FIELDS.items()}
+        return _nothing()
     data = read_sealed(file, FORMAT, before=1)
     found = {name: data.get(name, kind()) for name, kind in FILE_FIELDS.items()}
     for name, kind in FILE_FIELDS.items():
         value = found[name]
         if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
             raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
+    found["sealed"] = data.get("format", 1) >= SEALED
     for run, facts in found["facts"].items():
         if not isinstance(facts, dict) or not all(isinstance(fact, (str, int, type(None))) for fact in facts.values()):
             raise BadStore(f"{file}: damaged: the facts of {run!r} are {facts!r}")
     return found
+
+
+def told_by(out: Path) -> dict[str, Any]:
+    """:func:`read_study_json` for whoever only looks on: of a damaged file nothing is known, with a warning."""
+    try:
+        return read_study_json(out)
+    except BadStore as error:
+        warnings.warn(f"what was planned is not known: {error}", LeftOut, stacklevel=2)
+        return _nothing()
+
+
+def _nothing() -> dict[str, Any]:
+    return {name: kind() for name, kind in FILE_FIELDS.items()} | {"sealed": False}
 
 
 def write_study_json(out: Path, told: Mapping[str, Any]) -> None:

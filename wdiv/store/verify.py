@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from wdiv.errors import BadStore, WdivError
-from wdiv.store import tensors
+from wdiv.errors import BadStore, Damaged, WdivError
+from wdiv.store import running_metrics, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
-from wdiv.store.seals import file_digest
+from wdiv.store.seals import check_seal, file_digest, has_tail
 
-__all__ = ["Verification", "problems_of", "verify"]
+__all__ = ["Verification", "live_at_fault", "problems_of", "verify"]
 
 NOTE = "imported: files held to their size and time, every tensor read; no digest was taken"
 
@@ -71,7 +71,7 @@ def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
 
 def problems_of(run: Run) -> list[str]:
     """What is wrong with a run that wdiv trained."""
-    return [*_base(run), *_epochs(run), *_frozen(run)]
+    return [*_base(run), *_epochs(run), *_frozen(run), *_others(run)]
 
 
 def _verify_run(run: Run) -> Verification:
@@ -137,6 +137,31 @@ def _epochs(run: Run) -> Iterator[str]:
             yield f"{file}: does not hold the tensors it should"
         if not row.get("frozen_intact"):
             yield f"{file}: saved without the frozen tensors having been checked"
+
+
+def _others(run: Run) -> Iterator[str]:
+    """What is needed to go on, and to look on; as it has been since it was sealed."""
+    if not run.record.sealed:
+        return
+    resume = run.path / "resume.pt"
+    if resume.exists() and not has_tail(resume):
+        yield str(Damaged(resume))
+    yield from live_at_fault(run)
+    assert run.diverged is None or run.diverged  # read, for it raises where it is not what was written
+
+
+def live_at_fault(run: Run) -> Iterator[str]:
+    """What is wrong with a run's ``live.jsonl``: its first line that is not what was written, but for a last one that
+    was cut short."""
+    live = run.path / running_metrics.NAME
+    if run.record.sealed and live.exists():
+        for line in live.read_bytes().splitlines(keepends=True):
+            try:
+                if line.strip() and line.endswith(b"\n"):
+                    check_seal(line, live, required=True)
+            except Damaged as error:
+                yield str(error)
+                break
 
 
 def _frozen(run: Run) -> Iterator[str]:

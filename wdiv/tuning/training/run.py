@@ -73,8 +73,8 @@ def fine_tune(
     out       the store's folder, or the store that was opened there
 
     Raises :class:`~wdiv.tuning.training.loop.Diverged` where the loss is no number, also if it was found so before, and
-    :class:`~wdiv.errors.BadInput` where the run that is there, or another of the store, is of other weights or images by
-    the same name, or was made in another way.
+    :class:`~wdiv.errors.BadInput` where the run that is there was made in another way, or where it or another of the
+    store is of other weights or images by the same name.
     """
     store = CheckpointStore.at(out)
     out = store.path
