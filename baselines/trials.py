@@ -291,7 +291,7 @@ def _check(out: Path, source: str, weights: str, dataset: str, data_digest: str)
 
 def load(out: Path) -> list[Outcome]:
     """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
-    return [read(file) for file in sorted((out / FOLDER).glob("*.json"))]
+    return [read(file) for file in sorted((out / FOLDER).glob("[!.]*.json"))]
 
 
 def read(file: Path) -> Outcome:

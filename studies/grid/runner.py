@@ -14,8 +14,9 @@ from baselines import trials
 from studies.grid.jobs import side_by_side
 from studies.grid.planning import Planned, StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
-from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
+from studies.grid.study_file import facts_of, merge_axes, read_study_json, update_study_json
 from studies.spec.study import Study
+from wdiv.store.files import clear_leftovers
 from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.writer import is_being_written
 from wdiv.tuning.data.images import Split
@@ -57,7 +58,9 @@ def run_grid(
     grid = grid or plan_grid(study)
     for planned in grid.runs:
         planned.spec.source.fetch()
-    write_study_json(out, _resolved(grid, out))
+    for folder in (out, out / "bases", out / trials.FOLDER):
+        clear_leftovers(folder)
+    update_study_json(out, lambda: _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
@@ -68,7 +71,7 @@ def run_grid(
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         diverged = train(specs, names, grid.split, out, device, progress, stop)
         _baselines(study, specs, grid.split, out, device, progress, stop)
-    if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
+    if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
 
