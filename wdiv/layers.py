@@ -25,8 +25,8 @@ ROLES: Mapping[str, Mapping[str, str]] = {
 """kind -> role -> the tensor's suffix in a state dict.
 
 ``norm`` is one kind for LayerNorm, GroupNorm, RMSNorm and affine InstanceNorm: a bare state dict has the same one or
-two vectors for each of them, and cannot tell them apart. ``fc`` is what is linear in the classifier, and ``linear`` what
-is linear before it, in the blocks of a ConvNeXt or a transformer.
+two vectors for each of them, and cannot tell them apart. ``fc`` is what is linear in the classifier, and ``linear``
+what is linear before it, in the blocks of a ConvNeXt or a transformer.
 """
 
 KINDS = tuple(ROLES)

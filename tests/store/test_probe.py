@@ -225,7 +225,7 @@ def test_networks_without_batchnorm(table_of: TableOf, name: str, counts: tuple[
     types = {layer.name: type(model.get_submodule(layer.name)) for layer in table.of("norm")}
     assert all(issubclass(found, nn.LayerNorm) for found in types.values())
     if name != "vit_b_16":  # its maps never shrink
-        assert table.stages == ("stage1", "stage2", "stage3", "stage4")
+        assert table.stages == ("stage1", "stage2", "stage3", "stage4", "head")
 
 
 def test_networks_of_other_channels() -> None:

@@ -7,9 +7,11 @@ each result's ``grad_fn`` leads back to the images, past the parameters, by all 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput
@@ -35,11 +37,6 @@ class _Call:
     after: Node = None
     made: tuple[int, ...] = ()
     inner: list[_Call] = field(default_factory=list)
-
-    @property
-    def fixed(self) -> bool:
-        """No parameter has a part in it: an activation, dropout, a pooling."""
-        return next(self.module.parameters(), None) is None
 
 
 class Dataflow:
@@ -86,6 +83,8 @@ class Dataflow:
         self._of: dict[str, list[_Call]] = {}
         for call in self._calls:
             self._of.setdefault(call.path, []).append(call)
+        fixed = (call for call in self._calls if next(call.module.parameters(), None) is None)
+        self._fixed = {call.after: call.before for call in fixed if call.before is not call.after}
 
     def shapes(self, path: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of what a module first read and gave; both are empty where nothing of an image went through it."""
@@ -132,23 +131,30 @@ class Dataflow:
     def blocks(self, layers: Collection[str]) -> dict[str, str]:
         """Layer -> the block that it is in, the outermost module in which the data goes more ways than one: a residual,
         dense or inception block. A class of modules of which one has a branch is a block wherever it stands."""
-        branched = {type(c.module) for c in self._calls if c is not self._root and c.inner and not self._is_series(c)}
-        holding: dict[str, int] = {}
-        for layer in layers:
-            for path in _around(layer):
-                holding[path] = holding.get(path, 0) + 1
-        blocks = {
-            path for path, count in holding.items()
-            if count > 1 and path in self._of and path and type(self._of[path][0].module) in branched
-        }  # fmt: skip
+        branched = {type(call.module) for call in self._calls if call is not self._root and self._branches(call)}
+        held = Counter(path for layer in layers for path in _around(layer))
+        blocks = {path for path, count in held.items() if count > 1 and self._is_block(path, branched)}
         found = {layer: next((path for path in _around(layer) if path in blocks), "") for layer in layers}
         return {layer: path for layer, path in found.items() if path}
 
-    def _is_series(self, call: _Call) -> bool:
-        """Its parts run one after another, each on what the one before gave, and the last gives what it gives."""
-        parts = [part for part in call.inner if part.after is not None]
-        ways = [(later.before, sooner.after) for sooner, later in zip(parts, parts[1:], strict=False)]
-        ways += [(call.after, parts[-1].after)] if parts else []
+    def _is_block(self, path: str, branched: Collection[type]) -> bool:
+        if path in self._of:
+            return type(self._of[path][0].module) in branched
+        units: dict[str, list[_Call]] = {}  # of a list or a dict of modules, which the module around it calls
+        for call in self._calls:
+            if call.path.startswith(f"{path}.") and call.after is not None:
+                units.setdefault(call.path.removeprefix(f"{path}.").partition(".")[0], []).append(call)
+        whole = [replace(calls[-1], before=calls[0].before) for calls in units.values()]
+        return not self._in_series(whole)
+
+    def _branches(self, call: _Call) -> bool:
+        """Not one after another, each on what the one before gave, and the last gives what it gives."""
+        return bool(call.inner) and not self._in_series(call.inner, call.after)
+
+    def _in_series(self, parts: Iterable[_Call], result: Node = None) -> bool:
+        seen = [part for part in parts if part.after is not None]
+        ways = [(later.before, sooner.after) for sooner, later in pairwise(seen)]
+        ways += [(result, part.after) for part in seen[-1:] if result is not None]
         return all(any(node is end for node in self._back(start)) for start, end in ways)
 
     def _ends(self, paths: Iterable[str]) -> dict[Node, _Call]:
@@ -160,11 +166,10 @@ class Dataflow:
 
     def _back(self, node: Node) -> Iterator[Node]:
         """From a result to what it was made of, as long as that is one thing; over what has no parameters at once."""
-        fixed = {call.after: call.before for call in self._calls if call.fixed and call.before is not call.after}
         while node is not None:
             yield node
             sources = {source for source, _ in node.next_functions if source is not None}
-            node = fixed[node] if node in fixed else sources.pop() if len(sources) == 1 else None
+            node = self._fixed[node] if node in self._fixed else sources.pop() if len(sources) == 1 else None
 
 
 def _around(layer: str) -> Iterator[str]:

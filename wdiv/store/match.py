@@ -22,8 +22,8 @@ def match_layers(a: LayerTable, b: LayerTable) -> Matching:
     """Pair the layers of two networks: by name, else by one change of prefix, else by shape and order.
 
     A change of prefix is the one pair of beginnings (p, q) for which the most layers ``p + rest`` of A and
-    ``q + rest`` of B agree in operation and shape. Layers of the same name pair whatever their shapes: whether they can be
-    compared is another question. By shape and order only when no names agree at all, and every layer of the
+    ``q + rest`` of B agree in operation and shape. Layers of the same name pair whatever their shapes: whether they
+    can be compared is another question. By shape and order only when no names agree at all, and every layer of the
     smaller network finds its partner, in order.
 
     >>> from wdiv.store.foreign import layers_from_shapes
