@@ -161,8 +161,8 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
         network, state = PreparedNetwork.of(spec, skeletons[label], classes), skeletons[label].state_dict()
         plans = [network.plan(segment) for segment in network.segments]
         train, validation = spec.rows(split.pool)
-        for plan in plans:
-            check_batches(plan, spec.recipe, len(train))
+        for segment, plan in zip(network.segments, plans, strict=True):
+            check_batches(plan, spec.recipe, len(train), segment.last - segment.first + 1)
         each = sum(state[key].nbytes for key in changing(plans, state))
         yield Planned(spec, spec.id(split.name), len(train) + len(validation), each * spec.recipe.epochs, len(train))
 

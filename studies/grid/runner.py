@@ -12,7 +12,7 @@ from typing import Any
 
 from baselines import trials
 from studies.grid.jobs import side_by_side
-from studies.grid.planning import StudyGrid, plan_grid, source_networks, trained_sources, trials_of
+from studies.grid.planning import Planned, StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
 from studies.spec.study import Study
@@ -29,6 +29,7 @@ from wdiv.tuning.training.loop import Diverged
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.run import fine_tune
 from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.small_maps import check_maps
 
 __all__ = ["describe_grid", "run_grid"]
 
@@ -51,6 +52,7 @@ def run_grid(
     progress = progress or Progress()
     precision.check(study.precision, choose_device(device).type)
     grid = grid or plan_grid(study)
+    _check_maps(grid, out, device)
     for planned in grid.runs:
         planned.spec.source.fetch()
     write_study_json(out, _resolved(grid, out))
@@ -129,6 +131,15 @@ def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:
     }
 
 
+def _check_maps(grid: StudyGrid, out: Path, device: str) -> list[Planned]:
+    """The runs that are not finished, none of which trains on maps too small for its precision."""
+    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    where, classes = choose_device(device).type, len(grid.split.pool.classes)
+    for spec in {(p.spec.network.label, p.spec.strategy): p.spec for p in runs}.values():
+        check_maps(spec, classes, where)
+    return runs
+
+
 def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str, Any]:
     """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
 
@@ -137,7 +148,7 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
-    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    runs = _check_maps(grid, out, device)
     seconds = estimate_seconds([planned.spec for planned in runs], grid.split, device)
     return {
         "study": grid.study.name,

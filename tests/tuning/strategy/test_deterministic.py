@@ -66,7 +66,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], int]] = {
     "convnext": (lambda: models.ConvNeXt([BLOCK(8, 16, 2), BLOCK(16, None, 2)], 0.5, num_classes=3), 32),
     "densenet": (lambda: models.DenseNet(4, (2, 2), 8, 2, 0.5, 3), 32),
     "efficientnet": (lambda: models.EfficientNet([MBCONV(2, 3, 1, 8, 8, 2)], 0.0, 0.8, 3, last_channel=8), 16),
-    "maxvit": (lambda: models.MaxVit((32, 32), 8, 1, [8, 16], [1, 1], 4, 0.5, attention_dropout=0.5, num_classes=3), 32),
+    "maxvit": (lambda: models.MaxVit((32, 32), 8, 1, [8, 16], [1, 1], 4, 0.5, attention_dropout=0.5), 32),
     "swin": (
         lambda: models.SwinTransformer([4, 4], 8, [2, 2], [1, 2], [4, 4], 4.0, 0.5, 0.5, 0.5, num_classes=3), 32,
     ),

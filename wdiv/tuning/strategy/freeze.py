@@ -146,7 +146,7 @@ def apply_freeze(model: nn.Module, plan: FreezePlan, table: LayerTable, disabled
     still = {module for module in _without_training(model) if module not in running}
     for module in still.union(frozen, map(model.get_submodule, disabled_dropout)):
         module.training = False
-        module.train = MethodType(_stay, module)  # type: ignore[method-assign]
+        module.train = MethodType(_stay, module)
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
@@ -171,15 +171,27 @@ def parameter_groups(
 ) -> list[Mapping[str, Any]]:
     """Optimizer groups by rate and decay, holding the trainable parameters and no other.
 
+    Unless ``decay_all``, decay is for the weights of convolutions and of what is linear, attention's among them: not
+    for gamma, beta and biases, and not for what belongs to no layer, as layer scales, tokens and positions.
+
     apart: a group for each parameter, where each has a rate that changes by itself. ``keys`` of a group are its
     parameters' names, ``base`` its rate before any schedule.
     """
     groups: dict[Any, dict[str, Any]] = {}
     for key, parameter in model.named_parameters():
         if key in plan.lrs:
-            lr, decay = plan.lrs[key], weight_decay if decay_all or parameter.dim() > 1 else 0.0
+            lr, decays = plan.lrs[key], decay_all or (parameter.dim() > 1 and _is_weight(model, key, plan))
+            decay = weight_decay if decays else 0.0
             new = {"params": [], "keys": [], "lr": lr, "base": lr, "weight_decay": decay}
             group = groups.setdefault(key if apart else (lr, decay), new)
             group["params"].append(parameter)
             group["keys"].append(key)
     return list(groups.values())
+
+
+def _is_weight(model: nn.Module, key: str, plan: FreezePlan) -> bool:
+    """Of a layer, or of one of the modules of PyTorch that have the matrices of several layers in one."""
+    from torch import nn
+
+    owner = model.get_submodule(key.rpartition(".")[0])
+    return key in plan.kinds or isinstance(owner, (nn.MultiheadAttention, nn.RNNBase, nn.Bilinear))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wdiv.errors import WdivError
+from wdiv.errors import BadInput, WdivError
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.running_metrics import RunningMetrics
@@ -22,10 +22,11 @@ from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.interrupt import Stop
-from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
+from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position, check_batches
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.small_maps import check_maps
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,7 @@ def fine_tune(
             return run
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
+    check_maps(spec, len(split.pool.classes), where.type)
     shared = features or FeatureStore(out / "features"), networks or NetworkCache()
     try:
         _Session(spec, split, out, facts, where, watcher or Silent(), *shared, stop or Stop()).run()
@@ -131,6 +133,8 @@ class _Session:
         self.network = networks.prepare(spec, len(split.pool.classes), device)
         self.model = self.network.model
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
+        for stage in self.stages:
+            check_batches(stage.plan, spec.recipe, len(train), stage.segment.last - stage.segment.first + 1)
         self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY)
 
     def run(self) -> None:
@@ -217,11 +221,22 @@ class _Session:
             shown = loop(stage.prefix.training, stage.prefix.judging)
             shown.lead = time.perf_counter() - began
             if optimizer is not None:
-                shown.optimizer.load_state_dict(dict(optimizer))
+                self._restore(shown.optimizer, optimizer)
             shown.run(done, position)
         except Diverged as error:
             self.writer.give_up(self.model.state_dict(), str(error))
             raise
+
+    def _restore(self, optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+        """The optimizer as it was left. It would bring its own rates along: they are to be those of now."""
+        now, before = ([[g[k] for k in ("keys", "base", "weight_decay")] for g in groups]
+                       for groups in (optimizer.param_groups, kept["param_groups"]))  # fmt: skip
+        if now != before:
+            raise BadInput(
+                f"{self.writer.run.path}: begun with other rates or weight decay of its tensors than this wdiv gives "
+                "them; give another --out, or delete it to start it again"
+            )
+        optimizer.load_state_dict(dict(kept))
 
     def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> bool:
         """Save an epoch. True if the run ends with it, before its time."""
