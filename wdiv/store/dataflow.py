@@ -47,8 +47,8 @@ class Dataflow:
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> flow = Dataflow(model, 8)
-    >>> flow.order(["0", "2", "4"]), flow.classifier(["2", "4"]), flow.shapes("0")
-    (['0', '2', '4'], {'2', '4'}, ((2, 3, 8, 8), (2, 4, 6, 6)))
+    >>> flow.order(["0", "2", "4"]), sorted(flow.classifier(["2", "4"])), flow.shapes("0")
+    (['0', '2', '4'], ['2', '4'], ((2, 3, 8, 8), (2, 4, 6, 6)))
     """
 
     def __init__(self, model: nn.Module, image_size: int, channels: int = 3) -> None:
