@@ -297,7 +297,7 @@ def test_history(tree: xr.DataTree, path: Path) -> None:
             np.testing.assert_array_equal(tree[f"history/{name}"].values[i], expected)
     assert np.isnan(tree["history/train_loss"].sel(epoch=0)).all()
     rates = tree["history/lr"]
-    assert rates.kind.values.tolist() == ["conv", "bn", "norm", "fc"]
+    assert rates.kind.values.tolist() == ["conv", "bn", "norm", "linear", "fc"]
     assert np.isnan(rates.sel(kind=["conv", "bn", "norm"])).all()
     np.testing.assert_array_equal(rates.sel(kind="fc").isel(run=0), [np.nan, 0.01, 0.01, 0.01])
 

@@ -13,7 +13,8 @@ node                   holds
                        val_accuracy of runs that hold images out
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
 ``/norm``              gamma, beta (run, epoch, channel) of LayerNorm, GroupNorm, RMSNorm and InstanceNorm, the same way
-``/conv``, ``/fc``     mean, std (run, epoch, layer); for conv filter_mean, filter_std (run, epoch, filter)
+``/conv``              mean, std (run, epoch, layer), filter_mean, filter_std (run, epoch, filter)
+``/linear``, ``/fc``   mean, std (run, epoch, layer) of what is linear in the trunk, and of the classifier
 ``/weights/<layer>``   weight, bias: the raw tensors (run, epoch, out, in, kh, kw); (…, k) or (…, kd, kh, kw) in one
                        or three dimensions; (in, out, …) of a transposed convolution
 ``/pretrained/…``      bn, norm and weights again, as the source gave them (run, …)
@@ -135,7 +136,7 @@ def open_groups(store: CheckpointStore, label: str | None = None) -> dict[str, x
 def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str, xr.Dataset]:
     table = runs[0].record.table
     for run in runs:
-        if [(x.name, x.shape) for x in run.record.table] != [(x.name, x.shape) for x in table]:
+        if {x.name: x.shape for x in run.record.table} != {x.name: x.shape for x in table}:
             raise BadStore(f"{run.path}: its layers are not those of {runs[0].path}, though both are {label!r}")
     histories = [run.history() for run in runs]
     saved = [frozenset(row["epoch"] for row in rows) for rows in histories]
@@ -153,7 +154,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
             groups[f"/{kind}"] = _kind(axis, kind, layers)
             if kind in RAGGED:
                 groups[f"/pretrained/{kind}"] = xr.Dataset(_ragged(PretrainedTensor, ("run",), axis, layers))
-    for layer in table.of("conv", "fc"):
+    for layer in table.of("conv", "linear", "fc"):
         groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
         groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
     return groups
