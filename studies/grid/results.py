@@ -53,7 +53,7 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     >>> import pandas as pd
     >>> row = {"run": "a", "model": "m", "dataset": "d", "n_train": 5, "strategy": "svm", "bn_mode": "frozen"}
     >>> row |= {"seed": 0, "source": "s", "epochs": 0, "last": 0.5, "best": None, "best_epoch": None}
-    >>> row |= {"train_loss": 1.0, "seconds": 2.0}
+    >>> row |= {"n_test": 50, "low": 0.366, "high": 0.634, "train_loss": 1.0, "seconds": 2.0}
     >>> found = as_dataset(pd.DataFrame([row]))
     >>> found.set_xindex("strategy").sel(strategy="svm").test_accuracy.item(), sorted(found.coords)[:3]
     (0.5, ['bn_mode', 'dataset', 'model'])
@@ -65,6 +65,9 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     coords = {name: ("run", _plain(table[name])) for name in words}
     facts = {
         "test_accuracy": ("last", "test accuracy after the epoch that counts", "1"),
+        "test_accuracy_low": ("low", "where the 95 % interval of the test accuracy begins", "1"),
+        "test_accuracy_high": ("high", "where the 95 % interval of the test accuracy ends", "1"),
+        "n_test": ("n_test", "test images; 0: not known", "1"),
         "best_test_accuracy": ("best", "best test accuracy of all epochs, chosen on the test images", "1"),
         "best_epoch": ("best_epoch", "epoch of the best test accuracy", "1"),
         "epochs": ("epochs", "epochs of training; 0: a baseline on frozen features", "1"),

@@ -132,7 +132,9 @@ def _baselines(
         missing = [trial for trial in wanted if trial.id(source, split) not in kept]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)
-            progress.say(f"{outcome.id}: test {100 * outcome.accuracy:.1f} %, {outcome.seconds:.1f} s")
+            low, high = (100 * outcome.scores["accuracy"][end] for end in ("low", "high"))
+            told = f"test {100 * outcome.accuracy:.1f} % ({low:.1f} to {high:.1f})"
+            progress.say(f"{outcome.id}: {told}, {outcome.seconds:.1f} s")
             if stop.signum is not None:
                 raise Stopped(f"stopped after {outcome.id}", stop.signum)
 

@@ -31,7 +31,8 @@ PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
 """
 TRANSFER = """\
-Runs whose test accuracy is below that of training from scratch on the same images with the same seed.
+Runs whose test accuracy is below that of training from scratch on the same images with the same seed; in square
+brackets its 95 % interval for other test images.
 """
 CHANGE = """\
 Spearman's rank correlation over runs of how far a stage has moved and the run's gain over `fc` alike in all else; q is
@@ -151,11 +152,16 @@ def _transfer(table: pd.DataFrame) -> Iterator[str]:
     beyond = int(table["beyond_sampling"].eq(True).sum())
     yield f"{len(table)} runs lost against scratch, {beyond} of them by more than so few test images explain."
     yield _table([
-        {"run": "/".join(filter(None, (r["condition"], r["run"]))), "accuracy": f"{100 * r['accuracy']:.1f}",
+        {"run": "/".join(filter(None, (r["condition"], r["run"]))), "accuracy": _accuracy(r),
          "scratch": f"{100 * r['scratch']:.1f}", "points lost": f"{100 * r['lost']:.1f}"}
         for r in table.head(MOST).to_dict("records")
     ])  # fmt: skip
     yield from _more(table, "negative_transfer.csv")
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    interval = "" if row["low"] != row["low"] else f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{100 * row['accuracy']:.1f}{interval}"
 
 
 def _more(table: pd.DataFrame, file: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines import trials
 from studies.grid.conditions import begun
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
@@ -74,7 +75,7 @@ def gather(out: Path, figures: Path | None = None, opened: Mapping[str, Checkpoi
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
-        [fill(table, read, paper) for table in study.tables],
+        [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
         (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
     )  # fmt: skip
@@ -105,11 +106,12 @@ def _shares(study: Study, paper: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _told(found: Mapping[str, CheckpointStore]) -> tuple[dict[str, int], list[str]]:
-    """Dataset -> its test images, and what the stores say of their data."""
+    """Dataset -> its test images (the fewest, where conditions differ), and what the stores say of their data."""
     tests: dict[str, int] = {}
     notes: dict[str, None] = {}
     for store in found.values():
         notes |= dict.fromkeys(read_study_json(store.path)["notes"])
-        for run in store:
-            tests[run.record.dataset] = run.record.n_test
+        judged = [run.record for run in store] or trials.load(store.path)
+        for one in (one for one in judged if one.n_test):
+            tests[one.dataset] = min(one.n_test, tests.get(one.dataset, one.n_test))
     return tests, list(notes)

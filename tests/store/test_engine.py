@@ -218,7 +218,7 @@ def test_coords_of_the_runs(tree: xr.DataTree) -> None:
     assert tree.run.values.tolist() == IDS
     assert tree.epoch.values.tolist() == [0, 1, 2, 3]
     on_run = {name for name, coord in tree.coords.items() if coord.dims == ("run",)}
-    assert on_run == {"run", "model", "source", "dataset", "n_train", "strategy", "bn_mode", "seed", "final"}
+    assert on_run == {"run", "model", "source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed", "final"}
     assert tree.strategy.values.tolist() == [strategy for _, strategy, _ in RUNS]
     assert tree.seed.values.tolist() == [seed for _, _, seed in RUNS]
     assert set(tree.source.values) == {"random", "toy weights"}

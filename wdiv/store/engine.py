@@ -55,7 +55,7 @@ OPTIONAL = ("val_loss", "val_accuracy")
 """Of runs that hold images out."""
 RUN_COORDS = {
     "model": "label",  # two widths of a network are two models
-    **{name: name for name in ("source", "dataset", "n_train", "strategy", "bn_mode", "seed")},
+    **{name: name for name in ("source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed")},
 }
 """Coordinate -> field of the run's record."""
 KERNEL_DIMS = {0: (), 1: ("k",), 2: ("kh", "kw"), 3: ("kd", "kh", "kw")}
