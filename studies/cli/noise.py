@@ -11,6 +11,7 @@ from studies.cli import options
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 @click.command()
@@ -35,14 +36,24 @@ def noise(
     from wdiv.measure import pairwise
     from wdiv.store.engine import open_store
     from wdiv.store.files import write_atomically
-    from wdiv.summary import against_noise_floor, without_value
+    from wdiv.store.reader import CheckpointStore, without_damaged
+    from wdiv.summary import against_noise_floor, finished, without_value
     from wdiv.summary.noise import check_asked
 
     if out and out.suffix != ".csv":
         raise BadInput(f"{out}: the file's name must end in .csv")
     check_asked(metric, reference or "pretrained")
-    div = measured(store, metric, reference or "pretrained", group)
-    table = against_noise_floor(div, pairwise(open_store(store, group), metric), metric, fdr)
+    opened = CheckpointStore.open(store)
+
+    def compared() -> tuple[xr.DataTree, pd.DataFrame]:
+        div = finished(measured(opened, metric, reference or "pretrained", group))
+        return div, against_noise_floor(div, pairwise(finished(open_store(opened, group)), metric), metric, fdr)
+
+    div, table = without_damaged([opened], compared)
+    label = div.attrs["architecture"]
+    left = [run.path.name for run in opened if run.record.label == label and run.state != "finished"]
+    if left:
+        click.echo(f"note: {len(left)} runs are not finished, and left out: {', '.join(left)}", err=True)
     if out:
         write_atomically(out, lambda temporary: table.to_csv(temporary, index=False))
     if as_json:

@@ -31,7 +31,7 @@ def architectures(store: CheckpointStore) -> list[str]:
 
 
 def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
-    """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
+    """One row a run that is finished (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
 
     found  the rows of the runs, a table an architecture, where they are at hand
     """
@@ -39,11 +39,11 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
 
     store = CheckpointStore.at(out)
     if found is None:
-        found = [summary.results(open_store(store, label)) for label in architectures(store)]
+        found = [summary.results(summary.finished(open_store(store, label))) for label in architectures(store)]
     frozen = pd.DataFrame([outcome.row() for outcome in trials.load(store.path)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:
-        raise BadStore(f"{store.path}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
+        raise BadStore(f"{store.path}: no run is finished yet, and there is no baseline; there is nothing to tabulate")
     return pd.concat(parts, ignore_index=True)
 
 

@@ -55,6 +55,15 @@ class RunState:
         return asdict(self)
 
     @property
+    def in_words(self) -> str:
+        """The state, and how far it is.
+
+        >>> RunState("r", "stopped", 3, 9).in_words, RunState("r", "waiting").in_words
+        ('stopped after epoch 3 of 9', 'waiting')
+        """
+        return self.state if self.epoch is None else f"{self.state} after epoch {self.epoch} of {self.of}"
+
+    @property
     def over(self) -> bool:
         """True if nothing more will come."""
         return self.state in OVER

@@ -16,7 +16,7 @@ from studies.report.report import Report
 from studies.report.tables import in_words, markdown
 from studies.report.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
 
-__all__ = ["as_html", "as_markdown", "summary"]
+__all__ = ["as_html", "as_markdown", "summary", "without"]
 
 MOST = 20
 """Rows of a table that only supports; the whole stands in its file."""
@@ -102,11 +102,18 @@ def _opening(report: Report) -> Iterator[str]:
         "seeds": _several(runs["seed"].sort_values()), "runs": str(len(runs)),
     }  # fmt: skip
     yield "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
-    left, of = report.unfinished
-    notes = [f"{left} of {of} runs are not finished: what they would say is missing here."] if left else []
+    notes = [f"{without(report)}."] if report.left_out else []
     notes += [note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in report.notes]
     if notes:
         yield "\n".join(f"- **Note**: {note}" for note in notes)
+
+
+def without(report: Report, most: int = 10) -> str:
+    """Which runs are not finished, and why; the first of them by name."""
+    left, of = report.unfinished
+    told = [f"{run} ({why})" for run, why in report.left_out.items()]
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return f"{left} of {of} runs are not finished, and nothing here is of them: {', '.join(told[:most])}{more}"
 
 
 def _several(values: pd.Series) -> str:

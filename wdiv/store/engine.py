@@ -171,6 +171,11 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "epoch": np.array(axis.epochs),
             **{name: ("run", column) for name, column in columns.items()},
             "final": ("run", np.array([run.final for run in axis.runs]), {"long_name": "the epoch that counts"}),
+            "state": (
+                "run",
+                _text([run.state for run in axis.runs]),
+                {"long_name": "finished, unfinished or diverged"},
+            ),
         },
         attrs={
             "architecture": label,

@@ -9,11 +9,23 @@ import xarray as xr
 from wdiv.measure.reference import final_positions
 from wdiv.numerics import share_interval
 
-__all__ = ["CELL", "of_runs", "results"]
+__all__ = ["CELL", "finished", "of_runs", "results"]
 
 
 CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
 """What makes two runs seeds of one another: these agree."""
+
+
+def finished(tree: xr.DataTree) -> xr.DataTree:
+    """The runs of a tree that are finished: only these say what a strategy comes to.
+
+    One that was stopped, or whose loss was no number, is left out, whatever its last epoch is worth. An imported run is
+    finished. Of a tree that an older wdiv has saved nothing is known, and all runs stay.
+    """
+    root = tree.to_dataset()
+    if "state" not in root.coords:
+        return tree
+    return tree.isel(run=np.flatnonzero(root["state"].values == "finished"))
 
 
 def results(tree: xr.DataTree) -> pd.DataFrame:
