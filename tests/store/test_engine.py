@@ -218,7 +218,9 @@ def test_coords_of_the_runs(tree: xr.DataTree) -> None:
     assert tree.run.values.tolist() == IDS
     assert tree.epoch.values.tolist() == [0, 1, 2, 3]
     on_run = {name for name, coord in tree.coords.items() if coord.dims == ("run",)}
-    assert on_run == {"run", "model", "source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed", "final"}
+    facts = {"model", "source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed"}
+    assert on_run == {"run", "final", "state"} | facts
+    assert set(tree.state.values) == {"finished"}
     assert tree.strategy.values.tolist() == [strategy for _, strategy, _ in RUNS]
     assert tree.seed.values.tolist() == [seed for _, _, seed in RUNS]
     assert set(tree.source.values) == {"random", "toy weights"}
@@ -570,6 +572,6 @@ def test_a_file_that_went_away_is_named(store: Path) -> None:
     tree = open_store(store)
     for file in store.glob("runs/*/epochs/0002.safetensors"):
         file.unlink()
-    with pytest.raises(BadStore, match=r"0002.safetensors: no such file"):
+    with pytest.raises(BadStore, match=r"0002.safetensors: damaged: no such file"):
         tree["bn/gamma"].sel(epoch=2).load()
     assert np.isfinite(tree["bn/gamma"].sel(epoch=[0, 1, 3]).values).all()

@@ -95,4 +95,7 @@ class RunRecord:
             values["per_class"] = legacy.per_class(
                 data["id"], *(data[name] for name in ("label", "dataset", "strategy", "bn_mode", "seed"))
             )
-        return cls(**values | {"table": classified(LayerTable.from_json(data["table"]))})
+        try:
+            return cls(**values | {"table": classified(LayerTable.from_json(data["table"]))})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadStore(f"{where}: damaged: not the record of a run ({error!r})") from None

@@ -163,10 +163,8 @@ def _read(
             entry = file.entries.get(key)
             if entry is None:
                 raise BadStore(f"{path}: no tensor {key!r} in it")
-            if proof is not None:
-                _prove(path, handle, file, key, entry, proof)
         else:
-            entry = known.entry
+            file, entry = None, known.entry
             known.check(path, os.fstat(handle))
         dtype = DTYPES.get(entry.dtype)
         if dtype is None:
@@ -179,23 +177,36 @@ def _read(
             offset += first * step * dtype.itemsize
         if out is not None and out.shape != shape:
             raise BadStore(f"{path}: tensor {key!r} has shape {entry.shape}, which is not its layer's")
-        return _fetch(path, handle, entry, dtype, shape, offset, out)
+        as_stored = entry.dtype not in _NARROW and (out is None or out.dtype == dtype)
+        at_once = shape == entry.shape and as_stored  # what is read is what is to be proven
+        if file is not None and proof is not None and not at_once:
+            _prove(path, handle, file, key, entry, proof)
+        array = _fetch(path, handle, entry, dtype, shape, offset, out)
+        if file is not None and proof is not None and at_once:
+            _prove(path, handle, file, key, entry, proof, array)
+        return array
     except OSError as error:
         raise _unreadable(path, error) from None
     finally:
         os.close(handle)
 
 
-def _prove(path: Path, handle: int, file: _File, key: str, entry: Entry, proof: Proof) -> None:
-    """Raise :class:`~wdiv.errors.Damaged` unless a tensor is what its proof says; what held is not hashed again."""
+def _prove(
+    path: Path, handle: int, file: _File, key: str, entry: Entry, proof: Proof, raw: np.ndarray | None = None
+) -> None:
+    """Raise :class:`~wdiv.errors.Damaged` unless a tensor is what its proof says; what held is not hashed again.
+
+    raw: the tensor as it lies in the file, where it is at hand
+    """
     token = proof.sha256 or "" if proof.digest is None else (key, proof.digest)
     if token in file.proven:
         return
     if proof.digest is None:
         holds = sha256(path) == proof.sha256
     elif entry.dtype in DTYPES:
-        raw = np.empty(entry.shape, DTYPES[entry.dtype])
-        _fill(path, handle, raw, entry.offset)
+        if raw is None:
+            raw = np.empty(entry.shape, DTYPES[entry.dtype])
+            _fill(path, handle, raw, entry.offset)
         holds = fast_digest(raw) == proof.digest
     else:
         holds = False

@@ -41,11 +41,10 @@ def verify(path: StoreLike) -> list[Verification]:
     time alone; ``note`` says so.
     """
     runs = [*CheckpointStore.at(path).folders()]
-    mixed = _mixed(runs)
-    return [
-        replace(found, problems=(*found.problems, *mixed.get(found.run, ())))
-        for found in map(_verify_run, runs or CheckpointStore.open(path))
-    ]
+    found = [_verify_run(run) for run in runs or CheckpointStore.open(path)]
+    sound = {one.run for one in found if not one.problems}
+    mixed = _mixed(run for run in runs if run.path.name in sound)
+    return [replace(one, problems=(*one.problems, *mixed.get(one.run, ()))) for one in found]
 
 
 def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
@@ -53,10 +52,7 @@ def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
     first: dict[tuple[str, ...], tuple[str, str]] = {}
     found: dict[str, list[str]] = {}
     for run in runs:
-        try:
-            record = run.record
-        except WdivError:  # told of that run
-            continue
+        record = run.record
         names = [("images", record.dataset, record.data_digest)]
         if record.source != "random":
             names.append((f"weights for {record.label}", record.source, record.base))
