@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +16,18 @@ from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.numerics import share_interval
 from wdiv.store import legacy
-from wdiv.store.seals import read_sealed, write_sealed
+from wdiv.store.names import conflicts, difference, readable, taken
+from wdiv.store.reader import CheckpointStore
+from wdiv.store.seals import fast_digest, read_sealed, write_sealed
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK, feature_extractor
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "BEST",
@@ -31,6 +36,7 @@ __all__ = [
     "Outcome",
     "Trial",
     "check",
+    "check_held",
     "kept",
     "load",
     "of_length_1",
@@ -100,6 +106,10 @@ class Trial:
         """Its name in a store."""
         return run_id(label_of(source), split.name, self.per_class, self.strategy, "frozen", self.seed)
 
+    def made(self, outcome: Outcome | None) -> bool:
+        """True if an outcome by this trial's name is of it, its folds too."""
+        return outcome is not None and outcome.folds == self.folds
+
     def places(self, known: Sequence[str]) -> tuple[str, ...]:
         """The places that its features come from. known: the stages and the bottleneck of the network."""
         if self.layer == STAGES:
@@ -117,6 +127,7 @@ class Outcome:
     fallback      what could not be done as asked, and was done instead; empty where nothing
     seconds       of choosing and fitting, features at hand
     weights       digest of the network's weights; empty where the outcome is of before there was one
+    input         what images are turned into for it, and bn_eps, that of its BatchNorm; empty likewise
     """
 
     id: str
@@ -142,6 +153,14 @@ class Outcome:
     fallback: str
     seconds: float
     weights: str = ""
+    input: Mapping[str, Any] = field(default_factory=dict)
+    bn_eps: float | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is of, and what that is called."""
+        names = ("source", "dataset", "model", "data_digest", "weights", "input", "bn_eps")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def accuracy(self) -> float:
@@ -256,6 +275,7 @@ def _try(
         fallback=getattr(estimator, "fallback_", None) or "",
         seconds=seconds,
         weights=source.content,
+        **_fed(source, split),
     )
 
 
@@ -265,7 +285,7 @@ def save(outcome: Outcome, out: Path) -> Path:
     Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images, or of other weights, by the
     same name.
     """
-    _check(out, outcome.source, outcome.weights, outcome.dataset, outcome.data_digest)
+    _check(outcome.facts, out)
     return write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
 
 
@@ -274,22 +294,67 @@ def kept(out: Path, source: Source, split: Split) -> dict[str, Outcome]:
 
     One that does not say its weights is of before wdiv kept that: it is shown, and fitted again where it is asked for.
     """
-    _check(out, source.name, source.content, split.name, split.digest)
-    return {one.id: one for one in load(out) if (one.weights, one.data_digest) == (source.content, split.digest)}
+    facts = _facts(source, split)
+    _check(facts, out)
+    return {one.id: one for one in load(out) if one.facts == facts}
 
 
-def _check(out: Path, source: str, weights: str, dataset: str, data_digest: str) -> None:
+def check_held(out: Path, source: Source, split: Split) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` where a store holds outcomes, or runs, of other images, or of other weights,
+    by the names of these."""
+    if any(load(out)):
+        _check(_facts(source, split), out)
+    runs = readable(CheckpointStore.at(out).folders())
+    facts = {"dataset": split.name, "data_digest": split.digest, "source": source.name, "label": label_of(source)}
+    facts |= _fed(source, split) | dict.fromkeys(("base", "per_class", "strategy", "bn_mode", "recipe", "changing"))
+    for what, name, other, how in conflicts(facts, taken(runs)):
+        raise BadInput(f"{out}: holds {other} of other {what} called {name!r} ({how}); give another --out")
+    alike = {
+        run.record.base: run for run in runs
+        if (run.record.source, run.record.label) == (source.name, label_of(source)) and not source.random
+    }  # fmt: skip
+    given = source.read() if alike else {}
+    for run in alike.values():
+        for key, digest in run.record.start.items():
+            if key in given and _as_loaded(given[key]) != bytes.fromhex(digest):
+                raise BadInput(
+                    f"{out}: holds {run.path.name} of other weights called {source.name!r} ({key} differs); "
+                    "give another --out"
+                )
+
+
+def _as_loaded(tensor: torch.Tensor) -> bytes:
+    """Digest of a tensor as a network has it."""
+    return fast_digest((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _fed(source: Source, split: Split) -> dict[str, Any]:
+    size = split.pool.pixels.shape[-1]
+    return {"input": source.input.at(size).to_json(), "bn_eps": None if source.model is None else source.model.bn_eps}
+
+
+def _facts(source: Source, split: Split) -> dict[str, Any]:
+    """:attr:`Outcome.facts` of an outcome that these would have."""
+    names = {"source": source.name, "dataset": split.name, "model": label_of(source)}
+    return names | {"data_digest": split.digest, "weights": source.content} | _fed(source, split)
+
+
+def _check(facts: Mapping[str, Any], out: Path) -> None:
     for other in load(out):
-        if other.dataset == dataset and other.data_digest != data_digest:
-            raise BadInput(
-                f"{out}: holds {other.id} on another split, or other images, called {dataset!r} "
-                f"(SHA-256 {other.data_digest[:12]}…, now {data_digest[:12]}…); give another --out"
-            )
-        if other.source == source and other.weights and other.weights != weights:
-            raise BadInput(
-                f"{out}: holds {other.id} of other weights called {source!r} "
-                f"(SHA-256 {other.weights[:12]}…, now {weights[:12]}…); give another --out"
-            )
+        theirs = other.facts
+        for what, names, held in (
+            ("another split, or other images,", ("dataset",), ("data_digest",)),
+            ("other weights", ("source",), ("weights",)),
+            ("weights fed in another way", ("source", "model"), ("input", "bn_eps")),
+        ):
+            same = all(theirs[name] == facts[name] for name in names)
+            differing = [field for field in held if theirs[field] != facts[field]]
+            known = theirs["data_digest"] if held == ("data_digest",) else theirs[held[0]]
+            if same and known and differing:
+                how = "; ".join(difference(theirs[field], facts[field]) for field in differing)
+                raise BadInput(
+                    f"{out}: holds {other.id} of {what} called {facts[names[0]]!r} ({how}); give another --out"
+                )
 
 
 def load(out: Path) -> list[Outcome]:

@@ -57,6 +57,8 @@ def run(
     out     a store to keep the outcomes in, beside its runs; features that do not fit in memory go there too
     """
     frozen = open_frozen(study)
+    if out is not None:
+        trials.check_held(out, frozen.source, frozen.split)
     spelled = _spread(layers or (trials.STAGES,), frozen)
     wanted = [
         Trial(baseline, layer, size, seed, folds, pooling)

@@ -13,13 +13,13 @@ from wdiv.errors import BadStore
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore, StoreLike
-from wdiv.store.seals import file_digest, write_with_tail
+from wdiv.store.seals import file_digest, has_tail, write_with_tail
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["architectures", "as_dataset", "csv_is_whole", "results", "write_all", "write_results"]
+__all__ = ["architectures", "as_dataset", "results", "results_at_fault", "write_all", "write_results"]
 
 CSV = "results_csv"
 """Attribute of ``results.nc``: the digest of the table beside it."""
@@ -106,13 +106,25 @@ def _write(table: pd.DataFrame, out: Path) -> list[Path]:
     return [csv, write_with_tail(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
 
 
-def csv_is_whole(out: Path) -> bool:
-    """True if ``results.csv`` is what was written with ``results.nc``."""
+def results_at_fault(out: Path) -> list[Path]:
+    """Of ``results.csv`` and ``results.nc``, what is lost or not what was written; nothing where both are of before
+    wdiv sealed them."""
     import xarray as xr
 
-    with xr.open_dataset(out / "results.nc") as dataset:
-        csv = out / "results.csv"
-        return csv.is_file() and dataset.attrs.get(CSV) == file_digest(csv)
+    csv, nc = out / "results.csv", out / "results.nc"
+    if not nc.is_file():
+        return [nc] if csv.is_file() else []
+    try:
+        with xr.open_dataset(nc) as dataset:
+            told = dataset.attrs.get(CSV)
+            of_before = told is None and "test_accuracy_low" not in dataset
+    except Exception:  # damaged bytes can make a reader raise anything
+        return [nc]
+    if of_before:
+        return []
+    if not has_tail(nc):
+        return [nc]
+    return [] if csv.is_file() and told == file_digest(csv) else [csv]
 
 
 def _plain(column: pd.Series) -> object:

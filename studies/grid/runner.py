@@ -17,8 +17,9 @@ from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, update_study_json
 from studies.spec.study import Study
 from wdiv.store.files import clear_leftovers
-from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.writer import clear, is_being_written
+from wdiv.store.names import taken
+from wdiv.store.reader import CheckpointStore, Run, is_being_written
+from wdiv.store.writer import clear
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.prefix.feature_store import FeatureStore
@@ -60,14 +61,20 @@ def run_grid(
     _check_maps(grid, out, device)
     for planned in grid.runs:
         planned.spec.source.fetch()
+    if grid.source is None:
+        left = _left(grid.runs, grid.split, out, choose_device(device))
     for folder in (out, out / "bases", out / trials.FOLDER):
         clear_leftovers(folder)
     update_study_json(out, lambda: _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
-    trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
-    runs = with_sources(grid.runs, trained)
-    left = _left(runs, grid.split, out, choose_device(device))
+    runs: Sequence[Planned] = grid.runs
+    if grid.source is not None:
+        runs = with_sources(runs, _pretrain(grid, source_store or out / "source", device, progress))
+        left = _left(runs, grid.split, out, choose_device(device))
+    for planned in runs:
+        if (out / "runs" / planned.id / "run.json").exists() and planned not in left:
+            clear(Run(out / "runs" / planned.id))
     names = [planned.id for planned in left]
     with asked_by_signals() as stop, progress.grid(names):
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
@@ -87,14 +94,15 @@ def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source])
 def _left(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> list[Planned]:
     """The runs that are not finished. What the store has by the names of any of them, of their weights and of their
     images is the same, or it is an error before a step is taken."""
-    store, networks, left = CheckpointStore.at(out), NetworkCache(), []
+    store, networks, left = CheckpointStore.at(out), NetworkCache(), list[Planned]()
+    known = taken(store.folders())
+    for source in source_networks([planned.spec for planned in runs]):
+        trials.check_held(out, source, split)
     for planned in runs:
-        run, facts = Run(out / "runs" / planned.id), planned.spec.facts(split)
+        run = Run(out / "runs" / planned.id)
         base = networks.base(planned.spec, len(split.pool.classes), device)
-        check_identity(store, run, planned.spec.label, facts, base, planned.changing)
-        if run.finished:
-            clear(run)
-        else:
+        check_identity(store, planned.spec, split, base, planned.changing, known)
+        if not run.finished:
             left.append(planned)
     return left
 
@@ -129,7 +137,7 @@ def _baselines(
     store = FeatureStore(out / "features")
     for source in source_networks(specs):
         kept = trials.kept(out, source, split) if wanted else {}
-        missing = [trial for trial in wanted if trial.id(source, split) not in kept]
+        missing = [trial for trial in wanted if not trial.made(kept.get(trial.id(source, split)))]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)
             low, high = (100 * outcome.scores["accuracy"][end] for end in ("low", "high"))

@@ -13,8 +13,7 @@ from studies.grid.study_file import told_by
 from wdiv.errors import BadStore
 from wdiv.numerics import share_interval
 from wdiv.store import legacy
-from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.writer import is_being_written
+from wdiv.store.reader import CheckpointStore, Run, is_being_written
 
 __all__ = ["RunState", "named_runs", "seconds_left", "state_of", "states"]
 

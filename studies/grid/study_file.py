@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, LeftOut, WdivError
-from wdiv.store.seals import SEALED, read_sealed, write_sealed
+from wdiv.store.seals import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
@@ -40,7 +40,7 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 
 
 def read_study_json(out: Path) -> dict[str, Any]:
-    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them; and whether it is ``sealed``.
+    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them.
 
     Raises :class:`~wdiv.errors.BadStore` for a file that is damaged, or a later wdiv's.
     """
@@ -53,7 +53,6 @@ def read_study_json(out: Path) -> dict[str, Any]:
         value = found[name]
         if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
             raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
-    found["sealed"] = data.get("format", 1) >= SEALED
     for run, facts in found["facts"].items():
         if not isinstance(facts, dict) or not all(isinstance(fact, (str, int, type(None))) for fact in facts.values()):
             raise BadStore(f"{file}: damaged: the facts of {run!r} are {facts!r}")
@@ -70,7 +69,7 @@ def told_by(out: Path) -> dict[str, Any]:
 
 
 def _nothing() -> dict[str, Any]:
-    return {name: kind() for name, kind in FILE_FIELDS.items()} | {"sealed": False}
+    return {name: kind() for name, kind in FILE_FIELDS.items()}
 
 
 def write_study_json(out: Path, told: Mapping[str, Any]) -> None:

@@ -5,34 +5,54 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import trials
 from studies.grid import domain_distance
-from studies.grid.conditions import Part, parts
+from studies.grid.conditions import Part, begun, parts, stores
 from studies.grid.planning import StudyGrid, plan_grid, trained_sources
 from studies.grid.progress import Progress
-from studies.grid.results import csv_is_whole, write_results
+from studies.grid.results import results_at_fault, write_all, write_results
 from studies.grid.runner import with_sources
-from studies.grid.study_file import read_study, read_study_json
-from wdiv.errors import WdivError
+from studies.grid.study_file import STUDY, read_study, read_study_json
+from wdiv.cache.measures import is_of_before
+from wdiv.errors import BadInput, BadStore, Damaged, WdivError
 from wdiv.store import running_metrics
 from wdiv.store.files import sha256
-from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.imported import NAME as IMPORTED
+from wdiv.store.reader import CheckpointStore, Run, is_being_written
 from wdiv.store.seals import has_tail
 from wdiv.store.verify import live_at_fault, verify
 from wdiv.tuning.training.device import choose_device
+from wdiv.tuning.training.identity import check_identity
+from wdiv.tuning.training.loop import Diverged
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.run import fine_tune
 
 if TYPE_CHECKING:
     from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["files_at_fault", "repair"]
+__all__ = ["files_at_fault", "repair", "verified"]
 
 REPAIR = ".repair"
 """Beneath a store, where its damaged runs are trained again."""
+
+
+def verified(out: Path) -> dict[str, CheckpointStore]:
+    """The stores that are verified with a study's folder, under what the names of their runs begin with: of every
+    condition that has begun, and of its source networks; the folder itself where it is no study's."""
+    found = begun(out) or {"": CheckpointStore.at(out)}
+    return found | {
+        name: store for name, store in _sources(out).items() if store.path not in {one.path for one in found.values()}
+    }
+
+
+def _sources(out: Path) -> dict[str, CheckpointStore]:
+    """Where a study with ``pretrain`` trains its source networks, each a study's folder of its own."""
+    folders = sorted({*out.glob("source"), *out.glob("sources/*")})
+    return {path.relative_to(out).as_posix(): CheckpointStore.at(path) for path in folders if (path / STUDY).is_file()}
 
 
 def files_at_fault(out: Path) -> dict[Path, str]:
@@ -41,11 +61,10 @@ def files_at_fault(out: Path) -> dict[Path, str]:
     Those that wdiv wrote before it sealed its files are not looked at, but for whether they can be read.
     """
     found: dict[Path, str] = {}
-    sealed = False
     try:
-        sealed = read_study_json(out)["sealed"]
+        read_study_json(out)
     except WdivError as error:
-        found[out / "study.json"] = str(error)
+        found[out / STUDY] = str(error)
     for file in sorted((out / trials.FOLDER).glob("[!.]*.json")):
         try:
             trials.read(file)
@@ -55,52 +74,68 @@ def files_at_fault(out: Path) -> dict[Path, str]:
         domain_distance.load(out)
     except WdivError as error:
         found[out / domain_distance.FILE] = str(error)
-    results = out / "results.nc"
-    for file in (*out.glob("measures*.nc"), *out.glob("pairs*.nc"), *([results] if results.exists() else [])):
-        if sealed and not has_tail(file):
-            found[file] = f"{file}: damaged: not what was written"
-    if sealed and results.exists() and results not in found and not csv_is_whole(out):
-        found[out / "results.csv"] = f"{out / 'results.csv'}: damaged: not what was written"
-    return found
+    for file in (*out.glob("measures*.nc"), *out.glob("pairs*.nc")):
+        if not (has_tail(file) or is_of_before(file)):
+            found[file] = str(Damaged(file))
+    return found | {file: str(Damaged(file)) for file in results_at_fault(out)}
 
 
 def repair(out: Path, device: str = "auto", progress: Progress | None = None) -> list[str]:
-    """Make again what is damaged in a study's folder and can be made again. Returns a line for each that was, or that
-    could not be.
+    """Make again what is damaged in a study's folder, or in any store, and can be made again. Returns a line for each
+    that was, or that could not be.
 
     Starting weights come from their source. A run is trained again from the start, beside itself, and takes its own
     place if every epoch that is not damaged is the same, bit for bit: that wants the same machine, or one that
     computes alike. Results are written again. Other files are taken away, and made again when they are asked for.
     """
     progress = progress or Progress()
-    study = read_study(out)
-    told: list[str] = []
-    for part in parts(study, out):
-        if (part.out / "runs").is_dir():
-            told += _repair_part(part, device, progress)
+    told = [line for store in _sources(out).values() for line in repair(store.path, device, progress)]
+    try:
+        planned: Mapping[Path, Part] = {part.out: part for part in parts(read_study(out), out)}
+        why = ""
+    except BadStore as error:
+        planned, why = {}, str(error)
+    found = [*begun(out).values()] or [CheckpointStore.at(out)]
+    for store in found:
+        told += _repair_runs(store, planned.get(store.path), why, device, progress)
+    for folder in dict.fromkeys([*(store.path for store in found), out]):
+        told += _repair_files(folder)
     return told
 
 
-def _repair_part(part: Part, device: str, progress: Progress) -> Iterator[str]:
-    for run in CheckpointStore.at(part.out).folders():
+def _repair_runs(store: CheckpointStore, part: Part | None, why: str, device: str, progress: Progress) -> Iterator[str]:
+    """part: of the study that trains the store's runs; None where that is not known, and ``why``."""
+    for run in store.folders():
         yield from _take_away_live(run)
-    if _at_fault(part):
-        grid = plan_grid(part.study)
-        trained = {} if grid.source is None else trained_sources(grid, part.sources)
-        specs = {planned.id: planned.spec for planned in with_sources(grid.runs, trained)}
-        yield from _heal_bases(part, grid, specs, device)
-        for name, problems in _at_fault(part).items():
-            run = Run(part.out / "runs" / name)
-            if name in specs:
-                progress.say(f"{name}: trained again from the start")
-                yield _again(run, specs[name], grid, part.out, device, progress)
-            else:
-                yield f"{run.path}: cannot be made again, for the study does not train it: {problems[0]}"
-    yield from _repair_files(part)
+    at_fault = _at_fault(store)
+    if not at_fault:
+        return
+    grid: StudyGrid | None = None
+    specs: Mapping[str, RunSpec] = {}
+    if part is not None:
+        try:
+            grid = plan_grid(part.study)
+            trained = {} if grid.source is None else trained_sources(grid, part.sources)
+            specs = {planned.id: planned.spec for planned in with_sources(grid.runs, trained)}
+        except WdivError as error:
+            why = str(error)
+    if grid is not None:
+        yield from _heal_bases(store, grid, specs, device)
+        at_fault = _at_fault(store)
+    for name, problems in at_fault.items():
+        run = Run(store.path / "runs" / name)
+        if grid is not None and name in specs:
+            progress.say(f"{name}: trained again from the start")
+            yield _again(run, specs[name], grid, store, device, progress)
+        else:
+            reason = f"{problems[0]}; {why or 'the study does not train it'}"
+            if (run.path / IMPORTED).exists():
+                reason = f"{problems[0]}; it was imported: put its files back, or import it again"
+            yield f"{run.path}: cannot be made again: {reason}"
 
 
-def _at_fault(part: Part) -> dict[str, tuple[str, ...]]:
-    return {found.run: found.problems for found in verify(part.out) if found.problems}
+def _at_fault(store: CheckpointStore) -> dict[str, tuple[str, ...]]:
+    return {found.run: found.problems for found in verify(store.path) if found.problems}
 
 
 def _take_away_live(run: Run) -> Iterator[str]:
@@ -115,27 +150,37 @@ def _take_away_live(run: Run) -> Iterator[str]:
         yield f"{live}: taken away; it served to look on"
 
 
-def _heal_bases(part: Part, grid: StudyGrid, specs: Mapping[str, RunSpec], device: str) -> Iterator[str]:
+def _heal_bases(store: CheckpointStore, grid: StudyGrid, specs: Mapping[str, RunSpec], device: str) -> Iterator[str]:
     """Starting weights that are damaged, from their source where that still is what it was."""
     networks, done = NetworkCache(), set[Path]()
-    for name in _at_fault(part):
+    for name in _at_fault(store):
         try:
-            base = Run(part.out / "runs" / name).base
+            base = Run(store.path / "runs" / name).base
         except WdivError:
             continue
         if name in specs and base not in done and not (base.is_file() and sha256(base) == base.stem):
             done.add(base)
             start = networks.prepare(specs[name], len(grid.split.pool.classes), choose_device(device)).start
-            if start.write_base(part.out) == base.stem:
+            if start.write_base(store.path) == base.stem:
                 yield f"{base}: written again, from {specs[name].start}"
 
 
-def _again(run: Run, spec: RunSpec, grid: StudyGrid, out: Path, device: str, progress: Progress) -> str:
-    place = out / REPAIR
+def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, device: str, progress: Progress) -> str:
+    out, place = store.path, store.path / REPAIR
+    if is_being_written(run):
+        return f"{run.path}: another process is writing this run; try again when that is over"
     shutil.rmtree(place, ignore_errors=True)
     try:
-        with progress.run(run.path.name, spec.recipe.epochs) as watcher:
-            new = fine_tune(spec, grid.split, place, device=device, watcher=watcher)
+        start = NetworkCache().base(spec, len(grid.split.pool.classes), choose_device(device))
+        with suppress(Damaged):  # its own record
+            check_identity(CheckpointStore.at(out), spec, grid.split, start)
+        with (
+            suppress(Diverged),  # as it may have done before
+            progress.grid([run.path.name]),
+            progress.run(run.path.name, spec.recipe.epochs) as watcher,
+        ):
+            fine_tune(spec, grid.split, place, device=device, watcher=watcher)
+        new = Run(place / "runs" / run.path.name)
         other = [epoch for epoch, same in _compared(run, new).items() if same is False]
         if other:
             return (
@@ -148,6 +193,8 @@ def _again(run: Run, spec: RunSpec, grid: StudyGrid, out: Path, device: str, pro
         os.rename(run.path, aside)
         os.rename(new.path, run.path)
         return f"{run.path}: made again; {sum(_compared(Run(aside), run).values())} epochs are the same as before"
+    except BadInput as error:
+        return f"{run.path}: cannot be made again: {error}"
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -167,12 +214,12 @@ def _compared(old: Run, new: Run) -> dict[int, bool]:
     return found
 
 
-def _repair_files(part: Part) -> Iterator[str]:
-    for file, what in files_at_fault(part.out).items():
-        if file.name == "study.json":
+def _repair_files(out: Path) -> Iterator[str]:
+    for file, what in files_at_fault(out).items():
+        if file.name == STUDY:
             yield f"{what}; cannot be made again: delete it, and give the command that made the study once more"
         elif file.name.startswith("results."):
-            write_results(part.out)
+            write_results(out) if "" in stores(out) else write_all(out)
             yield f"{file}: written again"
         else:
             file.unlink()

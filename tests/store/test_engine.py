@@ -543,7 +543,7 @@ def test_folders_that_are_no_stores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"run.json: damaged JSON"),
+        ("", r"run.json: damaged: no JSON"),
         ("[1]", r"run.json: damaged: no JSON object"),
         ('{"format": 99}', r"run.json: written in format 99; this wdiv reads formats 1 to 2"),
         ('{"format": 1, "id": "x"}', r"run.json: lacks base, bn_eps"),

@@ -156,7 +156,7 @@ ONE_RUN: dict[str, tuple[Callable[[Path], Any], str]] = {
         "history.jsonl: damaged",
     ),
     "history: no rows": (lambda s: (victim(s) / "history.jsonl").write_text("3\n"), "history.jsonl: damaged"),
-    "record: no JSON": (lambda s: truncate(victim(s) / "run.json"), "run.json: damaged JSON"),
+    "record: no JSON": (lambda s: truncate(victim(s) / "run.json"), "run.json: damaged: no JSON"),
     "record: no record": (lambda s: (victim(s) / "run.json").write_text("[]"), "run.json: damaged"),
     "record: edited": (lambda s: edit_text(victim(s) / "run.json", '"seed": 0', '"seed": 1'), "run.json: damaged"),
     "record: unsealed": (lambda s: edit_text(victim(s) / "run.json", '"digest"', '"digests"'), "run.json: damaged"),
@@ -218,10 +218,10 @@ def other_content(store: Path) -> None:
     ("damage", "messages"),
     [
         (lambda s: flip(base(s), -1), ["its SHA-256 is not its name"]),
-        (lambda s: flip(base(s), 9), ["its SHA-256 is not its name", "cannot be read"]),
-        (lambda s: truncate(base(s)), ["its SHA-256 is not its name", "cannot be read"]),
-        (lambda s: base(s).unlink(), ["missing", "cannot be read"]),
-        (other_content, ["its SHA-256 is not its name", "'stem.conv.weight' is not what was written"]),
+        (lambda s: flip(base(s), 9), ["its SHA-256 is not its name"]),
+        (lambda s: truncate(base(s)), ["its SHA-256 is not its name"]),
+        (lambda s: base(s).unlink(), ["missing"]),
+        (other_content, ["its SHA-256 is not its name"]),
     ],
     ids=["bit", "bit in the header", "cut short", "deleted", "swapped"],
 )

@@ -24,9 +24,9 @@ from wdiv.store import seals
 from wdiv.store import writer as module
 from wdiv.store.engine import open_store
 from wdiv.store.files import sha256, write_atomically
-from wdiv.store.reader import Run
+from wdiv.store.reader import Run, is_being_written
 from wdiv.store.verify import verify
-from wdiv.store.writer import RunWriter, check_same, is_being_written, write_base
+from wdiv.store.writer import RunWriter, check_same, write_base
 
 torch = pytest.importorskip("torch")
 LAST = 2
@@ -293,8 +293,14 @@ def test_a_run_made_in_another_way_is_left_alone(tmp_path: Path) -> None:
     before = files_of(tmp_path)
     record = writer.record
     for other, message in (
-        (replace(record, base="f" * 64), f"another base ({record.base}, now {'f' * 64}); give another --out"),
-        (replace(record, changing=HEAD), f"another changing ({len(record.changing)} entries, now 2, or others)"),
+        (
+            replace(record, base="f" * 64),
+            f"another SHA-256 of its starting weights ({record.base[:12]}…, now {'f' * 12}…); give another --out",
+        ),
+        (
+            replace(record, changing=HEAD),
+            f"another set of tensors that train ({len(record.changing)} entries, now 2, or others)",
+        ),
     ):
         with pytest.raises(BadInput) as caught, RunWriter(tmp_path, other):
             pass
@@ -308,7 +314,7 @@ def test_a_run_made_in_another_way_is_left_alone(tmp_path: Path) -> None:
     [
         ({"strategy": "fc"}, "another strategy (bn+fc, now fc)"),
         ({"seed": 1}, "another seed (0, now 1)"),
-        ({"n_train": 6, "data_digest": "1" * 64}, f"another data digest ({'0' * 64}, now {'1' * 64})"),
+        ({"n_train": 6, "data_digest": "1" * 64}, f"another SHA-256 of its images ({'0' * 12}…, now {'1' * 12}…)"),
         ({"recipe": {"epochs": 9, "optimizer": "adam"}}, "another recipe (epochs 2, now 9)"),
         (
             {"recipe": {"epochs": 2, "momentum": 0.9}},

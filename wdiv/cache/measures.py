@@ -23,7 +23,7 @@ from wdiv.store.files import plain_name
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.seals import has_tail, write_with_tail
 
-__all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
+__all__ = ["VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "write"]
 
 VERSION = "2"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -195,6 +195,15 @@ def _raised(metric: Metric, flags: np.ndarray) -> np.ndarray:
     else:
         others.append(Flag.NO_MATRIX)
     return flags & ~sum(map(int, others))
+
+
+def is_of_before(file: Path) -> bool:
+    """True if measures, or pairs, are of a wdiv that sealed no files. No single bit makes one of its own say so."""
+    try:
+        with xr.open_dataset(file) as root:
+            return "1" in (root.attrs.get("wdiv_measures"), root.attrs.get("wdiv_pairs"))
+    except Exception:  # damaged bytes can make a reader raise anything
+        return False
 
 
 def write(kept: xr.DataTree, file: Path) -> None:

@@ -23,7 +23,10 @@ from wdiv.store.record import RunRecord
 from wdiv.store.seals import check_tail, read_sealed, unpack, unsealed_lines
 from wdiv.store.tensors import Proof
 
-__all__ = ["CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "parse_epoch", "without_damaged"]
+__all__ = [
+    "CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "is_being_written", "parse_epoch",
+    "without_damaged",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -232,6 +235,17 @@ def _read_history(run: Run, file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def is_being_written(run: Run) -> bool:
+    """True while a process holds the run's lock."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(run.path / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @dataclass(frozen=True)
 class CheckpointStore:
     """A store's folder: ``study.json``, ``bases/``, ``runs/``. The conditions of a study are stores beneath its own.
@@ -273,7 +287,7 @@ class CheckpointStore:
             left = self._left_out.pop(file, None)
             try:
                 run.history()
-                if left is not None and left[0] == fingerprint(file) and _is_of_tensors(left[1], run):
+                if left is not None and left[0] == _state(file) and _is_of_tensors(left[1], run):
                     raise left[1]
             except BadStore as error:
                 self._note(run, error, known=left is not None)
@@ -282,14 +296,17 @@ class CheckpointStore:
 
     def _note(self, run: Run, error: BadStore, *, known: bool = False) -> None:
         file = run.path / "run.json"
-        self._left_out[file] = fingerprint(file), error
+        self._left_out[file] = _state(file), error
         if not known:
             warnings.warn(f"{run.path.name} is left out: {error}", LeftOut, stacklevel=4)
 
     def folders(self) -> Iterator[Run]:
-        """All runs, whatever state their files are in."""
-        for file in sorted(self.path.glob("runs/*/run.json")):
-            now, known = fingerprint(file), self._runs.get(file)
+        """All runs, whatever state their files are in, and though their record is lost."""
+        for folder in sorted(self.path.glob("runs/*")):
+            file = folder / "run.json"
+            if not file.is_file() and not (folder / "history.jsonl").is_file():
+                continue
+            now, known = _state(file), self._runs.get(file)
             if known is None or known[0] != now:
                 known = self._runs[file] = now, Run(file.parent)
             yield known[1]
@@ -335,6 +352,11 @@ def without_damaged(stores: Iterable[CheckpointStore], do: Callable[[], T]) -> T
             known = [store.leave_out(error) for store in stores]
             if not any(known):
                 raise
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """:func:`~wdiv.store.kept.fingerprint`; of a file that is not there, none."""
+    return fingerprint(file) if file.is_file() else ()
 
 
 def _is_of_tensors(error: BadStore, run: Run) -> bool:

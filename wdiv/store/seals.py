@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wdiv.errors import Damaged
+from wdiv.errors import BadStore, Damaged
 from wdiv.store.files import check_format, parse_json, read_bytes, write_atomically
 from wdiv.store.kept import fingerprint_of
 
@@ -123,7 +123,10 @@ def read_sealed(path: Path, known: int = SEALED, before: int | None = None) -> A
     Raises :class:`~wdiv.errors.BadStore` where the file is missing, damaged or of another format.
     """
     content = read_bytes(path)
-    data = parse_json(path, content)
+    try:
+        data = parse_json(path, content)
+    except BadStore as error:
+        raise Damaged(path, str(error).replace(f"{path}: damaged JSON", "no JSON")) from None
     if not isinstance(data, dict):
         raise Damaged(path, "no JSON object")
     check_format(data, path, known, before, oldest=1)

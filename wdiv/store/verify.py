@@ -9,7 +9,8 @@ from wdiv.errors import BadStore, Damaged, WdivError
 from wdiv.store import running_metrics, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
-from wdiv.store.reader import CheckpointStore, Run, StoreLike
+from wdiv.store.names import conflicts, taken
+from wdiv.store.reader import CheckpointStore, Run, StoreLike, is_being_written
 from wdiv.store.seals import check_seal, file_digest, has_tail
 
 __all__ = ["Verification", "live_at_fault", "problems_of", "verify"]
@@ -49,25 +50,21 @@ def verify(path: StoreLike) -> list[Verification]:
 
 def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
     """What is called the same in several runs, and is not: run -> in words."""
-    first: dict[tuple[str, ...], tuple[str, str]] = {}
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        record = run.record
-        names = [("images", record.dataset, record.data_digest)]
-        if record.source != "random":
-            names.append((f"weights for {record.label}", record.source, record.base))
-        for what, name, digest in names:
-            other, theirs = first.setdefault((what, name), (run.path.name, digest)) if digest else ("", digest)
-            if theirs != digest:
-                found.setdefault(run.path.name, []).append(
-                    f"{run.path}: its {what} are called {name!r}, as those of {other} are, and are others"
-                )
-    return found
+    whole = list(runs)
+    known = taken(whole)
+    return {
+        run.path.name: [
+            f"{run.path}: its {what} {name!r} is other than that of {other} by this name ({how})"
+            for what, name, other, how in conflicts(vars(run.record), known)
+        ]
+        for run in whole
+    }
 
 
 def problems_of(run: Run) -> list[str]:
     """What is wrong with a run that wdiv trained."""
-    return [*_base(run), *_epochs(run), *_frozen(run), *_others(run)]
+    base = [*_base(run)]
+    return [*base, *_epochs(run), *(() if base else _frozen(run)), *_others(run)]
 
 
 def _verify_run(run: Run) -> Verification:
@@ -117,6 +114,11 @@ def _base(run: Run) -> Iterator[str]:
 
 
 def _epochs(run: Run) -> Iterator[str]:
+    told = {run.epoch_file(epoch) for epoch in run.epochs()}
+    untold = sorted(set(run.path.glob("epochs/[0-9]*.safetensors")) - told)
+    was_over = untold and (not told or untold[-1] == run.epoch_file(int(run.record.recipe["epochs"])))
+    if was_over and not (run.path / "resume.pt").exists() and not is_being_written(run):
+        yield f"{run.path / 'history.jsonl'}: does not tell of {untold[0].name}, which is there: its end is lost"
     for expected, row in enumerate(run.history()):
         if row["epoch"] != expected:
             yield f"{run.path}: epoch {expected} is missing from history.jsonl"

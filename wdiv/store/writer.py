@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, Damaged, FreezeBroken
 from wdiv.store.files import sha256, write_atomically
+from wdiv.store.names import difference
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.seals import check_tail, fast_digest, pack, sealed_lines, write_sealed, write_with_tail
@@ -44,11 +45,14 @@ __all__ = [
     "clear",
     "fast_digests",
     "frozen_digests",
-    "is_being_written",
     "write_base",
 ]
 
 State = Mapping[str, "torch.Tensor"]
+WORDS = {
+    "base": "SHA-256 of its starting weights", "data_digest": "SHA-256 of its images",
+    "changing": "set of tensors that train",
+}  # fmt: skip
 LOCK_SECONDS = 1.0
 """To wait for a run's lock: whoever asks how far a run is holds it for an instant."""
 PENDING = 256 * 2**20
@@ -72,17 +76,6 @@ def write_base(root: Path, state: State) -> str:
     return digest
 
 
-def is_being_written(run: Run) -> bool:
-    """True while a process holds the run's lock."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(run.path / ".lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 def clear(run: Run) -> None:
     """Remove what a run that is over needs no more: its writer does, unless it is killed on its very last step."""
     (run.path / "resume.pt").unlink(missing_ok=True)
@@ -99,9 +92,9 @@ def check_same(run: Run, facts: Mapping[str, Any]) -> None:
     for name, ours in facts.items():
         theirs = getattr(run.record, name)
         if theirs != ours:
-            words = name.replace("_", " ")
+            words = WORDS.get(name, name.replace("_", " "))
             raise BadInput(
-                f"{run.path}: already made with another {words} ({_differ(theirs, ours)}); give another --out"
+                f"{run.path}: already made with another {words} ({difference(theirs, ours)}); give another --out"
             )
 
 
@@ -326,12 +319,3 @@ def _read_resume(file: Path, *, sealed: bool = False) -> bytes:
     if body is None:
         raise Damaged(file)
     return body
-
-
-def _differ(theirs: Any, ours: Any) -> str:
-    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        names = [n for n in theirs.keys() | ours.keys() if theirs.get(n) != ours.get(n)]
-        return ", ".join(f"{n} {theirs.get(n)!r}, now {ours.get(n)!r}" for n in sorted(names))
-    if isinstance(theirs, (str, int, float)):
-        return f"{theirs}, now {ours}"
-    return f"{len(theirs)} entries, now {len(ours)}, or others"

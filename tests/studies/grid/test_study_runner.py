@@ -469,7 +469,7 @@ def test_a_report_says_what_is_missing(out: Path) -> None:
     ("told", "words"),
     [
         (None, "not the folder of a study; it has no study.json"),
-        ("{", "study.json: damaged JSON"),
+        ("{", "study.json: damaged: no JSON"),
         ("[]", "study.json: damaged: no JSON object"),
         ('{"runs": []}', "study.json: damaged: it tells no study"),
         ('{"study": [1]}', "study.json: damaged: 'study' is [1]"),

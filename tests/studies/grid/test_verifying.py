@@ -22,7 +22,7 @@ from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import MOBILENET, TOML
-from tests.tuning.tiny import contents
+from tests.tuning.tiny import contents, write_weights
 from wdiv.cache.pairs import measured_pairs
 from wdiv.errors import BadStore, Damaged, LeftOut
 from wdiv.store.reader import CheckpointStore, without_damaged
@@ -64,6 +64,10 @@ def test_no_bit_of_any_file_is_believed(whole: tuple[Study, Path]) -> None:
     assert len({Path(file).suffix for file, *_ in found}) >= 5
 
 
+def without_last_line(file: Path) -> str:
+    return "".join(file.read_text().splitlines(keepends=True)[:-1])
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a bit of an epoch": ("runs/*/epochs/0001.safetensors", flip),
     "an epoch lost": ("runs/*/epochs/0001.safetensors", Path.unlink),
@@ -77,6 +81,11 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a bit of the results": ("results.nc", flip),
     "a bit of the table": ("results.csv", flip),
     "a bit of what one looks on by": ("runs/*/live.jsonl", flip),
+    "the record lost": ("runs/*/run.json", Path.unlink),
+    "the history lost": ("runs/*/history.jsonl", Path.unlink),
+    "the history emptied": ("runs/*/history.jsonl", lambda file: file.write_text("")),
+    "the end of the history lost": ("runs/*/history.jsonl", lambda file: file.write_text(without_last_line(file))),
+    "the results lost": ("results.nc", Path.unlink),
 }
 
 
@@ -104,6 +113,62 @@ def test_a_baseline_is_taken_away_and_fitted_again(store: Path, whole: tuple[Stu
     assert f"{file}: taken away" in repair(store, device="cpu")[0]
     run_grid(whole[0], store, device="cpu")
     assert file.read_text().splitlines()[:10] == before.splitlines()[:10]
+
+
+def test_the_command_makes_a_run_again(store: Path) -> None:
+    """With what a terminal is shown, which is not there between two grids."""
+    flip(some(store, "runs/*/epochs/0001.safetensors"))
+    (store / "results.csv").unlink()
+    done = wdiv("verify", store, "--repair")
+    assert done.exit_code == 0, done.stderr
+    assert "epochs are the same as before" in done.stdout
+    assert "2 runs intact" in done.stdout
+
+
+def test_a_run_of_other_weights_does_not_take_its_place(store: Path, whole: tuple[Study, Path]) -> None:
+    """Nothing is left of it to compare with: its starting weights are another run's too."""
+    first, _ = sorted((store / "runs").iterdir())
+    shutil.rmtree(first / "epochs")
+    flip(first / "history.jsonl")
+    flip(first / "run.json")
+    weights = Path(whole[0].weights)
+    before, kept = weights.read_bytes(), contents(first)
+    try:
+        write_weights(weights, seed=5)
+        (line,) = repair(store, device="cpu")
+    finally:
+        weights.write_bytes(before)
+    assert "cannot be made again" in line
+    assert "is of other weights called 'made.pth'" in line
+    assert contents(first) == kept
+
+
+def test_what_cannot_be_planned_is_told_and_the_rest_repaired(store: Path, whole: tuple[Study, Path]) -> None:
+    flip(some(store, "runs/*/epochs/0001.safetensors"))
+    flip(store / "measures.nc")
+    weights = Path(whole[0].weights)
+    away = weights.rename(weights.with_name("away.pth"))
+    try:
+        lines = repair(store, device="cpu")
+    finally:
+        away.rename(weights)
+    assert "cannot be made again" in lines[0]
+    assert "no such file" in lines[0]
+    assert "measures.nc: taken away" in lines[1]
+
+
+@pytest.mark.filterwarnings("ignore:what was planned is not known")
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_without_a_study_files_are_verified_and_repaired(store: Path, damage: Callable[[Path], None]) -> None:
+    damage(store / "study.json")
+    flip(store / "measures.nc")
+    flip(some(store, "runs/*/epochs/0001.safetensors"))
+    assert any("measures.nc" in problem for problem in problems(store))
+    lines = repair(store, device="cpu")
+    assert any("measures.nc: taken away" in line for line in lines)
+    assert any("0001.safetensors" in line and "cannot be made again" in line for line in lines)
+    told = [line for line in lines if line.startswith(f"{store / 'study.json'}: damaged")]
+    assert len(told) == (1 if damage is flip else 0)
 
 
 def test_a_run_that_would_end_elsewhere_is_left_as_it_is(store: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_finished_run_is_left_as_it_is(weights: Path, digits: Split, tmp_path:
         ({"optimizer": "sgd"}, "another recipe (optimizer 'adam', now 'sgd')"),
         ({"size": 40}, "another input (size 32, now 40)"),
         ({"weights": "random"}, "another source (made.pth, now random)"),
-        ({"split": True}, "another data digest"),
+        ({"split": True}, "another SHA-256 of its images"),
     ],
     ids=str,
 )

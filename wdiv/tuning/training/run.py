@@ -84,9 +84,9 @@ def fine_tune(
     networks, classes = networks or NetworkCache(), len(split.pool.classes)
     try:
         base = networks.base(spec, classes, where)
-        check_identity(store, run, spec.label, facts, base)
+        check_identity(store, spec, split, base)
         if (run.path / "run.json").exists() and _is_over(run):
-            check_identity(store, run, spec.label, facts, base, networks.prepare(spec, classes, where).changing)
+            check_identity(store, spec, split, base, networks.prepare(spec, classes, where).changing)
             return run
         precision.check(spec.recipe.precision, where.type)
         check_maps(spec, classes, where.type)
