@@ -82,7 +82,7 @@ LAWS = {
     ),
     "wdiv": Law(late=ALL),  # the face: names its rooms for type checkers, imports them by name when they are used
     "baselines": _law(
-        "wdiv.layers", "wdiv.store", *TUNING, "numpy", "scipy", "sklearn", "threadpoolctl", "xarray",
+        "wdiv.layers", "wdiv.numerics", "wdiv.store", *TUNING, "numpy", "scipy", "sklearn", "threadpoolctl", "xarray",
         late=frozenset({"torch"}),
     ),
     "studies.papers": _law(late=frozenset({"pandas"})),
@@ -92,7 +92,8 @@ LAWS = {
     "studies": _law("studies.spec", "wdiv.tuning.strategy"),  # the studies themselves
     "studies.spec.registry": _law("wdiv.store", "studies.spec", "studies"),
     "studies.grid": _law(
-        *RESULTS, *TUNING, *RECORDS, "baselines", "numpy", "pandas", "xarray", late=frozenset({"torch", "__main__"})
+        *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "baselines", "numpy", "pandas", "xarray",
+        late=frozenset({"torch", "__main__"}),
     ),
     "studies.report": _law(
         *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "wdiv.plots", "baselines", "studies.grid",

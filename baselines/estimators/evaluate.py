@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wdiv.errors import BadInput
+from wdiv.numerics.classification import SCORES, calibration_error, confusion_matrix
 
-__all__ = ["BINS", "Estimate", "Evaluation", "calibration_error", "evaluate"]
-
-BINS = 15
-"""Of the top probability, as in Guo et al. (2017)."""
+__all__ = ["Estimate", "Evaluation", "evaluate"]
 
 
 class Estimate(NamedTuple):
@@ -34,7 +32,7 @@ class Evaluation:
     accuracy           share of images answered rightly
     balanced_accuracy  mean over the classes that have images of the share answered rightly
     macro_f1           mean of 2·right / (images + answers) over the classes that have either
-    calibration_error  :func:`calibration_error`; NaN without probabilities
+    calibration_error  :func:`~wdiv.numerics.classification.calibration_error`; NaN without probabilities
     level              of the intervals
     """
 
@@ -93,8 +91,7 @@ def evaluate(
     n, k = len(true), len(classes)
     if n == 0 or len(answers) != n:
         raise BadInput(f"labels and predicted are of the same images, at least one; not {n} and {len(answers)}")
-    cells = true * k + answers
-    confusion = np.bincount(cells, minlength=k * k).reshape(k, k)
+    confusion = confusion_matrix(true, answers, k)
     right, images, given = (x[None] for x in (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)))
     drawn = _draws(confusion, draws, np.random.default_rng(seed))
     tails = ((1 - level) / 2, (1 + level) / 2)
@@ -106,25 +103,6 @@ def evaluate(
     return Evaluation(tuple(classes), confusion, **found, calibration_error=error, level=level)
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """The expected calibration error: Σ over bins of share · |accuracy − mean top probability|.
-
-    probabilities  (n, k)
-    labels         (n,) index of each image's class
-
-    An image is right where its most probable class (the first of equally probable ones) is its own. Bins are of equal
-    width, each with its upper edge. Naeini et al. (2015), Guo et al. (2017).
-
-    >>> calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1]))
-    0.4
-    """
-    top = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    where = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
-    apart = np.bincount(where, weights=right - top, minlength=bins)
-    return float(np.abs(apart).sum() / len(top))
-
-
 def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(draws, k) each: images answered rightly, images, answers, of every class in every draw."""
     rows, columns = np.nonzero(confusion)
@@ -132,20 +110,6 @@ def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple
     drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws).astype(np.float64)
     of_row, of_column = (np.eye(len(confusion))[index] for index in (rows, columns))
     return drawn @ (of_row * of_column), drawn @ of_row, drawn @ of_column
-
-
-def _mean_share(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """The mean of over / under over the classes of which there is something."""
-    share = np.divide(over, under, where=under > 0, out=np.zeros(over.shape))
-    return np.asarray(share.sum(axis=1) / (under > 0).sum(axis=1))
-
-
-SCORES: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": lambda right, images, answers: right.sum(axis=1) / images.sum(axis=1),
-    "balanced_accuracy": lambda right, images, answers: _mean_share(right, images),
-    "macro_f1": lambda right, images, answers: _mean_share(2.0 * right, images + answers),
-}
-"""Name → function of (…, k) images answered rightly, images, answers."""
 
 
 def _indices(what: str, labels: Any, classes: Sequence[Any]) -> np.ndarray:

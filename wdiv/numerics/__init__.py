@@ -3,6 +3,7 @@
 LAW: this room imports numpy, scipy and numba, and nothing of wdiv above it. It knows no layer, no run, no label.
 """
 
+from wdiv.numerics.classification import ClassificationScores, classification_scores, scores_of_confusion
 from wdiv.numerics.discovery import false_discovery
 from wdiv.numerics.empirical import histograms, largest_gap, mean_quantile_distance
 from wdiv.numerics.gaussian import bhattacharyya, gaussian_kl, log_ratio, t_minus_log1p
@@ -11,7 +12,7 @@ from wdiv.numerics.reduce import Moments, PairSums, moments, pair_sums
 from wdiv.numerics.spectral import Spectrum, spectrum
 
 __all__ = [
-    "Moments", "NoiseTest", "PairSums", "Spectrum", "bhattacharyya", "false_discovery", "farther_than_apart",
-    "gaussian_kl", "histograms", "largest_gap", "log_ratio", "mean_quantile_distance", "moments", "pair_sums",
-    "spectrum", "t_minus_log1p",
+    "ClassificationScores", "Moments", "NoiseTest", "PairSums", "Spectrum", "bhattacharyya", "classification_scores",
+    "false_discovery", "farther_than_apart", "gaussian_kl", "histograms", "largest_gap", "log_ratio",
+    "mean_quantile_distance", "moments", "pair_sums", "scores_of_confusion", "spectrum", "t_minus_log1p",
 ]  # fmt: skip
