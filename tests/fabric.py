@@ -17,6 +17,8 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from wdiv.layers import Layer, LayerTable
+from wdiv.store import predictions
+from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.tensors import tensor_digest
 
@@ -110,10 +112,12 @@ def make_store(
     label: str = "toynet",
     planned: int | None = None,
     sizes: tuple[int, ...] = (2,),
+    predicted: bool = False,
 ) -> Path:
     """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished.
 
     sizes  images of each class; a run of another size than 2 drifts as that of seed :func:`drift_seed` does
+    predicted  with the :func:`logits` of each epoch, of nine test images and of those that :func:`held_out` says
     """
     pretrained = source_state()
     for strategy in strategies:
@@ -123,7 +127,7 @@ def make_store(
             digest = hashlib.sha256(content).hexdigest()
             (out / "bases").mkdir(parents=True, exist_ok=True)
             (out / "bases" / f"{digest}.safetensors").write_bytes(content)
-            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size)
+            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size, predicted)
     runs = sorted(path.name for path in (out / "runs").iterdir())
     (out / "study.json").write_text(json.dumps({"study": {"name": "toy"}, "runs": runs, "notes": []}))
     return out
@@ -134,8 +138,40 @@ def drift_seed(seed: int, size: int) -> int:
     return seed + 100 * (size - 2)
 
 
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+"""Of the test images, ``test/0.png`` and on."""
+
+
+def held_out(seed: int) -> np.ndarray:
+    """Which images of the pool a run of this seed validates on: two of three, so that seeds share one."""
+    return np.array([seed % 3, (seed + 1) % 3])
+
+
+def logits(strategy: str, seed: int, epoch: int) -> dict[str, np.ndarray]:
+    """What a run's network gives after an epoch: those of the test images, and of those held out."""
+    rng = np.random.default_rng([*strategy.encode(), seed, epoch])
+    return {part: rng.normal(size=(n, 3)).astype(np.float32) for part, n in (("test", 9), ("validation", 2))}
+
+
+def write_predictions(run: Run, epoch: int, seed: int, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Write what a run's network gives. Returns what the epoch's row says of it."""
+    rows = {"test": np.arange(9), "validation": held_out(seed)}
+    names = {"test": "test/{}.png", "validation": "pool/{}.png"}
+    labels = {"test": LABELS, "validation": held_out(seed)}
+    told = predictions.write_logits(predictions.file_of(run, epoch), given, "toy")
+    return {
+        part: {
+            "images": predictions.write_images(
+                run.root, tuple(map(names[part].format, rows[part])), labels[part], rows[part]
+            ),
+            "logits": digest,
+        }
+        for part, digest in told.items()
+    }
+
+
 def _write_run(
-    out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int
+    out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int, predicted: bool
 ) -> None:
     states = run_states(strategy, drift_seed(seed, size), epochs)
     record = run_record(strategy, seed, planned, base, states[0], label, size)
@@ -158,6 +194,9 @@ def _write_run(
                 "frozen_intact": True,
             }
         )
+        if predicted:
+            given = logits(strategy, drift_seed(seed, size), epoch)
+            rows[-1]["predictions"] = write_predictions(Run(folder), epoch, seed, given)
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

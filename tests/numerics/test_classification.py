@@ -12,13 +12,20 @@ from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
 
 from wdiv.numerics.classification import (
-    BINS, FIGURES, PROBABILITIES, auc, calibration_error, classification_scores, scores_of_confusion,
-)  # fmt: skip
+    BINS,
+    FIGURES,
+    PROBABILITIES,
+    auc,
+    calibration_error,
+    classification_scores,
+    scores_of_confusion,
+)
 
 quiet = pytest.mark.filterwarnings(
-    "ignore:y_pred contains classes not in y_true", "ignore:A single label was found",
+    "ignore:y_pred contains classes not in y_true",
+    "ignore:A single label was found",
     f"ignore::{UndefinedMetricWarning.__module__}.UndefinedMetricWarning",
-)  # fmt: skip
+)
 cases = st.tuples(st.integers(1, 40), st.integers(2, 5), st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 30.0]))
 
 

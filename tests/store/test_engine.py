@@ -19,7 +19,19 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.fabric import BN, CHANGES, TABLE, base_state, make_store, run_states, source_state
+from tests.fabric import (
+    BN,
+    CHANGES,
+    LABELS,
+    TABLE,
+    base_state,
+    held_out,
+    logits,
+    make_store,
+    run_states,
+    source_state,
+)  # fmt: skip
+from tests.opening import opened
 from wdiv.errors import BadInput, BadStore
 from wdiv.layers import ROLES
 from wdiv.store import tensors
@@ -569,3 +581,64 @@ def test_a_file_that_went_away_is_named(store: Path) -> None:
     with pytest.raises(BadStore, match=r"0002.safetensors: no such file"):
         tree["bn/gamma"].sel(epoch=2).load()
     assert np.isfinite(tree["bn/gamma"].sel(epoch=[0, 1, 3]).values).all()
+
+
+# --- predictions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predicted(tmp_path: Path) -> Path:
+    return make_store(tmp_path / "predicted", ("fc", "bn+fc"), (0, 1), 2, predicted=True)
+
+
+def test_predictions_are_those_that_each_epoch_gave_each_image(predicted: Path) -> None:
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset()
+    assert node.logits.dims == ("run", "epoch", "image", "class")
+    assert (node.logits.dtype, node.sizes["image"]) == (np.float32, 9 + 3), "seeds share one image held out"
+    assert node["class"].values.tolist() == ["a", "b", "c"]
+    for run, strategy, seed in zip(node.run.values, tree.strategy.values, tree.seed.values.tolist(), strict=True):
+        for epoch in node.epoch.values.tolist():
+            one, wanted = node.sel(run=run, epoch=epoch), logits(strategy, seed, epoch)
+            for part, rows in (("test", np.arange(9)), ("validation", held_out(seed))):
+                mine = one.isel(image=np.flatnonzero(one.part.values == part))
+                place = {name: i for i, name in enumerate(mine.file.values)}
+                folder = "test" if part == "test" else "pool"
+                order = [place[f"{folder}/{row}.png"] for row in rows.tolist()]
+                assert mine.logits.values[order].tobytes() == wanted[part].tobytes()
+                assert mine.label.values[order].tolist() == (LABELS if part == "test" else rows).tolist()
+            assert np.isnan(one.logits.values[one.part.values == ""]).all()
+    assert (node.part.values == "").sum() == 4 * 1, "each run was asked about two of the three"
+    assert node.probabilities.values.tolist() == ["softmax"] * 4
+
+
+def test_opening_predictions_reads_none_and_one_epoch_reads_one_file(predicted: Path) -> None:
+    with opened() as counts:
+        node = open_store(predicted)["predictions"].to_dataset()
+        assert not [file for file in counts if file.suffix == ".safetensors"]
+        node.logits.isel(run=0, epoch=1, image=[3, 1], **{"class": 0}).load()
+    read = [file for file in counts if file.suffix == ".safetensors"]
+    assert [file.parts[-2:] for file in read] == [("predictions", "0001.safetensors")]
+    whole = node.logits.values
+    keys = (slice(1, None), np.array([2, 0]), slice(None, None, 3), np.array([2, 1]))
+    np.testing.assert_array_equal(node.logits[keys].values, whole[1:][:, [2, 0]][:, :, ::3][..., [2, 1]])
+
+
+def test_what_is_not_kept_is_nan_and_a_store_without_predictions_has_no_node(predicted: Path, tmp_path: Path) -> None:
+    history = next(iter(sorted((predicted / "runs").iterdir()))) / "history.jsonl"
+    rows = [json.loads(line) for line in history.read_text().splitlines()]
+    del rows[1]["predictions"]
+    history.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    node = open_store(predicted)["predictions"].to_dataset().load()
+    asked = node.part.values[0] != ""
+    assert np.isnan(node.logits.values[0, 1]).all()
+    assert np.isfinite(node.logits.values[0, [0, 2]][:, asked]).all()
+    assert "predictions" not in open_store(make_store(tmp_path / "without", ("fc",), (0,), 1)).children
+
+
+def test_predictions_are_written_to_netcdf_and_come_back(predicted: Path, tmp_path: Path) -> None:
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset().load()
+    tree.to_netcdf(tmp_path / "whole.nc")
+    with xr.open_datatree(tmp_path / "whole.nc") as back:
+        xr.testing.assert_identical(back["predictions"].to_dataset().load(), node)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wdiv.errors import BadStore, WdivError
-from wdiv.store import tensors
+from wdiv.store import predictions, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import Imported, read_tensor_at
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
@@ -33,7 +33,8 @@ def verify(path: StoreLike) -> list[Verification]:
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
     was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
-    when the run began, and each epoch was saved only after the network in memory had been checked for that.
+    when the run began, and each epoch was saved only after the network in memory had been checked for that; the
+    predictions that are kept are those that were written.
 
     Of an imported run no hash was ever taken: its files are held to the size and time they were imported with, and
     every tensor is read; ``note`` says so.
@@ -47,7 +48,7 @@ def _verify_run(run: Run) -> Verification:
         foreign = run.imported
         if foreign is not None:
             return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
-        problems = [*_base(run), *_epochs(run), *_frozen(run)]
+        problems = [*_base(run), *_epochs(run), *_frozen(run), *predictions.damaged(run)]
         planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
         return Verification(run.path.name, 0, 0, 0, (str(error),))

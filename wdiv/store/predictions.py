@@ -1,0 +1,189 @@
+"""Predictions: what a network, or a baseline, gave each test image and each validation image.
+
+``runs/<run>/predictions/0007.safetensors``   float32 (images, classes) logits after an epoch, a tensor a part: ``test``
+                                              and, where images are held out, ``validation``
+``images/<sha256>.json``                      which images those are: their names, labels, and rows in the split's test
+                                              set or pool; once for all runs that were asked about the same
+
+An epoch's history row has, for each part, the digest of its list of images and of its logits: ``{"predictions":
+{"test": {"images": …, "logits": …}}}``. What is read is held to them, once a process. An epoch whose row has none was
+made before there were any, or is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wdiv.errors import BadStore
+from wdiv.store import tensors
+from wdiv.store.files import check_format, write_atomically
+from wdiv.store.kept import fingerprint
+from wdiv.store.reader import Run, epoch_name
+from wdiv.store.record import RunRecord
+from wdiv.store.tensors import tensor_digest
+
+__all__ = [
+    "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "of_run", "read_images", "read_logits",
+    "spelled", "write_images", "write_logits",
+]  # fmt: skip
+
+FORMAT = 1
+"""Of a list of images. Raised when one of an older wdiv could no longer be read."""
+Digests = Mapping[str, Mapping[str, str]]
+"""Part -> ``images`` and ``logits`` -> digest."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """Which images were asked about: of each its name, its label and its row in the split's test set or pool.
+
+    digest: its own, by which a store keeps it.
+    """
+
+    digest: str
+    names: tuple[str, ...]
+    labels: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What was answered about some images.
+
+    logits         (images, classes) float32; or the logarithms of probabilities, or decision values
+    probabilities  what makes them of the logits, a name of :data:`~wdiv.numerics.classification.PROBABILITIES`; None:
+                   nothing does
+    """
+
+    logits: np.ndarray
+    images: ImageList
+    classes: tuple[str, ...]
+    probabilities: str | None
+
+
+def of_run(run: Run, epoch: int | None = None, part: str = "test") -> Predictions | None:
+    """What a run's network gave the images of a part after an epoch; None where that is not kept.
+
+    epoch: by default the one that counts. Raises :class:`~wdiv.errors.BadStore` where it is damaged.
+    """
+    epoch = run.final if epoch is None else epoch
+    digests = _digests(run).get(-1 if epoch is None else epoch, {}).get(part)
+    if epoch is None or digests is None:
+        return None
+    logits = read_logits(file_of(run, epoch), part, digests["logits"])
+    images = read_images(run.root, digests["images"])
+    return Predictions(logits, images, run.record.class_names, spelled(run.record))
+
+
+def spelled(record: RunRecord) -> str:
+    """What makes probabilities of a run's logits, as :class:`Predictions` spells it: the loss it was trained with."""
+    return str(record.recipe.get("loss", "softmax"))
+
+
+def asked(run: Run) -> dict[str, ImageList]:
+    """Part -> the images that a run was asked about; reads no logits. Empty where it has kept no predictions."""
+    digests = _digests(run)
+    newest = digests[max(digests)] if digests else {}
+    return {part: read_images(run.root, known["images"]) for part, known in newest.items()}
+
+
+def file_of(run: Run, epoch: int) -> Path:
+    """Where an epoch's predictions are, if they are kept."""
+    return run.path / "predictions" / epoch_name(epoch)
+
+
+def write_logits(file: Path, logits: Mapping[str, np.ndarray], origin: str) -> dict[str, str]:
+    """Write a file of predictions, atomically. Returns part -> digest.
+
+    origin  what they are and whose, for who reads the file without wdiv
+    """
+    from safetensors.numpy import save
+
+    held = {part: np.ascontiguousarray(values, dtype=np.float32) for part, values in logits.items()}
+    content = save(held, {"origin": origin})
+    write_atomically(file, lambda temporary: temporary.write_bytes(content))
+    return {part: tensor_digest(values) for part, values in held.items()}
+
+
+def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
+    """The predictions of a part. The one way to them: raises :class:`~wdiv.errors.BadStore` for others than were kept.
+
+    digest: as :func:`write_logits` gave it.
+    """
+    values = tensors.read(file, part)
+    seen = file, part, digest, *fingerprint(file)
+    if seen not in _checked:
+        if tensor_digest(values) != digest:
+            raise BadStore(f"{file}: the predictions of {part} images are not what was written")
+        _checked.add(seen)
+    return values
+
+
+_checked: set[tuple[Any, ...]] = set()  # what was held to its digest in this process
+
+
+def write_images(root: Path, names: tuple[str, ...], labels: np.ndarray, rows: np.ndarray) -> str:
+    """Keep a list of images in a store, under the SHA-256 of its file, once. Returns the SHA-256."""
+    told = {"format": FORMAT, "names": names, "labels": labels.tolist(), "rows": rows.tolist()}
+    content = json.dumps(told, ensure_ascii=False).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    file = _images_file(root, digest)
+    if not file.exists():
+        write_atomically(file, lambda temporary: temporary.write_bytes(content))
+    return digest
+
+
+def read_images(root: Path, digest: str) -> ImageList:
+    """A list of images that a store keeps. Raises :class:`~wdiv.errors.BadStore` where it is missing or damaged."""
+    file = _images_file(root, digest)
+    return _read_images(file, digest, *fingerprint(file))
+
+
+def _images_file(root: Path, digest: str) -> Path:
+    return root / "images" / f"{digest}.json"
+
+
+@lru_cache(maxsize=256)
+def _read_images(file: Path, digest: str, *fingerprint: int) -> ImageList:
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BadStore(f"{file}: its SHA-256 is not its name")
+    told = json.loads(content)
+    check_format(told, file, FORMAT)
+    labels, rows = (np.array(told[name], dtype=np.int64) for name in ("labels", "rows"))
+    return ImageList(digest, tuple(told["names"]), labels, rows)
+
+
+def _digests(run: Run) -> dict[int, Digests]:
+    """Epoch -> what its history row says of its predictions, of those that are kept as of now."""
+    return {row["epoch"]: row["predictions"] for row in run.history() if "predictions" in row}
+
+
+def forget(run: Run) -> None:
+    """Remove the files of predictions that no history row tells of: epochs that cannot count any more."""
+    kept = {epoch_name(epoch) for epoch in _digests(run)}
+    for file in (run.path / "predictions").glob("*.safetensors"):
+        if file.name not in kept:
+            file.unlink(missing_ok=True)
+
+
+def damaged(run: Run) -> Iterator[str]:
+    """In a line each, what of a run's predictions is not what was kept."""
+    for epoch, digests in _digests(run).items():
+        for part, known in digests.items():
+            try:
+                logits = tensors.read(file_of(run, epoch), part)
+                if tensor_digest(logits) != known["logits"]:
+                    yield f"{file_of(run, epoch)}: the predictions of {part} images are not what was written"
+                if len(read_images(run.root, known["images"]).labels) != len(logits):
+                    yield f"{file_of(run, epoch)}: not of the {part} images that it should be of"
+            except BadStore as error:
+                yield str(error)
