@@ -95,6 +95,7 @@ def _show_plan(plan: dict[str, Any], out: Path) -> None:
 
 
 def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
+    from studies.cli.answered import print_answered
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
@@ -114,5 +115,7 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
         "over fc: points of last above the strategy fc.\n"
         f"conv, gamma, beta: {moved}; mean over layers."
     )
+    naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
+    print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)
     for file in files:
         click.echo(f"wrote {file}")

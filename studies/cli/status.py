@@ -19,12 +19,17 @@ def status(store: Path, as_json: bool) -> None:
 
     prefix: whether what is frozen is computed once for each image; --json says why.
     """
+    from studies.cli.answered import print_answered
     from studies.cli.console import duration, print_table
+    from studies.grid.answered import answered
     from studies.grid.state import seconds_left, states
+    from wdiv.summary import by_class, one_class_notes
 
     found = states(store)
+    answers = answered(store)
     if as_json:
-        echo_json([state.to_json() for state in found])
+        told = {row["run"]: row | by_class(row) for row in answers}
+        echo_json([state.to_json() | {"answered": told.get(state.run)} for state in found])
         return
     columns: dict[str, Callable[[Any], str]] = {
         "run": str, "state": str, "epoch": str, "of": str,
@@ -32,5 +37,8 @@ def status(store: Path, as_json: bool) -> None:
         "left": lambda v: duration(v) if v else "", "prefix": str,
     }  # fmt: skip
     print_table([state.to_json() | {"prefix": state.kept} for state in found], columns)
+    print_answered("How their test images were answered:", answers, ["run"])
+    for note in [*one_class_notes(answers), *(row["problem"] for row in answers if row["problem"])]:
+        click.echo(f"note: {note}")
     done, left = sum(state.state == "finished" for state in found), seconds_left(found)
     click.echo(f"{done} of {len(found)} runs finished" + (f", about {duration(left)} left" if left else ""))

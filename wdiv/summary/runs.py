@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from wdiv.measure.reference import final_positions
+from wdiv.summary.answered import answers, scores_at
 
 __all__ = ["CELL", "of_runs", "results"]
 
@@ -16,7 +17,9 @@ CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
 
 
 def results(tree: xr.DataTree) -> pd.DataFrame:
-    """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost.
+    """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost; and of its
+    predictions after the epoch that counts, where they are kept, the columns of
+    :func:`~wdiv.summary.answered.answers`.
 
     ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images.
 
@@ -39,6 +42,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
                 "best_epoch": None if best is None else int(root["epoch"].values[best]),
                 "train_loss": float(history["train_loss"].values[i, last]),
                 "seconds": float(np.nansum(history["seconds"].values[i])),
+                **answers(*scores_at(tree, i, last)),
             }
         )
     return pd.DataFrame(rows)
