@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def status(store: Path, as_json: bool) -> None:
         "left": lambda v: duration(v) if v else "", "prefix": str,
     }  # fmt: skip
     print_table([state.to_json() | {"prefix": state.kept} for state in found], columns)
-    print_answered("How their test images were answered:", answers, ["run"])
+    shared = takewhile(lambda part: len(set(part)) == 1, zip(*(row["run"].split("-") for row in answers), strict=False))
+    same = "".join(f"{part[0]}-" for part in shared) if len(answers) > 1 else ""
+    short = [row | {"run": row["run"].removeprefix(same)} for row in answers]
+    print_answered(f"How the test images were answered{same and f' by {same}'}:", short, ["run"])
     for note in [*one_class_notes(answers), *(row["problem"] for row in answers if row["problem"])]:
         click.echo(f"note: {note}")
     done, left = sum(state.state == "finished" for state in found), seconds_left(found)

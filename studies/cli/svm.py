@@ -81,7 +81,7 @@ def svm(
 
 
 def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
-    from studies.cli.answered import print_answered
+    from studies.cli.answered import print_answered, print_confusion
     from wdiv.summary import one_class_notes
 
     first = found[0]
@@ -116,20 +116,7 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     for note in one_class_notes(answered):
         click.echo(f"note: {note}")
     if len(found) == 1:
-        _show_confusion(answered[0])
-
-
-def _show_confusion(row: dict[str, Any]) -> None:
-    from wdiv.summary import by_class
-
-    names, shares = row["classes"], by_class(row)
-    rows = [
-        {"class": name, "recall": shares["recall"][name], "precision": shares["precision"][name]}
-        | dict(zip(names, counts, strict=True))
-        for name, counts in zip(names, row["confusion"], strict=True)
-    ]
-    click.echo("\ntrue class by row, predicted by column")
-    print_table(rows, {"class": str, "recall": _percent, "precision": _percent} | dict.fromkeys(names, str))
+        print_confusion(answered[0])
 
 
 def _show_beside(rows: list[dict[str, Any]]) -> None:

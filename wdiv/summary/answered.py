@@ -11,7 +11,7 @@ import xarray as xr
 
 from wdiv.numerics.classification import FIGURES, ClassificationScores, classification_scores, scores_of_confusion
 
-__all__ = ["answers", "by_class", "lowest", "one_class_notes", "scores_at"]
+__all__ = ["answers", "by_class", "one_class_notes", "scores_at"]
 
 Row = Mapping[str, Any]
 
@@ -65,19 +65,6 @@ def by_class(row: Row) -> dict[str, dict[str, float]]:
     return {
         name: dict(zip(row["classes"], getattr(scores, name).tolist(), strict=True)) for name in ("recall", "precision")
     }
-
-
-def lowest(shares: Mapping[str, float]) -> str | None:
-    """The class of the lowest share and that in %; None where none is known.
-
-    >>> lowest({"a": 0.75, "b": 1.0, "c": float("nan")})
-    'a 75.0'
-    """
-    known = {name: share for name, share in shares.items() if share == share}
-    if not known:
-        return None
-    name = min(known, key=lambda one: known[one])
-    return f"{name} {100 * known[name]:.1f}"
 
 
 def one_class_notes(rows: Iterable[Row]) -> list[str]:
