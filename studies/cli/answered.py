@@ -12,9 +12,9 @@ from studies.cli.console import print_table
 __all__ = ["print_answered", "print_confusion"]
 
 LEGEND = """
-balanced: mean recall of the classes; F1: macro; calib.: calibration error; log loss
-in nats, the rest in %. recall, precision: the lowest, and of which class; results.csv
-and --json have those of every class, the confusion and the Brier score.\
+balanced: mean recall of the classes; F1: macro; calib.: calibration error; log
+loss in nats, the rest in %. recall, precision: the lowest, and of which class;
+results.csv and --json have those of every class, the confusion and Brier score.\
 """
 ROOM = 8
 """Letters of a class's name that a column has room for."""

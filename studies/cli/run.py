@@ -55,6 +55,7 @@ def run(
     from studies.report.finish import conclude
     from studies.spec.registry import load
     from wdiv.errors import WdivError
+    from wdiv.summary import by_class
 
     chosen = load(study, scale, given(options))
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
@@ -68,7 +69,8 @@ def run(
     diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
     table, files = conclude(chosen, out)
     if as_json:
-        echo_json({"out": str(out), "outcomes": table.to_dict("records"), "files": [str(f) for f in files]})
+        outcomes = [row | by_class(row) for row in table.to_dict("records")]
+        echo_json({"out": str(out), "outcomes": outcomes, "files": [str(f) for f in files]})
     else:
         _show_outcomes(table, files, chosen.reference)
     if diverged:
@@ -104,18 +106,20 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
         **dict.fromkeys(("last", "spread", "best"), lambda v: f"{100 * v:.1f}"), "over_fc": lambda v: f"{100 * v:+.1f}",
         **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
     }  # fmt: skip
-    click.echo()
-    print_table(table.to_dict("records"), {name: how for name, how in columns.items() if name in table})
+    naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
+    same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
+    click.echo("\n" + "".join(f"{name.replace('_', ' ')}: {table[name].iloc[0]}\n" for name in same))
+    shown = {name: how for name, how in columns.items() if name in table and name not in same}
+    print_table(table.to_dict("records"), shown)
     metric, start = table.attrs["metric"], in_words(reference)
     moved = f"{METRICS[metric].long_name}, from {start}"
     if metric == "relative_l2":
         moved = f"how far they moved from {start}, in lengths of what they were"
     click.echo(
-        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images.\n"
+        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on test images.\n"
         "over fc: points of last above the strategy fc.\n"
-        f"conv, gamma, beta: {moved}; mean over layers."
+        f"conv, gamma, beta: {moved};\nmean over layers."
     )
-    naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
     print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)
     for file in files:
         click.echo(f"wrote {file}")
