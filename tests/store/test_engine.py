@@ -32,6 +32,7 @@ from tests.fabric import (
     source_state,
 )  # fmt: skip
 from tests.opening import opened
+from wdiv import summary
 from wdiv.errors import BadInput, BadStore
 from wdiv.layers import ROLES
 from wdiv.store import tensors
@@ -622,6 +623,22 @@ def test_opening_predictions_reads_none_and_one_epoch_reads_one_file(predicted: 
     whole = node.logits.values
     keys = (slice(1, None), np.array([2, 0]), slice(None, None, 3), np.array([2, 1]))
     np.testing.assert_array_equal(node.logits[keys].values, whole[1:][:, [2, 0]][:, :, ::3][..., [2, 1]])
+
+
+def test_runs_on_other_images_share_none_and_each_has_its_own_classes(predicted: Path) -> None:
+    file = predicted / "runs" / "toynet-toy-n2-fc-auto-s0" / "run.json"
+    told = json.loads(file.read_text()) | {"data_digest": "1" * 64, "class_names": ["x", "y", "z"], "dataset": "other"}
+    file.write_text(json.dumps(told))
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset()
+    assert node.sizes["image"] == 9 + 3 + 9 + 2
+    other = tree.run.values.tolist().index(file.parent.name)
+    assert node.class_name.values[other].tolist() == ["x", "y", "z"]
+    assert {tuple(names) for names in np.delete(node.class_name.values, other, 0)} == {("a", "b", "c")}
+    for i, (strategy, seed) in enumerate(zip(tree.strategy.values, tree.seed.values.tolist(), strict=True)):
+        mine = node.logits.values[i, 2][node.part.values[i] == "test"]
+        assert mine.tobytes() == logits(strategy, seed, 2)["test"].tobytes()
+    assert [row["classes"][0] for row in summary.results(tree).to_dict("records")].count("x") == 1
 
 
 def test_what_is_not_kept_is_nan_and_a_store_without_predictions_has_no_node(predicted: Path, tmp_path: Path) -> None:

@@ -233,15 +233,18 @@ def _predictions(axis: Axis) -> dict[str, xr.Dataset]:
     for row, of_run in zip(parts, where, strict=True):
         for part, found in of_run.items():
             row[found] = part
-    classes = {record.class_names for record in records}
-    names = next(iter(classes)) if len(classes) == 1 else range(records[0].classes)
+    named = np.array([record.class_names for record in records], dtype=object)
+    alike = len({record.class_names for record in records}) == 1
     logits, order = RunLogits(axis, where, len(images), records[0].classes), range(len(images))
     about = {"long_name": "what the network gives an image", "units": "1"}
     return {
         "/predictions": xr.Dataset(
             {"logits": _lazy(("run", "epoch", "image", "class"), logits, about)},
             coords={
-                "class": _text(names),
+                "class": _text(named[0] if alike else range(named.shape[1])),
+                **(
+                    {} if alike else {"class_name": (("run", "class"), named, {"long_name": "where runs differ in it"})}
+                ),
                 "label": ("image", np.array([told[i][1] for i in order]), {"long_name": "index of its class"}),
                 "file": ("image", _text(told[i][0] for i in order), {"long_name": "name of its file"}),
                 "part": (("run", "image"), parts, {"long_name": "test or validation; empty: the run was not asked"}),

@@ -26,7 +26,7 @@ def scores_at(tree: xr.DataTree, run: int, epoch: int | None) -> tuple[Classific
     node = tree.children["predictions"].to_dataset(inherit=False)
     test = np.flatnonzero(node["part"].values[run] == "test")
     logits = node["logits"][run, epoch].values[test]
-    classes = tuple(map(str, node["class"].values))
+    classes = tuple(map(str, node["class_name"].values[run] if "class_name" in node else node["class"].values))
     if not len(test) or np.isnan(logits).all():
         return None, classes
     return classification_scores(logits, node["label"].values[test], str(node["probabilities"].values[run])), classes
