@@ -24,8 +24,15 @@ from wdiv.numerics.classification import (
 from wdiv.store import legacy
 from wdiv.store.files import check_format, read_json, write_json
 from wdiv.store.kept import fingerprint
-from wdiv.store.predictions import ImageList, Predictions, read_images, read_logits, write_images, write_logits
-from wdiv.store.tensors import tensor_digest
+from wdiv.store.predictions import (
+    ImageList,
+    Predictions,
+    logits_digest,
+    read_images,
+    read_logits,
+    write_images,
+    write_logits,
+)  # fmt: skip
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
@@ -334,7 +341,7 @@ def _keep(outcome: Outcome, given: Predictions, out: Path) -> dict[str, str]:
     kind = next(kind for kind, how in KINDS.items() if how == given.probabilities)
     images = given.images
     kept = {"kind": kind, "images": write_images(out, images.names, images.labels, images.rows)}
-    kept["logits"] = tensor_digest(given.logits)
+    kept["logits"] = logits_digest(given.logits)
     write_logits(_file_of(replace(outcome, predictions=kept), out), {"test": given.logits}, f"{kind} of {outcome.id}")
     return kept
 

@@ -52,6 +52,7 @@ def run(
     """
     from studies.cli.bars import Bars
     from studies.grid import study_runner
+    from studies.grid.answered import answered, notes
     from studies.report.finish import conclude
     from studies.spec.registry import load
     from wdiv.errors import WdivError
@@ -72,7 +73,11 @@ def run(
         outcomes = [row | by_class(row) for row in table.to_dict("records")]
         echo_json({"out": str(out), "outcomes": outcomes, "files": [str(f) for f in files]})
     else:
-        _show_outcomes(table, files, chosen.reference)
+        _show_outcomes(table, chosen.reference)
+        for note in notes(answered(out)):
+            click.echo(f"note: {note}")
+        for file in files:
+            click.echo(f"wrote {file}")
     if diverged:
         raise WdivError(f"{len(diverged)} of the runs diverged: " + "; ".join(diverged))
 
@@ -96,7 +101,7 @@ def _show_plan(plan: dict[str, Any], out: Path) -> None:
     )
 
 
-def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
+def _show_outcomes(table: Any, reference: str | int) -> None:
     from studies.cli.answered import print_answered
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
@@ -121,5 +126,3 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
         f"conv, gamma, beta: {moved};\nmean over layers."
     )
     print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)
-    for file in files:
-        click.echo(f"wrote {file}")

@@ -22,9 +22,9 @@ def status(store: Path, as_json: bool) -> None:
     """
     from studies.cli.answered import print_answered
     from studies.cli.console import duration, print_table
-    from studies.grid.answered import answered
+    from studies.grid.answered import answered, notes
     from studies.grid.state import seconds_left, states
-    from wdiv.summary import by_class, one_class_notes
+    from wdiv.summary import by_class
 
     found = states(store)
     answers = answered(store)
@@ -42,7 +42,7 @@ def status(store: Path, as_json: bool) -> None:
     same = "".join(f"{part[0]}-" for part in shared) if len(answers) > 1 else ""
     short = [row | {"run": row["run"].removeprefix(same)} for row in answers]
     print_answered(f"How the test images were answered{same and f' by {same}'}:", short, ["run"])
-    for note in [*one_class_notes(answers), *(row["problem"] for row in answers if row["problem"])]:
+    for note in notes(answers):
         click.echo(f"note: {note}")
     done, left = sum(state.state == "finished" for state in found), seconds_left(found)
     click.echo(f"{done} of {len(found)} runs finished" + (f", about {duration(left)} left" if left else ""))

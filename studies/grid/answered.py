@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from wdiv.numerics.classification import ClassificationScores, classification_sc
 from wdiv.store import predictions
 from wdiv.store.reader import CheckpointStore, Run
 
-__all__ = ["answered"]
+__all__ = ["answered", "notes"]
 
 Found = tuple[ClassificationScores | None, tuple[str, ...]]
 
@@ -29,20 +30,24 @@ def answered(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> 
     opened: those of the study's :func:`~studies.grid.conditions.stores` that are open already.
     """
     found = stores(out) | dict(opened or {})
-    rows = [_row(name, lambda run=run: _of_run(run)) for name, run in named_runs(found).items() if run is not None]
+    rows = [_row(name, partial(_of_run, run)) for name, run in named_runs(found).items() if run is not None]
     for condition, store in found.items():
         for outcome in trials.load(store.path):
             name = f"{condition}/{outcome.id}" if condition else outcome.id
-            rows.append(_row(name, lambda one=outcome, at=store.path: trials.scores_of(one, at)))
+            rows.append(_row(name, partial(trials.scores_of, outcome, store.path)))
     return [row for row in rows if row["problem"] or row["confusion"] is not None]
 
 
-def _row(name: str, scores: Any) -> dict[str, Any]:
+def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be said of rows of :func:`answered` in words: who answers one class alone, and what is damaged."""
+    return [*summary.one_class_notes(rows), *(row["problem"] for row in rows if row["problem"])]
+
+
+def _row(name: str, scores: Callable[[], Found]) -> dict[str, Any]:
     try:
-        found, problem = scores(), ""
+        return {"run": name, **summary.answers(*scores()), "problem": ""}
     except BadStore as error:
-        found, problem = (None, ()), str(error)
-    return {"run": name, **summary.answers(*found), "problem": problem}
+        return {"run": name, **summary.answers(None, ()), "problem": str(error)}
 
 
 def _of_run(run: Run) -> Found:

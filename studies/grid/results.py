@@ -52,12 +52,19 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
     store = CheckpointStore.at(out)
     if found is None:
         found = [summary.results(open_store(store, label)) for label in architectures(store)]
-    outcomes = trials.load(store.path)
-    frozen = pd.DataFrame([one.row() | summary.answers(*trials.scores_of(one, store.path)) for one in outcomes])
+    frozen = pd.DataFrame([one.row() | _answers(one, store.path) for one in trials.load(store.path)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:
         raise BadStore(f"{store.path}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
     return pd.concat(parts, ignore_index=True)
+
+
+def _answers(outcome: trials.Outcome, out: Path) -> dict[str, Any]:
+    """As of a run: where its predictions are damaged a table has all else nevertheless."""
+    try:
+        return summary.answers(*trials.scores_of(outcome, out))
+    except BadStore:
+        return summary.answers(None, ())
 
 
 def as_dataset(table: pd.DataFrame) -> xr.Dataset:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.grid.answered import answered
+from studies.grid import answered
 from studies.grid.conditions import begun
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
@@ -21,7 +21,6 @@ from studies.report.tables import Filled, at_sizes_of, fill
 from studies.report.transfer import negative_transfer
 from studies.report.verdicts import Verdict, judge
 from studies.spec.study import Study
-from wdiv import summary
 from wdiv.errors import BadStore, WdivError
 from wdiv.store.reader import CheckpointStore
 
@@ -74,13 +73,12 @@ def gather(out: Path, figures: Path | None = None, opened: Mapping[str, Checkpoi
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out, found)
     tests, notes = _told(found)
-    answers = answered(out, found)
-    notes += summary.one_class_notes(answers) + [row["problem"] for row in answers if row["problem"]]
     return Report(
         study, observations, distances, judge(study.claims, observations),
         [fill(table, read, paper) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
-        (sum(not state.over for state in whole), len(whole)), [*notes, *filter(None, [sizes])],
+        (sum(not state.over for state in whole), len(whole)),
+        [*notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
     )  # fmt: skip
 
 

@@ -71,5 +71,5 @@ def test_who_answers_one_class_alone_is_named(store: Path) -> None:
     assert over["fc"] == "a (1 of 2 seeds)"
     assert pd.isna(over["bn+fc"])
     assert summary.one_class_notes(table.to_dict("records")) == [
-        f"{run.path.name} answers 'a' for each of its 9 test images; 44.4 % of them are of that class"
+        f"'a' is all that {run.path.name} answers: to each of its 9 test images, of which 44.4 % are of that class"
     ]

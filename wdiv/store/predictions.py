@@ -31,8 +31,8 @@ from wdiv.store.record import RunRecord
 from wdiv.store.tensors import tensor_digest
 
 __all__ = [
-    "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "of_run", "read_images", "read_logits",
-    "spelled", "write_images", "write_logits",
+    "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "logits_digest", "of_run", "read_images",
+    "read_logits", "spelled", "write_images", "write_logits",
 ]  # fmt: skip
 
 FORMAT = 1
@@ -110,7 +110,12 @@ def write_logits(file: Path, logits: Mapping[str, np.ndarray], origin: str) -> d
     held = {part: np.ascontiguousarray(values, dtype=np.float32) for part, values in logits.items()}
     content = save(held, {"origin": origin})
     write_atomically(file, lambda temporary: temporary.write_bytes(content))
-    return {part: tensor_digest(values) for part, values in held.items()}
+    return {part: logits_digest(values) for part, values in held.items()}
+
+
+def logits_digest(values: np.ndarray) -> str:
+    """By which predictions that are read are told from others: of their type, shape and bytes."""
+    return tensor_digest(values)
 
 
 def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
@@ -121,7 +126,7 @@ def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
     values = tensors.read(file, part)
     seen = file, part, digest, *fingerprint(file)
     if seen not in _checked:
-        if tensor_digest(values) != digest:
+        if logits_digest(values) != digest:
             raise BadStore(f"{file}: the predictions of {part} images are not what was written")
         _checked.add(seen)
     return values
@@ -181,7 +186,7 @@ def damaged(run: Run) -> Iterator[str]:
         for part, known in digests.items():
             try:
                 logits = tensors.read(file_of(run, epoch), part)
-                if tensor_digest(logits) != known["logits"]:
+                if logits_digest(logits) != known["logits"]:
                     yield f"{file_of(run, epoch)}: the predictions of {part} images are not what was written"
                 if len(read_images(run.root, known["images"]).labels) != len(logits):
                     yield f"{file_of(run, epoch)}: not of the {part} images that it should be of"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from wdiv.errors import BadStore
 from wdiv.numerics.classification import FIGURES, ClassificationScores, classification_scores, scores_of_confusion
 
 __all__ = ["answers", "by_class", "one_class_notes", "scores_at"]
@@ -19,13 +20,16 @@ Row = Mapping[str, Any]
 def scores_at(tree: xr.DataTree, run: int, epoch: int | None) -> tuple[ClassificationScores | None, tuple[str, ...]]:
     """The scores of a run's test images after an epoch, both by their place in the tree, and the names of the classes.
 
-    None where those predictions are not kept. Reads the one epoch.
+    None where those predictions are not kept, or damaged: a table has all else nevertheless. Reads the one epoch.
     """
     if epoch is None or "predictions" not in tree.children:
         return None, ()
     node = tree.children["predictions"].to_dataset(inherit=False)
     test = np.flatnonzero(node["part"].values[run] == "test")
-    logits = node["logits"][run, epoch].values[test]
+    try:
+        logits = node["logits"][run, epoch].values[test]
+    except BadStore:
+        return None, ()
     classes = tuple(map(str, node["class_name"].values[run] if "class_name" in node else node["class"].values))
     if not len(test) or np.isnan(logits).all():
         return None, classes
@@ -71,7 +75,7 @@ def one_class_notes(rows: Iterable[Row]) -> list[str]:
     """A line for each ``run`` that answered one class whatever it was shown.
 
     >>> one_class_notes([{"run": "r", "only_answer": "a", "classes": ["a", "b"], "confusion": [[3, 0], [1, 0]]}])
-    ["r answers 'a' for each of its 4 test images; 75.0 % of them are of that class"]
+    ["'a' is all that r answers: to each of its 4 test images, of which 75.0 % are of that class"]
     """
     found = []
     for row in rows:
@@ -80,7 +84,7 @@ def one_class_notes(rows: Iterable[Row]) -> list[str]:
             images = np.array(row["confusion"]).sum(axis=1)
             share = 100 * images[row["classes"].index(name)] / images.sum()
             found.append(
-                f"{row['run']} answers {name!r} for each of its {images.sum()} test images; {share:.1f} % of them are "
-                "of that class"
+                f"{name!r} is all that {row['run']} answers: to each of its {images.sum()} test images, of which "
+                f"{share:.1f} % are of that class"
             )
     return found

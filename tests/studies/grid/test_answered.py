@@ -114,7 +114,7 @@ def test_status_tells_it_and_names_who_answers_one_class(store: Path) -> None:
     said = CliRunner().invoke(cli, ["status", str(store)], catch_exceptions=False).stdout
     table = said[said.index("How the test images were answered") :]
     assert max(map(len, table.split("note:")[0].splitlines())) <= 80
-    note = f"note: {ONE} answers 'a' for each of its 9 test images; 44.4 % of them are of that class"
+    note = f"note: 'a' is all that {ONE} answers: to each of its 9 test images, of which 44.4 % are of that class"
     assert note in said.splitlines()
     assert "The largest class alone is 44.4 % of the test images." in said
     rows = json.loads(CliRunner().invoke(cli, ["status", str(store), "--json"], catch_exceptions=False).stdout)
@@ -126,7 +126,7 @@ def test_status_tells_it_and_names_who_answers_one_class(store: Path) -> None:
 
 def test_a_report_names_who_answers_one_class(store: Path) -> None:
     page = as_markdown(gather(store), store)
-    assert f"- **Note**: {ONE[0].upper()}{ONE[1:]} answers 'a' for each of its 9 test images" in page
+    assert f"- **Note**: 'a' is all that {ONE} answers: to each of its 9 test images" in page
 
 
 def test_what_is_damaged_is_named_and_the_rest_told(store: Path) -> None:
@@ -137,6 +137,14 @@ def test_what_is_damaged_is_named_and_the_rest_told(store: Path) -> None:
     assert [run for run, row in rows.items() if row["confusion"]] == [ONE.replace("-fc-", "-bn+fc-"), NOW, BEFORE]
     said = CliRunner().invoke(cli, ["status", str(store)], catch_exceptions=False).stdout
     assert f"note: {file}: no such file" in said
+    assert f"{file}: no such file." in as_markdown(gather(store), store)
+    for kept in (store / "baselines").glob("*.safetensors"):
+        kept.unlink()
+    table, _ = write_results(store)
+    told = table.set_index("run")
+    assert told.loc[[ONE, NOW], "confusion"].isna().all()
+    assert told["last"].notna().all(), "all else is there"
+    assert told.loc[BEFORE, "confusion"] is not None
 
 
 def test_a_store_of_before_tells_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
