@@ -20,9 +20,8 @@ from wdiv.numerics.classification import (
     ClassificationScores,
     classification_scores,
     scores_of_confusion,
-)  # fmt: skip
+)
 from wdiv.store import legacy
-from wdiv.store.files import check_format, read_json, write_json
 from wdiv.store.kept import fingerprint
 from wdiv.store.predictions import (
     ImageList,
@@ -32,7 +31,8 @@ from wdiv.store.predictions import (
     read_logits,
     write_images,
     write_logits,
-)  # fmt: skip
+)
+from wdiv.store.seals import read_sealed, write_sealed
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
@@ -41,8 +41,8 @@ from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
 
 __all__ = [
-    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "load", "of_length_1", "predictions_of", "run",
-    "save", "scores_of",
+    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "kept", "load", "of_length_1", "predictions_of",
+    "read", "run", "save", "scores_of",
 ]  # fmt: skip
 
 STAGES = "stages"
@@ -55,8 +55,8 @@ FOLDER = "baselines"
 KINDS = {"log probabilities": "softmax", "decision values": None}
 """What an estimator says of each image and class -> what makes probabilities of it, as
 :class:`~wdiv.store.predictions.Predictions` has it."""
-FORMAT = 1
-"""Of an outcome's file. Raised when one of an older wdiv could no longer be read."""
+FORMAT = 2
+"""Of an outcome's file, which is sealed from format 2 on."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class Outcome:
     cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
     fallback      what could not be done as asked, and was done instead; empty where nothing
     seconds       of choosing and fitting, features at hand
+    weights       digest of the network's weights; empty where the outcome is of before there was one
     predictions   of an outcome that is kept: ``kind``, what it says of each test image, a name of :data:`KINDS`, and
                   the digests of those and of the list of images; empty of one made before they were kept
     given         of an outcome that was just made: what it says of each test image
@@ -152,6 +153,7 @@ class Outcome:
     cv_score: float | None
     fallback: str
     seconds: float
+    weights: str = ""
     predictions: Mapping[str, str] = field(default_factory=dict)
     given: Predictions | None = field(default=None, repr=False, compare=False)
 
@@ -268,6 +270,7 @@ def _try(
         cv_score=_number(getattr(estimator, "cv_score_", None)),
         fallback=getattr(estimator, "fallback_", None) or "",
         seconds=seconds,
+        weights=source.content,
         given=given,
     )
 
@@ -322,18 +325,40 @@ def _file_of(outcome: Outcome, out: Path) -> Path:
 def save(outcome: Outcome, out: Path) -> Path:
     """Keep an outcome in a store, in place of an earlier one of the same trial.
 
-    Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images under the same name.
+    Raises :class:`~wdiv.errors.BadInput` where the store holds outcomes of other images, or of other weights, by the
+    same name.
     """
-    for other in load(out):
-        if other.dataset == outcome.dataset and other.data_digest != outcome.data_digest:
-            raise BadInput(f"{out}: holds {other.id} on another split of {other.dataset!r}; give another --out")
+    _check(out, outcome.source, outcome.weights, outcome.dataset, outcome.data_digest)
     if outcome.given is not None:
         outcome = replace(outcome, predictions=_keep(outcome, outcome.given, out))
-    file = write_json(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
+    file = write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
     for earlier in file.parent.glob(f"{escape(outcome.id)}.*.safetensors"):
         if not outcome.predictions or earlier != _file_of(outcome, out):
             earlier.unlink(missing_ok=True)
     return file
+
+
+def kept(out: Path, source: Source, split: Split) -> dict[str, Outcome]:
+    """The outcomes of a store on these images with these weights, by id. Raises what :func:`save` raises.
+
+    One that does not say its weights is of before wdiv kept that: it is shown, and fitted again where it is asked for.
+    """
+    _check(out, source.name, source.content, split.name, split.digest)
+    return {one.id: one for one in load(out) if (one.weights, one.data_digest) == (source.content, split.digest)}
+
+
+def _check(out: Path, source: str, weights: str, dataset: str, data_digest: str) -> None:
+    for other in load(out):
+        if other.dataset == dataset and other.data_digest != data_digest:
+            raise BadInput(
+                f"{out}: holds {other.id} on another split, or other images, called {dataset!r} "
+                f"(SHA-256 {other.data_digest[:12]}…, now {data_digest[:12]}…); give another --out"
+            )
+        if other.source == source and other.weights and other.weights != weights:
+            raise BadInput(
+                f"{out}: holds {other.id} of other weights called {source!r} "
+                f"(SHA-256 {other.weights[:12]}…, now {weights[:12]}…); give another --out"
+            )
 
 
 def _keep(outcome: Outcome, given: Predictions, out: Path) -> dict[str, str]:
@@ -351,11 +376,15 @@ def load(out: Path) -> list[Outcome]:
     return [_read(file, *fingerprint(file)) for file in sorted((out / FOLDER).glob("*.json"))]
 
 
+def read(file: Path) -> Outcome:
+    """One outcome. Raises as :func:`load` does."""
+    return _read(file, *fingerprint(file))
+
+
 @lru_cache(maxsize=1024)
 def _read(file: Path, *fingerprint: int) -> Outcome:
-    data = read_json(file)
+    data = read_sealed(file, FORMAT, before=1)
     try:
-        check_format(data, file, FORMAT, before=1)
         data.pop("format", None)
         if "per_class" not in data:
             data["per_class"] = legacy.per_class(

@@ -7,7 +7,6 @@ The network: conv 'stem.conv' (4, 3, 3, 3), BN 'stem.bn' (4), conv 'stage.conv' 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -18,8 +17,10 @@ from safetensors.numpy import load_file, save
 
 from wdiv.layers import Layer, LayerTable
 from wdiv.store import predictions
+from wdiv.store.files import sha256
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import fast_digest, pack, read_sealed, sealed_lines, unsealed_lines, write_sealed, write_with_tail
 from wdiv.store.tensors import tensor_digest
 
 BN = ("gamma", "beta", "running_mean", "running_var")
@@ -90,8 +91,9 @@ def run_record(
     start: dict[str, np.ndarray],
     label: str = "toynet",
     size: int = 2,
+    given: Mapping[str, str] | None = None,
 ) -> RunRecord:
-    """The record of a run that starts as ``start``."""
+    """The record of a run that starts as ``start``. given: the digests of the tensors in its base."""
     scratch, changing = strategy == "scratch", CHANGES[strategy]
     return RunRecord(
         id=f"{label}-toy-n{size}-{strategy}-auto-s{seed}", label=label, model="toynet", model_args={}, bn_eps=None,
@@ -99,7 +101,7 @@ def run_record(
         data_digest="0" * 64, n_train=3 * size, n_test=9, strategy=strategy, bn_mode="auto", seed=seed,
         recipe={"epochs": planned, "optimizer": "adam"}, input={"size": 8}, base=base, keys=KEYS,
         changing=changing, new=() if scratch else HEAD, table=TABLE, per_class=size,
-        frozen={k: tensor_digest(start[k]) for k in KEYS if k not in changing},
+        frozen={k: tensor_digest(start[k]) for k in KEYS if k not in changing}, start=given or {},
     )  # fmt: skip
 
 
@@ -123,13 +125,14 @@ def make_store(
     for strategy in strategies:
         for seed, size in product(seeds, sizes):
             scratch = strategy == "scratch"
-            content = save(base_state(drift_seed(seed, size) + 50) if scratch else pretrained)
+            source = base_state(drift_seed(seed, size) + 50) if scratch else pretrained
+            content, given = save(source), {key: fast_digest(value).hex() for key, value in source.items()}
             digest = hashlib.sha256(content).hexdigest()
             (out / "bases").mkdir(parents=True, exist_ok=True)
             (out / "bases" / f"{digest}.safetensors").write_bytes(content)
-            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size, predicted)
+            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size, given, predicted)
     runs = sorted(path.name for path in (out / "runs").iterdir())
-    (out / "study.json").write_text(json.dumps({"study": {"name": "toy"}, "runs": runs, "notes": []}))
+    write_sealed(out / "study.json", {"format": 2, "study": {"name": "toy"}, "runs": runs, "notes": []})
     return out
 
 
@@ -171,16 +174,18 @@ def write_predictions(run: Run, epoch: int, seed: int, given: Mapping[str, np.nd
 
 
 def _write_run(
-    out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int, predicted: bool
-) -> None:
+    out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int,
+    given: Mapping[str, str], predicted: bool,
+) -> None:  # fmt: skip
     states = run_states(strategy, drift_seed(seed, size), epochs)
-    record = run_record(strategy, seed, planned, base, states[0], label, size)
+    record = run_record(strategy, seed, planned, base, states[0], label, size, given)
     folder = out / "runs" / record.id
     (folder / "epochs").mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record.to_json()))
+    write_sealed(folder / "run.json", record.to_json())
     rows: list[dict[str, Any]] = []
     for epoch, state in enumerate(states):
-        content = save({key: state[key] for key in (record.new if epoch == 0 else record.changing)})
+        tensors = {key: state[key] for key in (record.new if epoch == 0 else record.changing)}
+        content = save(tensors)
         (folder / "epochs" / f"{epoch:04d}.safetensors").write_bytes(content)
         rows.append(
             {
@@ -192,12 +197,28 @@ def _write_run(
                 "lr": {} if epoch == 0 else {"fc": 0.01},
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "frozen_intact": True,
+                "tensors": pack({key: fast_digest(value) for key, value in tensors.items()}),
             }
         )
         if predicted:
-            given = logits(strategy, drift_seed(seed, size), epoch)
-            rows[-1]["predictions"] = write_predictions(Run(folder), epoch, seed, given)
-    (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            found = logits(strategy, drift_seed(seed, size), epoch)
+            rows[-1]["predictions"] = write_predictions(Run(folder), epoch, seed, found)
+    (folder / "history.jsonl").write_text(sealed_lines(rows))
+
+
+def edit_rows(run: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    """Let a run's history say something else, as if it had been written so."""
+    file = run / "history.jsonl"
+    rows = unsealed_lines(file.read_bytes(), file, required=True)
+    change(rows)
+    file.write_text(sealed_lines(rows))
+
+
+def edit_record(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Let a run's record say something else, as if it had been written so."""
+    record = read_sealed(run / "run.json")
+    change(record)
+    write_sealed(run / "run.json", record)
 
 
 def shorten(store: Path, run: str, epochs: int) -> None:
@@ -209,8 +230,21 @@ def shorten(store: Path, run: str, epochs: int) -> None:
             file.unlink()
 
 
+def diverge(store: Path, run: str, why: str) -> None:
+    """Let a run have stopped for good."""
+    write_with_tail(store / "runs" / run / "diverged.txt", lambda temporary: temporary.write_text(why))
+
+
 def rewrite(file: Path, changes: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> None:
-    """Change some tensors of a safetensors file in place."""
+    """Change some tensors of a file in place; of a store's epoch or base, as if they had been saved so."""
     state = load_file(file)
     state |= {key: change(state[key]).astype(np.float32) for key, change in changes.items()}
     file.write_bytes(save(state))
+    digests = {key: fast_digest(value) for key, value in state.items()}
+    if file.parent.name == "epochs":
+        told = {"sha256": sha256(file), "tensors": pack(digests)}
+        edit_rows(file.parent.parent, lambda rows: rows[int(file.stem)].update(told))
+    elif file.parent.name == "bases":
+        start = {key: digest.hex() for key, digest in digests.items()}
+        for run in file.parent.parent.glob("runs/*"):
+            edit_record(run, lambda record: record.update(start=start) if record["base"] == file.stem else None)

@@ -5,7 +5,11 @@ The command line prints the line and exits with code 2; nothing else in wdiv tur
 
 from __future__ import annotations
 
-__all__ = ["BadData", "BadInput", "BadStore", "BadWeights", "FreezeBroken", "UnknownName", "WdivError"]
+from pathlib import Path
+
+__all__ = [
+    "BadData", "BadInput", "BadStore", "BadWeights", "Damaged", "FreezeBroken", "LeftOut", "UnknownName", "WdivError",
+]  # fmt: skip
 
 
 class WdivError(Exception):
@@ -33,6 +37,21 @@ class BadWeights(WdivError):
 
 class BadStore(WdivError):
     """A store that is missing, incomplete, damaged or in use."""
+
+
+class Damaged(BadStore):
+    """A file of a store that is not what was written."""
+
+    def __init__(self, path: Path, what: str = "not what was written") -> None:
+        super().__init__(f"{path}: damaged: {what}")
+        self.path, self.what = path, what
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:
+        return Damaged, (self.path, self.what)
+
+
+class LeftOut(UserWarning):
+    """A run of a store is damaged, and everything goes on without it."""
 
 
 class FreezeBroken(WdivError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -31,7 +33,7 @@ from studies.cli.status import status
 from studies.cli.svm import svm
 from studies.cli.verify import verify
 from studies.cli.watch import watch
-from wdiv.errors import WdivError
+from wdiv.errors import LeftOut, WdivError
 from wdiv.tuning.training.interrupt import Stopped
 
 __all__ = ["cli", "main"]
@@ -49,7 +51,10 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", LeftOut)
+                warnings.showwarning = _as_note(warnings.showwarning)
+                return super().invoke(ctx)
         except Stopped as stopped:
             again = shlex.join(["wdiv", *sys.argv[1:]])
             click.echo(f"Stopped: {stopped}. All of it is saved; to go on: {again}", err=True)
@@ -62,6 +67,20 @@ class _Commands(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise _Failure(f"{where}{error.strerror or error}") from None
+
+
+def _as_note(show: Callable[..., None]) -> Callable[..., None]:
+    """What is left out is told in one line, once."""
+    told = set()
+
+    def say(message: Any, category: Any, *where: Any) -> None:
+        if not issubclass(category, LeftOut):
+            show(message, category, *where)
+        elif str(message) not in told:
+            told.add(str(message))
+            click.echo(f"note: {message}", err=True)
+
+    return say
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

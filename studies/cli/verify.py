@@ -11,23 +11,33 @@ from studies.cli.options import as_json, echo_json
 
 @click.command()
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--repair", is_flag=True, help="Make again what is damaged: weights from their source, runs by training anew."
+)
 @as_json
-def verify(store: Path, as_json: bool) -> None:
+def verify(store: Path, repair: bool, as_json: bool) -> None:
     """Read and hash every file of a store again: is it all there, and did what was frozen stay as it was?
 
-    Of a study with conditions, every store that has begun.
+    Of a study with conditions, every store that has begun. A run is only made again where that gives, bit for bit, what
+    is left of it.
     """
     from dataclasses import asdict, replace
 
+    from studies.cli.bars import Bars
     from studies.cli.console import print_table
+    from studies.grid import verifying
     from studies.grid.conditions import begun
     from wdiv.errors import BadStore
     from wdiv.store.reader import CheckpointStore
     from wdiv.store.verify import verify as check
 
+    if repair:
+        for line in verifying.repair(store, progress=Bars(quiet=as_json)):
+            click.echo(line, err=as_json)
+    opened = begun(store) or {"": CheckpointStore.at(store)}
     verdicts = [
         replace(verdict, run="/".join(filter(None, (condition, verdict.run))))
-        for condition, one in (begun(store) or {"": CheckpointStore.at(store)}).items()
+        for condition, one in opened.items()
         for verdict in check(one)
     ]
     rows = [
@@ -38,8 +48,11 @@ def verify(store: Path, as_json: bool) -> None:
     else:
         print_table(rows, ["run", "epochs", "planned", "frozen", "verdict"])
     problems = [problem for verdict in verdicts for problem in verdict.problems]
+    for folder in dict.fromkeys([store, *(one.path for one in opened.values())]):
+        problems += verifying.files_at_fault(folder).values()
     if problems:
-        raise BadStore("\n  ".join([f"{store}: {len(problems)} problems", *problems]))
+        hint = "" if repair else "; 'wdiv verify --repair' makes again what can be"
+        raise BadStore("\n  ".join([f"{store}: {len(problems)} problems{hint}", *problems]))
     if not as_json:
         frozen = sum(verdict.frozen for verdict in verdicts)
         hashed = sum(not verdict.note for verdict in verdicts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.grid.study_file import STUDY, read_study_json
+from studies.grid.study_file import STUDY, told_by
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.files import plain_name
 from wdiv.store.reader import CheckpointStore
@@ -64,7 +64,7 @@ def stores(out: Path) -> dict[str, CheckpointStore]:
     """
     if not out.is_dir():
         raise BadStore(f"{out}: no such folder")
-    folders = {name: out / name for name in read_study_json(out)["conditions"]} or {"": out}
+    folders = {name: out / name for name in told_by(out)["conditions"]} or {"": out}
     return {name: CheckpointStore.at(path) for name, path in folders.items()}
 
 

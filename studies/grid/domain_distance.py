@@ -5,7 +5,6 @@ Measured once, and kept beside the runs of each condition: a report needs no ima
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from studies.grid.conditions import Part
 from studies.spec.columns import SCORED
 from studies.spec.study import Study
 from wdiv.errors import BadStore
-from wdiv.store.files import check_format, read_json, write_json
+from wdiv.store.seals import read_sealed, write_sealed
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
 
@@ -29,7 +28,7 @@ __all__ = ["AGAINST", "FILE", "Distance", "asked", "load", "measure"]
 
 FILE = "distance.json"
 """Of a condition's store."""
-FORMAT = 1
+FORMAT = 2
 """Raised when the distances of an older wdiv could no longer be read."""
 AGAINST = "source"
 """What observations of a distance say it is measured ``against``."""
@@ -87,7 +86,7 @@ def measure(grid: StudyGrid, part: Part, *, device: str = "auto") -> Path | None
     found = {one.cell: one for one in load(part.out)}
     for source in trained_sources(grid, part.sources).values():
         found |= {one.cell: one for one in _new(source, grid.split, grid.source.split, grid.study, found, device)}
-    return write_json(part.out / FILE, {"format": FORMAT, "distances": [asdict(one) for one in found.values()]})
+    return write_sealed(part.out / FILE, {"format": FORMAT, "distances": [asdict(one) for one in found.values()]})
 
 
 def load(out: Path) -> list[Distance]:
@@ -95,9 +94,8 @@ def load(out: Path) -> list[Distance]:
     file = out / FILE
     if not file.exists():
         return []
-    data = read_json(file)
+    data = read_sealed(file, FORMAT, before=1)
     try:
-        check_format(data, file, FORMAT, before=1)
         return [Distance(**row) for row in data["distances"]]
     except (KeyError, TypeError) as error:
         raise BadStore(f"{file}: not the distances of a study ({error})") from None
@@ -114,7 +112,7 @@ def _new(
     def seen(images: ImageSet, rows: np.ndarray) -> np.ndarray:
         return np.asarray(features(source, images, rows=rows, device=device)[BOTTLENECK].features.values)
 
-    label, digests = label_of(source), (_digest(source), source_split.digest, split.digest)
+    label, digests = label_of(source), (source.content, source_split.digest, split.digest)
     drawn = {
         (size, seed): nested_subset(split.pool, size, seed)
         for size, seed in itertools.product(study.per_class, study.seeds)
@@ -129,12 +127,3 @@ def _new(
         there = theirs[np.random.default_rng(seed).permutation(len(theirs))[: len(here)]]
         values = (SCORES[name].function(here, there) for name in SCORED)  # the last fields, in this order
         yield Distance(label, source.name, split.name, size, seed, len(here), len(there), *digests, *values)
-
-
-def _digest(source: Source) -> str:
-    """SHA-256 of the weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(source.read().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

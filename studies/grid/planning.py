@@ -32,13 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Planned:
-    """One run to be: how many images it sees, what its epochs will take on disk, and how many images it trains on."""
+    """One run to be: how many images it sees, what its epochs will take on disk, how many images it trains on, and
+    which tensors it may change."""
 
     spec: RunSpec
     id: str
     n_train: int
     bytes: int
     n_step: int
+    changing: tuple[str, ...]
 
     @property
     def steps(self) -> int:
@@ -163,8 +165,9 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
         train, validation = spec.rows(split.pool)
         for plan in plans:
             check_batches(plan, spec.recipe, len(train))
-        each = sum(state[key].nbytes for key in changing(plans, state))
-        yield Planned(spec, spec.id(split.name), len(train) + len(validation), each * spec.recipe.epochs, len(train))
+        moving = changing(plans, state)
+        size = sum(state[key].nbytes for key in moving) * spec.recipe.epochs
+        yield Planned(spec, spec.id(split.name), len(train) + len(validation), size, len(train), moving)
 
 
 def trials_of(study: Study) -> list[trials.Trial]:

@@ -15,12 +15,16 @@ from wdiv.numerics.classification import BINS
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore, StoreLike
+from wdiv.store.seals import file_digest, write_with_tail
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["architectures", "as_dataset", "results", "write_all", "write_results"]
+__all__ = ["architectures", "as_dataset", "csv_is_whole", "results", "write_all", "write_results"]
+
+CSV = "results_csv"
+"""Attribute of ``results.nc``: the digest of the table beside it."""
 
 ANSWERED = {
     "balanced_accuracy": "mean over the classes of recall",
@@ -148,7 +152,17 @@ def write_all(out: Path, opened: Mapping[str, CheckpointStore] | None = None) ->
 def _write(table: pd.DataFrame, out: Path) -> list[Path]:
     dataset = as_dataset(table)
     csv = write_atomically(out / "results.csv", lambda temporary: _flat(table).to_csv(temporary, index=False))
-    return [csv, write_atomically(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
+    dataset = dataset.assign_attrs({CSV: file_digest(csv)})
+    return [csv, write_with_tail(out / "results.nc", lambda temporary: dataset.to_netcdf(temporary))]
+
+
+def csv_is_whole(out: Path) -> bool:
+    """True if ``results.csv`` is what was written with ``results.nc``."""
+    import xarray as xr
+
+    with xr.open_dataset(out / "results.nc") as dataset:
+        csv = out / "results.csv"
+        return csv.is_file() and dataset.attrs.get(CSV) == file_digest(csv)
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:

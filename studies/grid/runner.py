@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from baselines import trials
 from studies.grid.jobs import side_by_side
-from studies.grid.planning import StudyGrid, plan_grid, source_networks, trained_sources, trials_of
+from studies.grid.planning import Planned, StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
 from studies.spec.study import Study
-from wdiv.store.reader import Run
+from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.writer import is_being_written
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
@@ -24,13 +24,17 @@ from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.cost import estimate_seconds
 from wdiv.tuning.training.device import choose_device
+from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
 from wdiv.tuning.training.loop import Diverged
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.run import fine_tune
 from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["describe_grid", "run_grid"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["describe_grid", "run_grid", "with_sources"]
 
 
 def run_grid(
@@ -57,8 +61,9 @@ def run_grid(
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
-    specs = [replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source)) for p in grid.runs]
-    names = [planned.id for planned in grid.runs]
+    runs = with_sources(grid.runs, trained)
+    specs, names = [planned.spec for planned in runs], [planned.id for planned in runs]
+    _check_identities(runs, grid.split, out, choose_device(device))
     with asked_by_signals() as stop, progress.grid(names):
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         diverged = train(specs, names, grid.split, out, device, progress, stop)
@@ -68,18 +73,33 @@ def run_grid(
     return out, diverged
 
 
+def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source]) -> list[Planned]:
+    """The runs, those of the study's own source networks starting from what these have been trained to."""
+    return [replace(p, spec=replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source))) for p in runs]
+
+
+def _check_identities(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:
+    """Before a step is taken: is what the store has by the names of these runs, weights and images, the same?"""
+    store, networks = CheckpointStore.at(out), NetworkCache()
+    for planned in runs:
+        run, facts = Run(out / "runs" / planned.id), planned.spec.facts(split)
+        base = networks.base(planned.spec, len(split.pool.classes), device)
+        check_identity(store, run, planned.spec.label, facts, base, planned.changing)
+
+
 def _one_by_one(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
     stop: Stop,
 ) -> list[str]:  # fmt: skip
     features, networks, diverged = FeatureStore(out / "features"), NetworkCache(), []
+    store = CheckpointStore.at(out)
     for spec, name in zip(specs, names, strict=True):
         if stop.signum is not None:
             raise Stopped(f"stopped before {name}", stop.signum)
         try:
             with progress.run(name, spec.recipe.epochs) as watcher:
                 fine_tune(
-                    spec, split, out, device=device, watcher=watcher, features=features, networks=networks, stop=stop
+                    spec, split, store, device=device, watcher=watcher, features=features, networks=networks, stop=stop
                 )
         except Diverged as error:
             diverged.append(f"{name}: {error}")
@@ -94,9 +114,9 @@ def _baselines(
 ) -> None:
     """The study's baselines on each source that is kept nowhere yet."""
     wanted = trials_of(study)
-    kept = {outcome.id for outcome in trials.load(out) if outcome.data_digest == split.digest} if wanted else set()
     store = FeatureStore(out / "features")
     for source in source_networks(specs):
+        kept = trials.kept(out, source, split) if wanted else {}
         missing = [trial for trial in wanted if trial.id(source, split) not in kept]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)

@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 from studies.grid.conditions import stores
-from studies.grid.study_file import read_study_json
+from studies.grid.study_file import told_by
 from wdiv.errors import BadStore
 from wdiv.store import legacy
 from wdiv.store.reader import CheckpointStore, Run
@@ -19,7 +19,7 @@ __all__ = ["RunState", "named_runs", "seconds_left", "state_of", "states"]
 
 RECENT = 5
 """Epochs whose time tells how long the others will take."""
-OVER = ("finished", "diverged")
+OVER = ("finished", "diverged", "damaged")
 ALIKE = ("label", "dataset", "per_class", "strategy", "bn_mode")
 """Facts in which runs that take as long as one another agree."""
 Kinds = tuple[tuple[str, ...], ...]
@@ -30,8 +30,8 @@ Kinds = tuple[tuple[str, ...], ...]
 class RunState:
     """How far a run is.
 
-    state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not) or
-             ``waiting``
+    state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not),
+             ``waiting`` or ``damaged`` (``wdiv verify --repair`` makes it again, if it can be)
     last     test accuracy of the epoch that counts: the last, or where the run stopped early, the best by its
              validation images
     seconds  that its epochs took;  left: that it will still take, None where nothing tells
@@ -80,7 +80,8 @@ def states(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> li
     kinds: dict[str, Kinds] = {}
     for folder in _folders(stores(out) | dict(opened or {})):
         runs = _runs_of(folder)
-        found += [state_of(name, run) for name, run in runs.items()]
+        damaged = {folder.prefix + name for name in folder.store.damaged}
+        found += [RunState(name, "damaged") if name in damaged else state_of(name, run) for name, run in runs.items()]
         kinds |= _kinds(folder, runs)
     return _foreseen(found, kinds)
 
@@ -105,8 +106,7 @@ class _Folder(NamedTuple):
 
 def _folders(opened: Mapping[str, CheckpointStore]) -> list[_Folder]:
     return [
-        _Folder(f"{condition}/" if condition else "", store, read_study_json(store.path))
-        for condition, store in opened.items()
+        _Folder(f"{condition}/" if condition else "", store, told_by(store.path)) for condition, store in opened.items()
     ]
 
 
@@ -114,9 +114,9 @@ def _runs_of(folder: _Folder) -> dict[str, Run | None]:
     prefix, store, told = folder
     there = {prefix + run.path.name: run for run in store}
     planned = [prefix + name for name in told["runs"]]
-    if not there and not planned and not prefix:  # that of a condition may wait for its turn
+    if not there and not planned and not store.damaged and not prefix:  # that of a condition may wait for its turn
         raise BadStore(f"{store.path}: not a wdiv store; it has neither study.json nor runs")
-    return {name: there.get(name) for name in (*planned, *there)}
+    return {name: there.get(name) for name in (*planned, *there, *(prefix + name for name in store.damaged))}
 
 
 def _kinds(folder: _Folder, runs: Mapping[str, Run | None]) -> dict[str, Kinds]:

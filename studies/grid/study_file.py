@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wdiv.errors import BadInput, BadStore, WdivError
-from wdiv.store.files import check_format, read_json, write_json
+from wdiv.errors import BadInput, BadStore, LeftOut, WdivError
+from wdiv.store.seals import SEALED, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from studies.spec.study import Study
     from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "write_study_json"]
+__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "told_by", "write_study_json"]
 
 STUDY = "study.json"
-FORMAT = 1
-"""Raised when a study of an older wdiv could no longer be read."""
+FORMAT = 2
+"""Sealed from 2 on."""
 FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "notes": list}
 """What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
@@ -30,31 +31,42 @@ AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "
 
 
 def read_study_json(out: Path) -> dict[str, Any]:
-    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them.
+    """What ``study.json`` says, :data:`FILE_FIELDS`, empty where it says nothing of them; and whether it is ``sealed``.
 
     Raises :class:`~wdiv.errors.BadStore` for a file that is damaged, or a later wdiv's.
     """
     file = out / STUDY
     if not file.exists():
-        return {name: kind() for name, kind in FILE_FIELDS.items()}
-    data = read_json(file)
-    if not isinstance(data, dict):
-        raise BadStore(f"{file}: damaged: it tells no study")
-    check_format(data, file, FORMAT, before=1)
+        return _nothing()
+    data = read_sealed(file, FORMAT, before=1)
     found = {name: data.get(name, kind()) for name, kind in FILE_FIELDS.items()}
     for name, kind in FILE_FIELDS.items():
         value = found[name]
         if not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
             raise BadStore(f"{file}: damaged: {name!r} is {value!r}")
+    found["sealed"] = data.get("format", 1) >= SEALED
     for run, facts in found["facts"].items():
         if not isinstance(facts, dict) or not all(isinstance(fact, (str, int, type(None))) for fact in facts.values()):
             raise BadStore(f"{file}: damaged: the facts of {run!r} are {facts!r}")
     return found
 
 
+def told_by(out: Path) -> dict[str, Any]:
+    """:func:`read_study_json` for whoever only looks on: of a damaged file nothing is known, with a warning."""
+    try:
+        return read_study_json(out)
+    except BadStore as error:
+        warnings.warn(f"what was planned is not known: {error}", LeftOut, stacklevel=2)
+        return _nothing()
+
+
+def _nothing() -> dict[str, Any]:
+    return {name: kind() for name, kind in FILE_FIELDS.items()} | {"sealed": False}
+
+
 def write_study_json(out: Path, told: Mapping[str, Any]) -> None:
     """Let ``study.json`` say this, in the fields that :func:`read_study_json` gives back, and what else there is."""
-    write_json(out / STUDY, {"format": FORMAT, **told})
+    write_sealed(out / STUDY, {"format": FORMAT, **told})
 
 
 def facts_of(spec: RunSpec, dataset: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_what_is_kept_comes_back_and_takes_the_place_of_what_was_there(
     assert back.seconds == 5.0
     assert back == replace(one, seconds=5.0, predictions=back.predictions)
     assert trials.load(tmp_path / "none") == []
-    with pytest.raises(BadInput, match="on another split of 'digits-5-9'; give another --out"):
+    with pytest.raises(BadInput, match=r"on another split, or other images, called 'digits-5-9' .*give another --out"):
         trials.save(replace(one, data_digest="0" * 64), tmp_path)
     (tmp_path / trials.FOLDER / "x.json").write_text('{"id": "x"}')
     with pytest.raises(BadStore, match=r"x\.json: not the outcome of a baseline .*; delete it to fit it again"):

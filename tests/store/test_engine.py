@@ -25,15 +25,17 @@ from tests.fabric import (
     LABELS,
     TABLE,
     base_state,
+    edit_record,
+    edit_rows,
     held_out,
     logits,
     make_store,
     run_states,
     source_state,
-)  # fmt: skip
+)
 from tests.opening import opened
 from wdiv import summary
-from wdiv.errors import BadInput, BadStore
+from wdiv.errors import BadInput, BadStore, LeftOut
 from wdiv.layers import ROLES
 from wdiv.store import tensors
 from wdiv.store.engine import open_store
@@ -321,9 +323,9 @@ def test_a_store_made_anew_in_the_same_place_is_not_remembered(tmp_path: Path) -
         store = make_store(tmp_path / "store", ("conv+fc",), (0,), epochs=1)
         if seed:  # another run's epoch under the same name and of the same size
             other = make_store(tmp_path / "other", ("conv+fc",), (1,), epochs=1)
-            epoch = "epochs/0001.safetensors"
-            source, target = (next(s.glob("runs/*")) / epoch for s in (other, store))
-            shutil.copyfile(source, target)
+            source, target = (next(s.glob("runs/*")) for s in (other, store))
+            for name in ("epochs/0001.safetensors", "history.jsonl"):
+                shutil.copyfile(source / name, target / name)
         tree = open_store(store)
         means.append(tree["conv/mean"].sel(epoch=1).values.tolist() + tree["bn/gamma"].isel(epoch=1).values.tolist())
         means[-1] += tree["weights/stem.conv/weight"].sel(epoch=1).values.mean(axis=(1, 2, 3, 4)).tolist()
@@ -513,10 +515,8 @@ def test_one_tree_for_each_architecture(tmp_path: Path) -> None:
 
 
 def test_runs_of_one_architecture_have_the_same_layers(store: Path) -> None:
-    file = sorted(store.glob("runs/*/run.json"))[1]
-    record = json.loads(file.read_text())
-    record["table"]["layers"][0]["shape"] = [8, 3, 3, 3]
-    file.write_text(json.dumps(record))
+    run = sorted(store.glob("runs/*"))[1]
+    edit_record(run, lambda record: record["table"]["layers"][0].update(shape=[8, 3, 3, 3]))
     with pytest.raises(BadStore, match=r"its layers are not those of .*, though both are 'toynet'"):
         open_store(store)
 
@@ -557,22 +557,28 @@ def test_folders_that_are_no_stores(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", r"run.json: damaged JSON"),
-        ("[1]", r"run.json: written in format None; this wdiv reads format 1"),
-        ('{"format": 99}', r"run.json: written in format 99; this wdiv reads format 1"),
+        ("[1]", r"run.json: damaged: no JSON object"),
+        ('{"format": 99}', r"run.json: written in format 99; this wdiv reads formats 1 to 2"),
         ('{"format": 1, "id": "x"}', r"run.json: lacks base, bn_eps"),
     ],
 )
 def test_a_damaged_record_is_named(store: Path, content: str, message: str) -> None:
-    sorted(store.glob("runs/*/run.json"))[0].write_text(content)
-    with pytest.raises(BadStore, match=message):
+    file, *others = sorted(store.glob("runs/*/run.json"))
+    file.write_text(content)
+    with pytest.warns(LeftOut, match=message):
+        assert open_store(store).run.values.tolist() == [other.parent.name for other in others]
+    for other in others:
+        other.unlink()
+    with pytest.warns(LeftOut), pytest.raises(BadStore, match=message):
         open_store(store)
 
 
 @pytest.mark.parametrize("content", [b'{"epoch": 0}\n{"epo', b'{"epoch": 0}\n\xff\n', b"7\n", b'{"x": 1}\n', b"\n"])
 def test_a_damaged_history_is_named(store: Path, content: bytes) -> None:
-    sorted(store.glob("runs/*/history.jsonl"))[0].write_bytes(content)
-    with pytest.raises(BadStore, match=r"history.jsonl: damaged"):
-        open_store(store)
+    file, *others = sorted(store.glob("runs/*/history.jsonl"))
+    file.write_bytes(content)
+    with pytest.warns(LeftOut, match=r"history.jsonl: damaged"):
+        assert open_store(store).run.values.tolist() == [other.parent.name for other in others]
 
 
 def test_a_file_that_went_away_is_named(store: Path) -> None:
@@ -626,13 +632,13 @@ def test_opening_predictions_reads_none_and_one_epoch_reads_one_file(predicted: 
 
 
 def test_runs_on_other_images_share_none_and_each_has_its_own_classes(predicted: Path) -> None:
-    file = predicted / "runs" / "toynet-toy-n2-fc-auto-s0" / "run.json"
-    told = json.loads(file.read_text()) | {"data_digest": "1" * 64, "class_names": ["x", "y", "z"], "dataset": "other"}
-    file.write_text(json.dumps(told))
+    folder = predicted / "runs" / "toynet-toy-n2-fc-auto-s0"
+    other_images = {"data_digest": "1" * 64, "class_names": ["x", "y", "z"], "dataset": "other"}
+    edit_record(folder, lambda record: record.update(other_images))
     tree = open_store(predicted)
     node = tree["predictions"].to_dataset()
     assert node.sizes["image"] == 9 + 3 + 9 + 2
-    other = tree.run.values.tolist().index(file.parent.name)
+    other = tree.run.values.tolist().index(folder.name)
     assert node.class_name.values[other].tolist() == ["x", "y", "z"]
     assert {tuple(names) for names in np.delete(node.class_name.values, other, 0)} == {("a", "b", "c")}
     for i, (strategy, seed) in enumerate(zip(tree.strategy.values, tree.seed.values.tolist(), strict=True)):
@@ -642,15 +648,22 @@ def test_runs_on_other_images_share_none_and_each_has_its_own_classes(predicted:
 
 
 def test_what_is_not_kept_is_nan_and_a_store_without_predictions_has_no_node(predicted: Path, tmp_path: Path) -> None:
-    history = next(iter(sorted((predicted / "runs").iterdir()))) / "history.jsonl"
-    rows = [json.loads(line) for line in history.read_text().splitlines()]
-    del rows[1]["predictions"]
-    history.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    edit_rows(min((predicted / "runs").iterdir()), lambda rows: rows[1].pop("predictions"))
     node = open_store(predicted)["predictions"].to_dataset().load()
     asked = node.part.values[0] != ""
     assert np.isnan(node.logits.values[0, 1]).all()
     assert np.isfinite(node.logits.values[0, [0, 2]][:, asked]).all()
     assert "predictions" not in open_store(make_store(tmp_path / "without", ("fc",), (0,), 1)).children
+
+
+def test_a_list_of_images_that_is_damaged_stops_nothing_else(predicted: Path) -> None:
+    whole = open_store(predicted)["predictions"].to_dataset().load()
+    (lost,) = [file for file in (predicted / "images").iterdir() if "test/8.png" in file.read_text()]
+    lost.write_text(lost.read_text().replace("8.png", "9.png"))
+    node = open_store(predicted)["predictions"].to_dataset().load()
+    assert set(np.unique(node.part.values)) == {"", "validation"}
+    kept = node.logits.values[node.part.values[:, None].repeat(3, 1) == "validation"]
+    assert kept.tobytes() == whole.logits.values[whole.part.values[:, None].repeat(3, 1) == "validation"].tobytes()
 
 
 def test_predictions_are_written_to_netcdf_and_come_back(predicted: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from tests.fabric import KEYS, make_store, run_states
+from tests.fabric import KEYS, edit_rows, make_store, run_states
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.export import export
 from wdiv.store.foreign import open_checkpoint
@@ -46,11 +46,8 @@ def test_the_metadata_says_what_a_state_dict_cannot(store: Path, tmp_path: Path)
 
 
 def test_the_best_epoch_is_the_first_of_equals(store: Path, tmp_path: Path) -> None:
-    history = run_of(store) / "history.jsonl"
-    rows = [json.loads(line) for line in history.read_text().splitlines()]
-    for row, accuracy in zip(rows, (0.1, 0.7, 0.2, 0.7), strict=True):
-        row["test_accuracy"] = accuracy
-    history.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for epoch, accuracy in enumerate((0.1, 0.7, 0.2, 0.7)):
+        edit_rows(run_of(store), lambda rows, at=epoch, to=accuracy: rows[at].update(test_accuracy=to))  # type: ignore[misc]
     assert metadata_of(export(run_of(store), "best", tmp_path / "x.safetensors"))["epoch"] == "1"
 
 

@@ -21,7 +21,7 @@ from studies.cli import cli
 from tests.conftest import ROOT
 from tests.fabric import BN, KEYS, TABLE, base_state, make_store, run_states, source_state
 from tests.store.test_foreign import sharded
-from wdiv.errors import BadInput, BadStore, BadWeights
+from wdiv.errors import BadInput, BadStore, BadWeights, LeftOut
 from wdiv.store import imported, tensors
 from wdiv.store.engine import open_store
 from wdiv.store.export import export
@@ -132,8 +132,8 @@ def test_a_run_and_an_import_answer_alike(folder: Path, tmp_path: Path) -> None:
     state = run.state_dict(10)
     assert {k: v.tobytes() for k, v in state.items()} == {k: v.tobytes() for k, v in STATES[10].items()}
     row = run.history()[0]
-    stat = (folder / "epoch_001.safetensors").stat()
-    assert (row["epoch"], row["test_accuracy"], row["identity"]) == (1, None, f"{stat.st_size}-{stat.st_mtime_ns}")
+    assert (row["epoch"], row["test_accuracy"]) == (1, None)
+    assert len({row["identity"] for row in run.history()}) == len(EPOCHS)
     for spec, epoch in ((f"{run.path}", 10), (f"{run.path}@last", 10), (f"{run.path}@2", 2)):
         found = find_run(spec)
         assert found is not None
@@ -154,12 +154,10 @@ def test_verify_and_status(folder: Path, tmp_path: Path) -> None:
     import_run(folder, out=tmp_path / "store", base=folder / "epoch_001.safetensors")
     (verdict,) = verify(tmp_path / "store")
     assert (verdict.epochs, verdict.planned, verdict.problems) == (4, 4, ())
-    assert "no hash was taken" in verdict.note
+    assert verdict.note == ""
     result = CliRunner().invoke(cli, ["verify", str(tmp_path / "store")])
     assert result.exit_code == 0
-    assert "not hashed" in result.output
-    assert "no hash was taken" in result.output
-    assert "bit-identical" not in result.output
+    assert "intact" in result.output
     result = CliRunner().invoke(cli, ["status", str(tmp_path / "store"), "--json"])
     assert result.exit_code == 0
     (row,) = json.loads(result.output)
@@ -419,7 +417,8 @@ def test_wrong_arguments(folder: Path, tmp_path: Path, change: Callable[[Path], 
 def test_a_damaged_list_of_files_is_named(folder: Path, tmp_path: Path, content: str) -> None:
     run = import_run(folder, out=tmp_path / "store")
     (run.path / imported.NAME).write_text(content)
-    with pytest.raises(BadStore, match=r"foreign\.json: (damaged|written in format)"):
+    message = r"foreign\.json: (damaged|written in format)"
+    with pytest.warns(LeftOut, match=message), pytest.raises(BadStore, match=message):
         open_store(tmp_path / "store")
     assert "foreign.json: " in verify(tmp_path / "store")[0].problems[0]
 

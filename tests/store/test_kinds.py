@@ -11,9 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from wdiv.layers import Layer, LayerTable
 from wdiv.store.engine import open_store
-from wdiv.store.files import write_json
 from wdiv.store.imports import import_run
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import fast_digest, pack, sealed_lines, write_sealed
 
 SHAPES = {
     "a.weight": (6, 2, 5), "a.bias": (6,),  # one dimension
@@ -117,8 +117,9 @@ def test_a_transposed_layer_of_groups_in_a_store_of_wdivs_own(tmp_path: Path) ->
         "r", "net", "net", {}, None, 0, (), "w", "d", "", 1, 1, "scratch", "auto", 0, {"epochs": 1}, {"size": 8}, "b",
         keys, keys, (), {}, LayerTable((layer,)),
     )  # fmt: skip
-    write_json(run / "run.json", record.to_json())
-    (run / "history.jsonl").write_text('{"epoch": 1, "test_accuracy": 0.5}\n')
+    write_sealed(run / "run.json", record.to_json())
+    digests = pack({key: fast_digest(value) for key, value in values.items()})
+    (run / "history.jsonl").write_text(sealed_lines([{"epoch": 1, "test_accuracy": 0.5, "tensors": digests}]))
     tree = open_store(tmp_path)
     assert tree["weights/up/weight"].dims == ("run", "epoch", "in", "out_of_group", "kh", "kw")
     assert tree["weights/up/bias"].shape == (1, 1, 6)

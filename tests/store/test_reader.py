@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.fabric import make_store, shorten
+from tests.fabric import edit_record, make_store, shorten
 from tests.opening import opened
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.files import write_atomically
@@ -55,9 +54,7 @@ def test_a_run_that_begins_one_that_goes_and_one_that_is_made_anew(full: Path) -
     assert store[FC] is before[FC], "what is read stays read"
     make_store(full, ("conv+fc",), (0,), 3)
     os.rename(full / "runs" / BN, full / "gone")
-    file = full / "runs" / FC / "run.json"
-    told = json.loads(file.read_text()) | {"seed": 8}
-    write_atomically(file, lambda temporary: temporary.write_text(json.dumps(told)))
+    edit_record(full / "runs" / FC, lambda record: record.update(seed=8))
     assert {run.path.name: run.record.seed for run in store} == {FC: 8, "toynet-toy-n2-conv+fc-auto-s0": 0}
     with pytest.raises(BadInput, match="no run 'toynet-toy-n2-bn"):
         store[BN]

@@ -48,8 +48,8 @@ def test_of_a_run_of_before_the_name_is_all_there_is(name: str, size: int | None
 
 
 def test_what_is_no_record_is_one_line() -> None:
-    for told in ([], {}, written() | {"format": 2}):
-        with pytest.raises(BadStore, match="this wdiv reads format 1"):
+    for told in ([], {}, written() | {"format": 3}):
+        with pytest.raises(BadStore, match="this wdiv reads formats 1 to 2"):
             RunRecord.from_json(told, Path("run.json"))  # type: ignore[arg-type]
     told = written()
     del told["table"], told["seed"]

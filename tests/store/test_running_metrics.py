@@ -16,6 +16,7 @@ from tests.fabric import CHANGES, KEYS, TABLE, make_store, run_states, shorten
 from wdiv.numerics import PairSums, pair_sums
 from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.running_metrics import NAME, RunningMetrics, RunningSums, read_running_sums
+from wdiv.store.seals import seal
 
 EPOCHS = 3
 
@@ -138,7 +139,7 @@ def test_lines_that_say_something_else_are_passed_over(run: Run) -> None:
     live_of(run)
     with (run.path / NAME).open("ab") as out:
         out.write(b'\n[]\n7\n{"epoch": 1}\n{"epoch": 2, "sums": 3}\n{"epoch": 3, "sums": {"head.bias": [1]}}\n\xff\n')
-        out.write(b'{"epoch": 3, "sums": {}}\n')
+        out.write(seal('{"epoch": 3, "sums": {}}').encode() + b"\n")
     assert read(run).epochs == (0, 1, 2), "the last line of epoch 3 lacks what it may have changed"
 
 

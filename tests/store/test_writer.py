@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from tests.fabric import CHANGES, HEAD, KEYS, base_state, run_record, run_states, source_state
 from wdiv.errors import BadInput, BadStore, FreezeBroken
-from wdiv.store import predictions
+from wdiv.store import predictions, seals
 from wdiv.store import writer as module
 from wdiv.store.engine import open_store
 from wdiv.store.files import sha256, write_atomically
@@ -202,8 +202,8 @@ def crash_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
             raise Killed
         return path
 
-    monkeypatch.setattr(module, "write_atomically", write)
-    monkeypatch.setattr(predictions, "write_atomically", write)
+    for place in (module, seals, predictions):
+        monkeypatch.setattr(place, "write_atomically", write)
 
 
 def epochs_seen(root: Path) -> list[int]:
@@ -268,7 +268,8 @@ def test_a_reader_during_a_commit_sees_the_epochs_before_it(tmp_path: Path, monk
 
     with writer_of(tmp_path) as writer:
         train(writer, last=0)
-        monkeypatch.setattr(module, "write_atomically", write)
+        for place in (module, seals):
+            monkeypatch.setattr(place, "write_atomically", write)
         train(writer, first=1)
     names = ("0001.safetensors", "resume.pt", "history.jsonl", "0002.safetensors", "history.jsonl")
     assert looks == list(zip(names, ([0], [0], [0], [0, 1], [0, 1]), strict=True))
@@ -371,10 +372,10 @@ def test_predictions_that_are_not_those_that_were_written_are_not_believed(tmp_p
     ):
         content = file.read_bytes()
         file.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
-        with pytest.raises(BadStore, match=f"{re.escape(str(file))}: {said}"):
+        with pytest.raises(BadStore, match=f"{re.escape(str(file))}: damaged: {said}"):
             predictions.of_run(run, 1)
         (found,) = verify(tmp_path)
-        assert any(problem == f"{file}: {said}" for problem in found.problems)
+        assert any(problem == f"{file}: damaged: {said}" for problem in found.problems)
         file.write_bytes(content)
     assert predictions.of_run(run, 1) is not None
     predictions.file_of(run, 1).unlink()
@@ -389,7 +390,7 @@ def test_resuming_what_is_fresh_finished_or_damaged(tmp_path: Path) -> None:
         train(writer, last=1)
         file = writer.run.path / "resume.pt"
         file.write_bytes(file.read_bytes()[:100])
-        with pytest.raises(BadStore, match=r"resume.pt: damaged; delete the run's folder"):
+        with pytest.raises(BadStore, match=r"resume.pt: damaged"):
             writer.resume()
         train(writer, first=2)
         assert writer.resume() is None

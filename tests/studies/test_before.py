@@ -82,7 +82,7 @@ def test_it_goes_on_and_ends_as_it_would_have(before: dict[str, Any]) -> None:
     old = {file: file.read_bytes() for file in store.rglob("*") if file.is_file() and file.suffix != ".pt"}
     run_grid(override(read_study(store), MORE), store, device="cpu")
     new = {file for file, content in old.items() if file.read_bytes() != content}
-    assert new <= {store / "study.json", store / "runs" / stopped / "history.jsonl"}
+    assert new <= {store / "study.json", *(store / "runs" / stopped / name for name in ("history.jsonl", "run.json"))}
     assert {state.run: state.state for state in states(store)} == {
         run: state for run, (state, *_) in before["whole"]["states"].items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from tests.fabric import LABELS, logits, make_store, write_predictions
+from tests.fabric import LABELS, edit_rows, logits, make_store, write_predictions
 from wdiv import summary
 from wdiv.numerics.classification import FIGURES
 from wdiv.store.engine import open_store
@@ -23,10 +22,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_results_have_the_scores_of_the_test_images_after_the_epoch_that_counts(store: Path) -> None:
-    history = store / "runs" / "toynet-toy-n2-fc-auto-s0" / "history.jsonl"
-    rows = [json.loads(line) for line in history.read_text().splitlines()]
-    rows[-1]["final"] = 1  # it stopped early
-    history.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    edit_rows(store / "runs" / "toynet-toy-n2-fc-auto-s0", lambda rows: rows[-1].update(final=1))  # it stopped early
     table = summary.results(open_store(store)).set_index("run")
     for run, row in table.iterrows():
         given = logits(row["strategy"], row["seed"], 1 if run == "toynet-toy-n2-fc-auto-s0" else 2)["test"]
@@ -62,9 +58,8 @@ def test_who_answers_one_class_alone_is_named(store: Path) -> None:
     """In rows, over seeds, and in a note."""
     run = CheckpointStore.open(store)["toynet-toy-n2-fc-auto-s0"]
     given = logits("fc", 0, 2) | {"test": np.tile(np.float32([2, 1, 0]), (9, 1))}
-    rows = run.history()
-    rows[-1]["predictions"] = write_predictions(run, 2, 0, given)
-    (run.path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = write_predictions(run, 2, 0, given)
+    edit_rows(run.path, lambda rows: rows[-1].update(predictions=told))
     table = summary.results(open_store(store))
     assert table.set_index("run")["only_answer"].dropna().to_dict() == {run.path.name: "a"}
     over = summary.accuracies(table).set_index("strategy")["only_answer"]

@@ -178,7 +178,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         data = file.read_bytes()
         if file.suffix == ".jsonl":
             rows = [json.loads(line) for line in data.splitlines() if line.endswith(b"}")]  # a kill may cut one short
-            data = json.dumps({row["epoch"]: row | {"seconds": 0} for row in rows}).encode()
+            data = json.dumps({row["epoch"]: row | {"seconds": 0, "digest": ""} for row in rows}).encode()
         found[str(file.relative_to(folder))] = data
     return found
 

@@ -19,12 +19,13 @@ from wdiv.errors import BadStore
 from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_names, with_derived
 from wdiv.metrics import METRICS, Metric, metric_names
 from wdiv.store.engine import open_store
-from wdiv.store.files import plain_name, write_atomically
+from wdiv.store.files import plain_name
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
+from wdiv.store.seals import has_tail, write_with_tail
 
 __all__ = ["VERSION", "epoch_fingerprints", "measured", "place_of", "write"]
 
-VERSION = "1"
+VERSION = "2"
 """Raised when values measured by an older wdiv no longer hold."""
 
 
@@ -82,10 +83,12 @@ def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int) -> Path:
 
 
 def _attrs(file: Path) -> dict[str, object]:
+    if not has_tail(file):  # damaged, or of before there were tails: it is measured anew, and replaced
+        return {}
     try:
         with xr.open_dataset(file) as root:
             return dict(root.attrs)
-    except (OSError, ValueError):  # damaged: it is measured anew, and replaced
+    except (OSError, ValueError):
         return {}
 
 
@@ -197,7 +200,7 @@ def _raised(metric: Metric, flags: np.ndarray) -> np.ndarray:
 def write(kept: xr.DataTree, file: Path) -> None:
     """Keep a tree, unless the folder is somebody else's and cannot be written to."""
     try:
-        write_atomically(file, lambda temporary: kept.to_netcdf(temporary))
+        write_with_tail(file, lambda temporary: kept.to_netcdf(temporary))
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

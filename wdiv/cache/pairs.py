@@ -18,6 +18,7 @@ from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
 from wdiv.store.reader import CheckpointStore, StoreLike
+from wdiv.store.seals import has_tail
 
 __all__ = ["Pair", "measured_pairs"]
 
@@ -84,8 +85,10 @@ def measured_pairs(
 def _read(file: Path, tree: xr.DataTree) -> xr.DataTree | None:
     """What is kept; None where it is not of these layers, damaged, or an older wdiv's."""
     try:
-        kept = load(file)
+        kept = load(file) if has_tail(file) else None
     except BadStore:
+        return None
+    if kept is None:
         return None
     if kept.attrs.get("wdiv_pairs") != VERSION or not kept.children:
         return None

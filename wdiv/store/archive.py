@@ -57,7 +57,7 @@ class Contents:
 def look(path: Path) -> File:
     """A file as it is now."""
     stat = path.stat()
-    return File(path.absolute(), stat.st_size, stat.st_mtime_ns)
+    return File(path.absolute(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def contents(path: str | Path) -> Contents:

@@ -14,7 +14,8 @@ from typing import Any
 from wdiv.errors import BadStore, WdivError
 
 __all__ = [
-    "as_toml", "check_format", "plain_name", "read_json", "read_toml", "sha256", "write_atomically", "write_json",
+    "as_toml", "check_format", "parse_json", "plain_name", "read_bytes", "read_json", "read_toml", "sha256",
+    "write_atomically", "write_json",
 ]  # fmt: skip
 
 
@@ -50,22 +51,36 @@ def write_json(path: Path, data: Any, *, indent: int | None = 1) -> Path:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file of a store; :class:`~wdiv.errors.BadStore` where it is missing or damaged."""
+    return parse_json(path, read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file of a store; :class:`~wdiv.errors.BadStore` where it is missing."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file; is this a wdiv store?") from None
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """What a file of this content says; :class:`~wdiv.errors.BadStore` where that is no JSON."""
+    try:
+        return json.loads(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadStore(f"{path}: damaged JSON ({error})") from None
 
 
-def check_format(data: object, where: object, known: int, before: int | None = None) -> None:
-    """Raise :class:`~wdiv.errors.BadStore` unless a file's content says that it is in the format that this wdiv reads.
+def check_format(data: object, where: object, known: int, before: int | None = None, oldest: int | None = None) -> None:
+    """Raise :class:`~wdiv.errors.BadStore` unless a file's content says that it is in a format that this wdiv reads.
 
-    before: the format of what does not say it, as files did not in older versions; None where they always did
+    known   the format that it writes;  oldest: the first that it reads; None: it reads that alone
+    before  the format of what does not say it, as files did not in older versions; None where they always did
     """
     found = data.get("format", before) if isinstance(data, Mapping) else before
-    if found != known:
-        raise BadStore(f"{where}: written in format {found!r}; this wdiv reads format {known}")
+    first = known if oldest is None else oldest
+    if type(found) is not int or not first <= found <= known:
+        reads = f"format {known}" if first == known else f"formats {first} to {known}"
+        raise BadStore(f"{where}: written in format {found!r}; this wdiv reads {reads}")
 
 
 def read_toml(path: Path, what: str, error: type[WdivError]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
     layouts  [{key: [file number, name in the file, dtype, shape, strides or null]}]   what epochs have in common
     offsets  [[offset of each tensor of a layout, in its order]]         -1 where only the whole file can be read
-    epochs   [{"epoch", "layout", "offsets", "files": [[absolute path, size, mtime_ns]]}]
+    epochs   [{"epoch", "layout", "offsets", "files": [[absolute path, size, mtime_ns, ctime_ns, digest]]}]
     base     the same of the starting weights, or null
     folder, pattern, matched, notes                                      how they were found, in words
 
@@ -22,16 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wdiv.errors import BadStore
-from wdiv.store import tensors
-from wdiv.store.files import check_format, read_json
-from wdiv.store.kept import fingerprint
-from wdiv.store.tensors import Entry, Known
+from wdiv.errors import BadStore, Damaged
+from wdiv.store import seals, tensors
+from wdiv.store.seals import read_sealed
+from wdiv.store.tensors import Entry, Known, Proof
 
 __all__ = ["FORMAT", "NAME", "WHOLE", "File", "Imported", "TensorLocation", "ImportedEpoch", "read", "read_tensor_at"]
 
 NAME = "foreign.json"
-FORMAT = 1
+FORMAT = 2
 WHOLE = -1
 """The offset of a tensor whose place in its file is not known."""
 
@@ -43,19 +42,24 @@ HELD = 1 << 29
 
 
 class TensorLocation(NamedTuple):
-    """Where one tensor lies, and its name there. known: None for a file of the store, whose own header tells."""
+    """Where one tensor lies, and its name there. known: None for a file of the store, whose own header tells; what that
+    is held to is ``proof``."""
 
     path: Path
     key: str
     known: Known | None = None
+    proof: Proof | None = None
 
 
 class File(NamedTuple):
-    """Somebody's file as it was when it was imported."""
+    """Somebody's file as it was when it was imported. digest: of its content; empty if it was imported before wdiv
+    took one."""
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
+    digest: str = ""
 
 
 class Row(NamedTuple):
@@ -83,12 +87,15 @@ class ImportedEpoch:
         if found is None:
             return None
         place, number, name, dtype, shape, strides = found
-        path, size, mtime = self.files[number]
-        return TensorLocation(path, name, Known(Entry(dtype, shape, self.offsets[place], strides), size, mtime))
+        path, size, mtime, ctime, digest = self.files[number]
+        entry = Entry(dtype, shape, self.offsets[place], strides)
+        return TensorLocation(path, name, Known(entry, size, mtime, ctime, digest))
 
     @property
     def fingerprint(self) -> str:
-        """All that is kept to tell its files from others: the size of them all and the time of the latest."""
+        """Digest of what its files hold, and of what was taken from where in them."""
+        if all(file.digest for file in self.files):
+            return seals.digest(repr(([file.digest for file in self.files], dict(self.layout), self.offsets)).encode())
         return f"{sum(file.size for file in self.files)}-{max(file.mtime_ns for file in self.files)}"
 
 
@@ -115,8 +122,7 @@ class Imported:
 
 def read(file: Path) -> Imported:
     """What the file says. Raises :class:`~wdiv.errors.BadStore`."""
-    data = read_json(file)
-    check_format(data, file, FORMAT)
+    data = read_sealed(file, FORMAT)
     try:
         layouts = [
             {
@@ -128,13 +134,13 @@ def read(file: Path) -> Imported:
         offsets = [tuple(row) for row in data["offsets"]]
 
         def state(row: Mapping[str, Any]) -> ImportedEpoch:
-            files = tuple(File(Path(path), size, mtime) for path, size, mtime in row["files"])
+            files = tuple(File(Path(path), *told) for path, *told in row["files"])
             return ImportedEpoch(files, layouts[row["layout"]], offsets[row["offsets"]])
 
         epochs = {int(row["epoch"]): state(row) for row in data["epochs"]}
         base = state(data["base"]) if data["base"] is not None else None
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise BadStore(f"{file}: damaged ({error!r})") from None
+        raise Damaged(file, repr(error)) from None
     return Imported(dict(sorted(epochs.items())), base, data)
 
 
@@ -142,9 +148,9 @@ def read_tensor_at(
     location: TensorLocation, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
     """The tensor at a spot, or rows ``start:stop`` of it; see :func:`wdiv.store.tensors.read`."""
-    path, key, known = location
+    path, key, known, proof = location
     if known is None or known.entry.offset != WHOLE:
-        return tensors.read(path, key, start, stop, known, out)
+        return tensors.read(path, key, start, stop, known, out, proof)
     array = _WHOLE_FILES.read(location)[start:stop] if start or stop is not None else _WHOLE_FILES.read(location)
     if out is None:
         return array
@@ -167,9 +173,10 @@ class _WholeFiles:
         assert location.known is not None
         file = (location.path, location.known.size, location.known.mtime_ns)
         with self._lock:
-            _, mtime, size = fingerprint(location.path)
-            if (size, mtime) != file[1:]:
-                raise BadStore(f"{location.path}: changed since it was imported; import it again")
+            try:
+                location.known.check(location.path, location.path.stat())
+            except FileNotFoundError:
+                raise BadStore(f"{location.path}: no such file") from None
             state = self._held.pop(file, None)
             if state is None:
                 state, _ = read_state_dict(location.path)

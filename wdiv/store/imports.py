@@ -13,12 +13,12 @@ from wdiv.errors import BadInput, BadWeights
 from wdiv.layers import LayerTable
 from wdiv.store import imported
 from wdiv.store.archive import Contents, contents, look
-from wdiv.store.files import write_json
 from wdiv.store.foreign import SUFFIXES, layers_from_shapes, rename
 from wdiv.store.imported import FORMAT, NAME, ImportedEpoch
 from wdiv.store.match import match_layers
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import file_digest, write_sealed
 from wdiv.store.stages import family_of, stages_by_name
 from wdiv.store.tensors import Entry
 
@@ -106,8 +106,8 @@ def import_run(
         keys=keys, changing=keys, new=() if start is None else tuple(key for key in keys if key not in start[1]),
         frozen={}, table=table,
     )  # fmt: skip
-    write_json(run.path / NAME, data | book.pages(), indent=None)
-    write_json(run.path / "run.json", record.to_json())
+    write_sealed(run.path / NAME, data | book.pages(), indent=None)
+    write_sealed(run.path / "run.json", record.to_json())
     return Run(run.path)
 
 
@@ -219,7 +219,7 @@ def _look_at_all(found: Mapping[int, Path], run: Run) -> tuple[dict[int, _Seen],
     for epoch, path in found.items():
         if epoch != last:
             state_before = known.get(str(path.absolute()))
-            if state_before is not None and path.is_file() and state_before.files == (look(path),):
+            if state_before is not None and path.is_file() and state_before.files[0][:4] == look(path)[:4]:
                 layouts[epoch] = state_before.files, _layout_of(state_before)
             else:
                 layouts[epoch] = _in_common(contents(path), shapes)
@@ -317,7 +317,7 @@ class _Book:
         return {
             "layout": place,
             "offsets": self.offsets.setdefault(offsets, len(self.offsets)),
-            "files": [[str(file.path), file.size, file.mtime_ns] for file in files],
+            "files": [[str(f.path), f.size, f.mtime_ns, f.ctime_ns, f.digest or file_digest(f.path)] for f in files],
         }
 
     def pages(self) -> dict[str, Any]:

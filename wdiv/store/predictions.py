@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from wdiv.errors import BadStore
+from wdiv.errors import BadStore, Damaged
 from wdiv.store import tensors
-from wdiv.store.files import check_format, write_atomically
+from wdiv.store.files import check_format, sha256, write_atomically
 from wdiv.store.kept import fingerprint
 from wdiv.store.reader import Run, epoch_name
 from wdiv.store.record import RunRecord
@@ -89,10 +90,15 @@ def spelled(record: RunRecord) -> str:
 
 
 def asked(run: Run) -> dict[str, ImageList]:
-    """Part -> the images that a run was asked about; reads no logits. Empty where it has kept no predictions."""
-    digests = _digests(run)
-    newest = digests[max(digests)] if digests else {}
-    return {part: read_images(run.root, known["images"]) for part, known in newest.items()}
+    """Part -> the images that a run was asked about; reads no logits. Empty where it has kept no predictions.
+
+    Without a part whose list is damaged: nothing of it can be told, and all else goes on.
+    """
+    digests, found = _digests(run), {}
+    for part, known in (digests[max(digests)] if digests else {}).items():
+        with suppress(BadStore):
+            found[part] = read_images(run.root, known["images"])
+    return found
 
 
 def file_of(run: Run, epoch: int) -> Path:
@@ -127,9 +133,13 @@ def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
     seen = file, part, digest, *fingerprint(file)
     if seen not in _checked:
         if logits_digest(values) != digest:
-            raise BadStore(f"{file}: the predictions of {part} images are not what was written")
+            raise _not_kept(file, part)
         _checked.add(seen)
     return values
+
+
+def _not_kept(file: Path, part: str) -> Damaged:
+    return Damaged(file, f"the predictions of {part} images are not what was written")
 
 
 _checked: set[tuple[Any, ...]] = set()  # what was held to its digest in this process
@@ -141,7 +151,7 @@ def write_images(root: Path, names: tuple[str, ...], labels: np.ndarray, rows: n
     content = json.dumps(told, ensure_ascii=False).encode()
     digest = hashlib.sha256(content).hexdigest()
     file = _images_file(root, digest)
-    if not file.exists():
+    if not file.exists() or sha256(file) != digest:  # a damaged one is made again
         write_atomically(file, lambda temporary: temporary.write_bytes(content))
     return digest
 
@@ -160,7 +170,7 @@ def _images_file(root: Path, digest: str) -> Path:
 def _read_images(file: Path, digest: str, *fingerprint: int) -> ImageList:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise BadStore(f"{file}: its SHA-256 is not its name")
+        raise Damaged(file, "its SHA-256 is not its name")
     told = json.loads(content)
     check_format(told, file, FORMAT)
     labels, rows = (np.array(told[name], dtype=np.int64) for name in ("labels", "rows"))
@@ -187,7 +197,9 @@ def damaged(run: Run) -> Iterator[str]:
             try:
                 logits = tensors.read(file_of(run, epoch), part)
                 if logits_digest(logits) != known["logits"]:
-                    yield f"{file_of(run, epoch)}: the predictions of {part} images are not what was written"
+                    yield str(
+                        Damaged(file_of(run, epoch), f"the predictions of {part} images are not what was written")
+                    )
                 if len(read_images(run.root, known["images"]).labels) != len(logits):
                     yield f"{file_of(run, epoch)}: not of the {part} images that it should be of"
             except BadStore as error:

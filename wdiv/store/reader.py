@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from wdiv.errors import BadInput, BadStore
+from wdiv.errors import BadInput, BadStore, Damaged, LeftOut
 from wdiv.layers import Layer
 from wdiv.registry import did_you_mean
 from wdiv.store import imported
-from wdiv.store.files import read_json
 from wdiv.store.foreign import Checkpoint
 from wdiv.store.imported import Imported, TensorLocation, read_tensor_at
 from wdiv.store.kept import KeptFile, fingerprint
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import check_tail, read_sealed, unpack, unsealed_lines
+from wdiv.store.tensors import Proof
 
-__all__ = ["CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "parse_epoch"]
+__all__ = ["CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "parse_epoch", "without_damaged"]
+
+T = TypeVar("T")
 
 
 def epoch_name(epoch: int) -> str:
@@ -46,7 +49,7 @@ class Run:
     @cached_property
     def record(self) -> RunRecord:
         file = self.path / "run.json"
-        return RunRecord.from_json(read_json(file), file)
+        return RunRecord.from_json(read_sealed(file), file)
 
     @property
     def root(self) -> Path:
@@ -70,7 +73,7 @@ class Run:
 
     @cached_property
     def _history_file(self) -> KeptFile[list[dict[str, Any]]]:
-        return KeptFile(self.path / "history.jsonl", _read_history)
+        return KeptFile(self.path / "history.jsonl", partial(_read_history, self))
 
     @cached_property
     def _imported_file(self) -> KeptFile[Imported]:
@@ -90,7 +93,13 @@ class Run:
     def diverged(self) -> str | None:
         """Why the run cannot go on; None if it can."""
         file = self.path / "diverged.txt"
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+        if not file.is_file():
+            return None
+        content = file.read_bytes()
+        body = check_tail(content) if self.record.sealed else content
+        if body is None:
+            raise Damaged(file)
+        return body.decode().strip()
 
     @property
     def final(self) -> int | None:
@@ -114,8 +123,28 @@ class Run:
         return self.imported
 
     @cached_property
-    def _files(self) -> dict[int, Path]:
+    def _files(self) -> dict[int, tuple[Path, Mapping[str, Proof]]]:
+        """Epoch -> its file, and what each of its tensors is held to."""
         return {}
+
+    def _file(self, epoch: int) -> tuple[Path, Mapping[str, Proof]]:
+        row = next((row for row in self._history_file.get() or () if row["epoch"] == epoch), {})
+        keys = self.record.new if epoch == 0 else self.record.changing
+        if "tensors" in row:
+            try:
+                proofs = {key: Proof(digest) for key, digest in unpack(row["tensors"], keys).items()}
+            except (TypeError, ValueError) as error:
+                raise Damaged(self.path / "history.jsonl", f"epoch {epoch} has {error}") from None
+        else:  # of before there were digests of tensors
+            proofs = dict.fromkeys(keys, Proof(sha256=row.get("sha256", "")))
+        return self._files.setdefault(epoch, (self.epoch_file(epoch), proofs))
+
+    @cached_property
+    def _base_proofs(self) -> Mapping[str, Proof]:
+        return {key: Proof(bytes.fromhex(digest)) for key, digest in self.record.start.items()}
+
+    def _of_base(self, key: str) -> TensorLocation:
+        return TensorLocation(self.base, key, proof=self._base_proofs.get(key) or Proof(sha256=self.record.base))
 
     def find(self, key: str, epoch: int | None) -> TensorLocation | None:
         """Where a tensor lies as it was after an epoch; ``None`` for the epoch: as the source gave it.
@@ -127,15 +156,13 @@ class Run:
             state = foreign.base if epoch is None else foreign.epochs.get(epoch)
             return None if state is None else state.location(key)
         if epoch is None:
-            return TensorLocation(self.base, key) if self.has_pretrained(key) else None
+            return self._of_base(key) if self.has_pretrained(key) else None
         if key not in self._changing or epoch == 0:
             if key not in self._new:
-                return TensorLocation(self.base, key)
+                return self._of_base(key)
             epoch = 0
-        file = self._files.get(epoch)
-        if file is None:
-            file = self._files.setdefault(epoch, self.epoch_file(epoch))
-        return TensorLocation(file, key)
+        file, proofs = self._files.get(epoch) or self._file(epoch)
+        return TensorLocation(file, key, proof=proofs.get(key) or Proof(sha256=""))
 
     def read(
         self, key: str, epoch: int | None, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
@@ -145,7 +172,16 @@ class Run:
         The one way to a run's tensors, whoever trained it.
         """
         location = self.find(key, epoch)
-        return None if location is None else read_tensor_at(location, start, stop, out)
+        try:
+            return None if location is None else read_tensor_at(location, start, stop, out)
+        except Damaged:
+            if epoch not in self._files:
+                raise
+            self._files.clear()  # the epoch may have been saved anew, and this is of before
+            again = self.find(key, epoch)
+            if again is None or again == location:
+                raise
+            return read_tensor_at(again, start, stop, out)
 
     def is_double(self, key: str) -> bool:
         """True if a tensor of an imported run, or of its start, is kept in float64. wdiv itself trains in float32."""
@@ -180,15 +216,14 @@ class Run:
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
-def _read_history(file: Path) -> list[dict[str, Any]]:
+def _read_history(run: Run, file: Path) -> list[dict[str, Any]]:
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        content = file.read_bytes()
     except FileNotFoundError:
         return []
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadStore(f"{file}: damaged ({error})") from None
+    rows = unsealed_lines(content, file, run.record.sealed)
     if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
-        raise BadStore(f"{file}: damaged (a line that is not the row of an epoch)")
+        raise Damaged(file, "a line that is not the row of an epoch")
     return rows
 
 
@@ -201,6 +236,9 @@ class CheckpointStore:
 
     path: Path
     _runs: dict[Path, tuple[tuple[int, ...], Run]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _left_out: dict[Path, tuple[tuple[int, ...], BadStore]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def at(cls, path: StoreLike) -> CheckpointStore:
@@ -215,6 +253,8 @@ class CheckpointStore:
         if not path.is_dir():
             raise BadStore(f"{path}: no such folder")
         if not any(True for _ in store):
+            if store.damaged:
+                raise BadStore("; ".join(map(str, store.damaged.values())))
             beneath = sorted({str(file.parents[2]) for file in path.glob("*/runs/*/run.json")})
             if beneath:
                 raise BadStore(f"{path}: no runs in it, but stores beneath it; give one of {', '.join(beneath)}")
@@ -222,14 +262,49 @@ class CheckpointStore:
         return store
 
     def __iter__(self) -> Iterator[Run]:
+        """The runs, but for those of which it is known that they cannot be read, see :attr:`damaged`."""
+        for run in self.folders():
+            file = run.path / "run.json"
+            left = self._left_out.pop(file, None)
+            try:
+                run.history()
+                if left is not None and left[0] == fingerprint(file) and _is_of_tensors(left[1], run):
+                    raise left[1]
+            except BadStore as error:
+                self._note(run, error, known=left is not None)
+            else:
+                yield run
+
+    def _note(self, run: Run, error: BadStore, *, known: bool = False) -> None:
+        file = run.path / "run.json"
+        self._left_out[file] = fingerprint(file), error
+        if not known:
+            warnings.warn(f"{run.path.name} is left out: {error}", LeftOut, stacklevel=4)
+
+    def folders(self) -> Iterator[Run]:
+        """All runs, whatever state their files are in."""
         for file in sorted(self.path.glob("runs/*/run.json")):
             now, known = fingerprint(file), self._runs.get(file)
             if known is None or known[0] != now:
                 known = self._runs[file] = now, Run(file.parent)
             yield known[1]
 
+    @property
+    def damaged(self) -> dict[str, BadStore]:
+        """Name of a run that is left out -> what was found when it was read."""
+        return {file.parent.name: error for file, (_, error) in self._left_out.items()}
+
+    def leave_out(self, error: Damaged) -> bool:
+        """Do without the runs that need a damaged file; False if there are none that did not do without it."""
+        runs = [run for run in self if error.path == run.base or run.path in error.path.parents]
+        for run in runs:
+            self._note(run, error)
+        return bool(runs)
+
     def __getitem__(self, run_id: str) -> Run:
         runs = {run.path.name: run for run in self}
+        if run_id in self.damaged:
+            raise self.damaged[run_id]
         if run_id not in runs:
             raise BadInput(f"{self.path}: no run {run_id!r}; {did_you_mean(run_id, runs)}")
         return runs[run_id]
@@ -241,6 +316,25 @@ class CheckpointStore:
             if run.history():
                 groups.setdefault(run.record.label, []).append(run)
         return groups
+
+
+def without_damaged(stores: Iterable[CheckpointStore], do: Callable[[], T]) -> T:
+    """What ``do`` gives; where it comes upon a damaged file of one of the stores, of the runs that do without it.
+
+    Raises :class:`~wdiv.errors.Damaged` for a file that no run is in want of, and what ``do`` raises.
+    """
+    while True:
+        try:
+            return do()
+        except Damaged as error:
+            known = [store.leave_out(error) for store in stores]
+            if not any(known):
+                raise
+
+
+def _is_of_tensors(error: BadStore, run: Run) -> bool:
+    """True for a file that is not looked at before a tensor is read from it."""
+    return isinstance(error, Damaged) and error.path.parent != run.path
 
 
 StoreLike = str | os.PathLike[str] | CheckpointStore

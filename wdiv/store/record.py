@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from wdiv.errors import BadStore
 from wdiv.layers import LayerTable
 from wdiv.store import legacy
 from wdiv.store.files import check_format
+from wdiv.store.seals import SEALED
 
 __all__ = ["FORMAT", "RunRecord"]
 
-FORMAT = 1
-"""Of ``run.json`` and all else in a run's folder. Raised when a store of an older wdiv could no longer be read."""
+FORMAT = 2
+"""Of ``run.json`` and all else in a run's folder, which is sealed from format 2 on."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class RunRecord:
     new         those that did not come from the base (a fresh head); they are saved at epoch 0
     frozen      the others: key -> digest of type, shape and bytes
     prefix      of each phase: its first epoch, and whether what is frozen was computed once an image, or why not
+    start       each tensor of the base -> its :func:`~wdiv.store.seals.fast_digest` in hexadecimal; empty of format 1
     """
 
     id: str
@@ -63,15 +65,25 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[Mapping[str, Any], ...] = ()
     per_class: int | None = None
+    start: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def sealed(self) -> bool:
+        """True if all files of the run are."""
+        return self.format >= SEALED
 
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self) | {"table": self.table.to_json()}
-        return {"format": FORMAT, **data}
+        return {"format": self.format} | asdict(self) | {"table": self.table.to_json()}
+
+    def upgraded(self, start: Mapping[str, str]) -> RunRecord:
+        """The record of a run of format 1 from now on."""
+        return replace(self, start=start, format=FORMAT)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: object) -> RunRecord:
         """The record back; :class:`~wdiv.errors.BadStore` names ``where`` if it is not one."""
-        check_format(data, where, FORMAT)
+        check_format(data, where, FORMAT, oldest=1)
         names = {f.name for f in fields(cls)}
         missing = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING} - data.keys()
         if missing:

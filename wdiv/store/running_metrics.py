@@ -6,7 +6,7 @@ mean and standard deviation of the tensor at the start (A) and now (B), and what
 may change. The numbers are read back bit for bit; ``null`` stands for one that is not finite.
 
 The file is a by-product: without it nothing is lost but the view while training, for the epochs themselves have it all.
-A line that a kill has cut short is as good as none.
+A line that a kill has cut short, or that is damaged, is as good as none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from wdiv.errors import Damaged
 from wdiv.layers import Layer
 from wdiv.numerics import Moments, PairSums, moments, pair_sums
 from wdiv.store.foreign import to_numpy
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import check_seal, seal
 
 __all__ = ["NAME", "RunningMetrics", "RunningSums", "read_running_sums"]
 
@@ -65,7 +67,7 @@ class RunningMetrics:
                 now = _row(layer, role, state[key])
                 before, fit = self._start.get(key) or (now, None)
                 sums[key] = _numbers(pair_sums(before, now, fit))
-        line = json.dumps({"epoch": epoch, "sums": sums}, allow_nan=False, separators=(",", ":"))
+        line = seal(json.dumps({"epoch": epoch, "sums": sums}, allow_nan=False, separators=(",", ":")))
         _append(self._file, line.encode() + b"\n")
 
 
@@ -89,7 +91,7 @@ def read_running_sums(run: Run) -> RunningSums | None:
         content = (run.path / NAME).read_bytes()
     except FileNotFoundError:
         return None
-    record, lines = run.record, _lines(content)
+    record, lines = run.record, _lines(content, run.record.sealed)
     changing = frozenset(record.changing)
     needed = {key for key, *_ in _tensors(record) if key in changing}
     epochs = tuple(epoch for epoch in run.epochs() if needed <= lines.get(epoch, {}).keys() and epoch in lines)
@@ -128,14 +130,15 @@ def _append(file: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
-def _lines(content: bytes) -> dict[int, dict[str, list[float | None]]]:
+def _lines(content: bytes, sealed: bool) -> dict[int, dict[str, list[float | None]]]:
     """Epoch -> key -> numbers, of lines that are whole."""
     found = {}
     for line in content.splitlines():
         try:
             row = json.loads(line)
+            check_seal(line, Path(NAME), required=sealed)
             whole = all(len(numbers) == COUNT for numbers in row["sums"].values())
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, Damaged):
             continue
         if whole:
             found[row["epoch"]] = row["sums"]

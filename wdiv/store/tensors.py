@@ -2,6 +2,9 @@
 
 A file is opened, the bytes asked for are read from their place, and it is closed again: nothing is mapped into
 memory and no handle is kept. What is kept is where the tensors of a file lie, once for all files with one header.
+
+Of a file of the store that has a :class:`Proof`, a tensor is hashed when it is read for the first time, and not again
+as long as the file is the same. What was not asked for is not read for that.
 """
 
 from __future__ import annotations
@@ -13,17 +16,19 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from wdiv.errors import BadStore
+from wdiv.errors import BadStore, Damaged
+from wdiv.store.files import sha256
 from wdiv.store.kept import fingerprint_of
+from wdiv.store.seals import fast_digest, file_digest
 
-__all__ = ["DTYPES", "Entry", "Known", "index", "keys", "read", "span", "tensor_digest"]
+__all__ = ["DTYPES", "Entry", "Known", "Proof", "index", "keys", "read", "span", "tensor_digest"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -56,20 +61,49 @@ class Entry:
 
 
 class Known(NamedTuple):
-    """A tensor of a file that is no safetensors file of the store: where it lies, and which file was looked at."""
+    """A tensor of a file that is no safetensors file of the store: where it lies, and which file was looked at.
+
+    ctime_ns, digest  of the file, where they are known: one that was moved, or touched, is hashed before it is believed
+    """
 
     entry: Entry
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
+    digest: str = ""
+
+    def check(self, path: Path, stat: os.stat_result) -> None:
+        """Raise :class:`~wdiv.errors.BadStore` unless it is the file that was looked at."""
+        same = stat.st_size == self.size and stat.st_mtime_ns == self.mtime_ns
+        if same and self.digest and stat.st_ctime_ns != self.ctime_ns:
+            now = os.fspath(path), fingerprint_of(stat), stat.st_ctime_ns
+            if _hashed.get(now) is None:
+                _remember(_hashed, now, file_digest(path), _FILES)
+            same = _hashed[now] == self.digest
+        if not same:
+            raise BadStore(f"{path}: changed since it was imported; import it again")
 
 
-class _File(NamedTuple):
+class Proof(NamedTuple):
+    """What a tensor of a store's file is held to: its :func:`~wdiv.store.seals.fast_digest`; or else, in a store of
+    before there were any, the SHA-256 of the whole file."""
+
+    digest: bytes | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What was found in a file. proven: the proofs that have held, a tensor's with its name."""
+
     fingerprint: tuple[int, ...]
     entries: Mapping[str, Entry]
+    proven: set[str | tuple[str, bytes]] = field(default_factory=set)
 
 
 _files: dict[str, _File] = {}  # path -> what was there when it was last looked at; the oldest go first
 _headers: dict[tuple[bytes, int], Mapping[str, Entry]] = {}  # one for all epochs of a run: their headers are equal
+_hashed: dict[tuple[str, tuple[int, ...], int], str] = {}  # files of others, and their digests
 _lock = threading.Lock()
 
 
@@ -80,7 +114,7 @@ def index(path: Path) -> Mapping[str, Entry]:
     """
     handle = _open(path)
     try:
-        return _entries(path, handle)
+        return _look(path, handle).entries
     except OSError as error:
         raise _unreadable(path, error) from None
     finally:
@@ -99,26 +133,41 @@ def read(
     stop: int | None = None,
     known: Known | None = None,
     out: np.ndarray | None = None,
+    proof: Proof | None = None,
 ) -> np.ndarray:
-    """One tensor of a file, or rows ``start:stop`` of its first axis; no more than their bytes are read.
+    """One tensor of a file, or rows ``start:stop`` of its first axis; no more than their bytes are read, but where the
+    tensor has to be proven first.
 
     known  where the tensor lies, if that is not for the file's own header to say
     out    an array of the result's shape to fill; it is returned
+    proof  what the tensor is held to, in a file whose own header says where it lies
 
     float16, float32, float64, integers and booleans come as they are stored; bfloat16 and float8 as float32. May be
-    called from several threads. Raises :class:`~wdiv.errors.BadStore`.
+    called from several threads. Raises :class:`~wdiv.errors.BadStore`, :class:`~wdiv.errors.Damaged` among them.
     """
+    try:
+        return _read(path, key, start, stop, known, out, proof)
+    except BadStore as error:
+        if proof is None or isinstance(error, Damaged):
+            raise
+        raise Damaged(path, str(error).removeprefix(f"{path}: ")) from None
+
+
+def _read(
+    path: Path, key: str, start: int, stop: int | None, known: Known | None, out: np.ndarray | None, proof: Proof | None
+) -> np.ndarray:
     handle = _open(path)
     try:
         if known is None:
-            entry = _entries(path, handle).get(key)
+            file = _look(path, handle)
+            entry = file.entries.get(key)
             if entry is None:
                 raise BadStore(f"{path}: no tensor {key!r} in it")
+            if proof is not None:
+                _prove(path, handle, file, key, entry, proof)
         else:
-            entry, size, mtime = known
-            stat = os.fstat(handle)
-            if stat.st_size != size or stat.st_mtime_ns != mtime:
-                raise BadStore(f"{path}: changed since it was imported; import it again")
+            entry = known.entry
+            known.check(path, os.fstat(handle))
         dtype = DTYPES.get(entry.dtype)
         if dtype is None:
             raise BadStore(f"{path}: tensor {key!r} holds numbers of type {entry.dtype}, which NumPy and PyTorch lack")
@@ -135,6 +184,24 @@ def read(
         raise _unreadable(path, error) from None
     finally:
         os.close(handle)
+
+
+def _prove(path: Path, handle: int, file: _File, key: str, entry: Entry, proof: Proof) -> None:
+    """Raise :class:`~wdiv.errors.Damaged` unless a tensor is what its proof says; what held is not hashed again."""
+    token = proof.sha256 or "" if proof.digest is None else (key, proof.digest)
+    if token in file.proven:
+        return
+    if proof.digest is None:
+        holds = sha256(path) == proof.sha256
+    elif entry.dtype in DTYPES:
+        raw = np.empty(entry.shape, DTYPES[entry.dtype])
+        _fill(path, handle, raw, entry.offset)
+        holds = fast_digest(raw) == proof.digest
+    else:
+        holds = False
+    if not holds:
+        raise Damaged(path, f"{key!r} is not what was written")
+    file.proven.add(token)
 
 
 def _open(path: Path) -> int:
@@ -227,20 +294,21 @@ def _widen(path: Path, array: np.ndarray, dtype: str) -> np.ndarray:
     return wide
 
 
-def _entries(path: Path, handle: int) -> Mapping[str, Entry]:
+def _look(path: Path, handle: int) -> _File:
     stat = os.fstat(handle)
     known = _files.get(os.fspath(path))
     if known is not None and known.fingerprint == fingerprint_of(stat):
-        return known.entries
+        return known
     header = _header(handle, stat.st_size)
     digest = hashlib.sha256(header).digest(), stat.st_size
     entries = _headers.get(digest)
     if entries is None:
         entries = _parse(path, header, stat.st_size)
+    found = _File(fingerprint_of(stat), entries)
     with _lock:
         _remember(_headers, digest, entries, _HEADERS)
-        _remember(_files, os.fspath(path), _File(fingerprint_of(stat), entries), _FILES)
-    return entries
+        _remember(_files, os.fspath(path), found, _FILES)
+    return found
 
 
 def _remember(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from wdiv.errors import BadStore, WdivError
-from wdiv.store import predictions, tensors
+from wdiv.errors import BadStore, Damaged, WdivError
+from wdiv.store import predictions, running_metrics, tensors
 from wdiv.store.files import sha256
-from wdiv.store.imported import Imported, read_tensor_at
+from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
+from wdiv.store.seals import check_seal, file_digest, has_tail
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "live_at_fault", "problems_of", "verify"]
 
-NOTE = "imported: files held to their size and time, every tensor read; no hash was taken"
+NOTE = "imported: files held to their size and time, every tensor read; no digest was taken"
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,45 @@ def verify(path: StoreLike) -> list[Verification]:
     """Read and hash every file of a store again.
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
-    was written; every tensor an epoch should hold is in it; every frozen tensor is bit-identical to what it was
-    when the run began, and each epoch was saved only after the network in memory had been checked for that; the
-    predictions that are kept are those that were written.
+    was written; every tensor an epoch should hold is in it; what is called the same in two runs, images or weights, is
+    the same; every frozen tensor is bit-identical to what it was when the run began, and each epoch was saved only
+    after the network in memory had been checked for that; the predictions that are kept are those that were written.
 
-    Of an imported run no hash was ever taken: its files are held to the size and time they were imported with, and
-    every tensor is read; ``note`` says so.
+    The files of an imported run are held to the digests they were imported with. Before wdiv took those, to size and
+    time alone; ``note`` says so.
     """
-    return [_verify_run(run) for run in CheckpointStore.open(path)]
+    runs = [*CheckpointStore.at(path).folders()]
+    mixed = _mixed(runs)
+    return [
+        replace(found, problems=(*found.problems, *mixed.get(found.run, ())))
+        for found in map(_verify_run, runs or CheckpointStore.open(path))
+    ]
+
+
+def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """What is called the same in several runs, and is not: run -> in words."""
+    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        try:
+            record = run.record
+        except WdivError:  # told of that run
+            continue
+        names = [("images", record.dataset, record.data_digest)]
+        if record.source != "random":
+            names.append((f"weights for {record.label}", record.source, record.base))
+        for what, name, digest in names:
+            other, theirs = first.setdefault((what, name), (run.path.name, digest)) if digest else ("", digest)
+            if theirs != digest:
+                found.setdefault(run.path.name, []).append(
+                    f"{run.path}: its {what} are called {name!r}, as those of {other} are, and are others"
+                )
+    return found
+
+
+def problems_of(run: Run) -> list[str]:
+    """What is wrong with a run that wdiv trained."""
+    return [*_base(run), *_epochs(run), *_frozen(run), *_others(run), *predictions.damaged(run)]
 
 
 def _verify_run(run: Run) -> Verification:
@@ -47,8 +79,9 @@ def _verify_run(run: Run) -> Verification:
         record, history = run.record, run.history()
         foreign = run.imported
         if foreign is not None:
-            return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), NOTE)
-        problems = [*_base(run), *_epochs(run), *_frozen(run), *predictions.damaged(run)]
+            note = "" if all(file.digest for file in _files(foreign)) else NOTE
+            return Verification(run.path.name, len(history), len(history), 0, tuple(_foreign(foreign)), note)
+        problems = problems_of(run)
         planned, frozen = int(record.recipe["epochs"]), len(record.frozen)
     except WdivError as error:
         return Verification(run.path.name, 0, 0, 0, (str(error),))
@@ -57,9 +90,19 @@ def _verify_run(run: Run) -> Verification:
     return Verification(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
 
 
+def _states(imported: Imported) -> list[ImportedEpoch]:
+    return [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
+
+
+def _files(imported: Imported) -> set[File]:
+    return {file for state in _states(imported) for file in state.files}
+
+
 def _foreign(imported: Imported) -> Iterator[str]:
-    states = [*imported.epochs.values(), *([imported.base] if imported.base is not None else [])]
-    for state in states:
+    for file in sorted(_files(imported)):
+        if file.digest and file.path.is_file() and file_digest(file.path) != file.digest:
+            yield f"{file.path}: not the file that was imported"
+    for state in _states(imported):
         for key in state.layout:
             location = state.location(key)
             assert location is not None
@@ -94,6 +137,31 @@ def _epochs(run: Run) -> Iterator[str]:
             yield f"{file}: does not hold the tensors it should"
         if not row.get("frozen_intact"):
             yield f"{file}: saved without the frozen tensors having been checked"
+
+
+def _others(run: Run) -> Iterator[str]:
+    """What is needed to go on, and to look on; as it has been since it was sealed."""
+    if not run.record.sealed:
+        return
+    resume = run.path / "resume.pt"
+    if resume.exists() and not has_tail(resume):
+        yield str(Damaged(resume))
+    yield from live_at_fault(run)
+    assert run.diverged is None or run.diverged  # read, for it raises where it is not what was written
+
+
+def live_at_fault(run: Run) -> Iterator[str]:
+    """What is wrong with a run's ``live.jsonl``: its first line that is not what was written, but for a last one that
+    was cut short."""
+    live = run.path / running_metrics.NAME
+    if run.record.sealed and live.exists():
+        for line in live.read_bytes().splitlines(keepends=True):
+            try:
+                if line.strip() and line.endswith(b"\n"):
+                    check_seal(line, live, required=True)
+            except Damaged as error:
+                yield str(error)
+                break
 
 
 def _frozen(run: Run) -> Iterator[str]:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import time
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,17 +32,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wdiv.errors import BadInput, BadStore, FreezeBroken
+from wdiv.errors import BadInput, BadStore, Damaged, FreezeBroken
 from wdiv.store import predictions
-from wdiv.store.files import write_atomically, write_json
+from wdiv.store.files import sha256, write_atomically
 from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
+from wdiv.store.seals import check_tail, fast_digest, pack, sealed_lines, write_sealed, write_with_tail
 from wdiv.store.tensors import tensor_digest
+from wdiv.store.verify import problems_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Logits", "RunWriter", "check_same", "clear", "frozen_digests", "is_being_written", "write_base"]
+__all__ = [
+    "Logits", "RunWriter", "base_digest", "check_same", "clear", "fast_digests", "frozen_digests", "is_being_written",
+    "write_base",
+]  # fmt: skip
 
 State = Mapping[str, "torch.Tensor"]
 LOCK_SECONDS = 1.0
@@ -54,12 +61,17 @@ PROOF_SHARE = 20
 """Time from one commit to the next, at least, in lengths of the proof that the frozen tensors are intact."""
 
 
+def base_digest(state: State) -> str:
+    """The SHA-256 of the file of starting weights that :func:`write_base` would write."""
+    return hashlib.sha256(_serialize(_own(state))).hexdigest()
+
+
 def write_base(root: Path, state: State) -> str:
     """Store starting weights under the SHA-256 of their file, once. Returns the SHA-256."""
     content = _serialize(_own(state))
     digest = hashlib.sha256(content).hexdigest()
     target = root / "bases" / f"{digest}.safetensors"
-    if not target.exists():
+    if not target.exists() or sha256(target) != digest:  # one that is damaged is healed
         write_atomically(target, lambda temporary: temporary.write_bytes(content))
     return digest
 
@@ -96,6 +108,11 @@ def check_same(run: Run, facts: Mapping[str, Any]) -> None:
             raise BadInput(
                 f"{run.path}: already made with another {words} ({_differ(theirs, ours)}); give another --out"
             )
+
+
+def fast_digests(state: State) -> dict[str, bytes]:
+    """Key -> :func:`~wdiv.store.seals.fast_digest` of each tensor."""
+    return {key: fast_digest(value.cpu().numpy()) for key, value in state.items()}
 
 
 def frozen_digests(state: State, frozen: frozenset[str]) -> dict[str, str]:
@@ -196,9 +213,23 @@ class RunWriter:
         _clear_unfinished(self.run)
         file = self.run.path / "run.json"
         if not file.exists():
-            write_json(file, self.record.to_json())
+            write_sealed(file, self.record.to_json())
             return
         check_same(self.run, {"base": self.record.base, "changing": self.record.changing})
+        if not self.run.record.sealed:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Seal a run of format 1 that was found to be whole; its ``run.json`` last, which asks for the other seals."""
+        problems = problems_of(self.run)
+        if problems:
+            raise BadStore(problems[0])
+        file = self.run.path / "resume.pt"
+        if file.exists():
+            write_with_tail(file, partial(Path.write_bytes, data=_read_resume(file)))
+        self._write_history(self.run.history())
+        write_sealed(self.run.path / "run.json", self.run.record.upgraded(self.record.start).to_json())
+        self.run = Run(self.run.path)
 
     def resume(self) -> dict[str, Any] | None:
         """What :meth:`commit` kept for the next epoch, the history brought up to it; None for a fresh run."""
@@ -207,10 +238,7 @@ class RunWriter:
         file = self.run.path / "resume.pt"
         if self.run.finished or not file.exists():
             return None
-        try:
-            kept = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception:  # whatever a damaged file makes PyTorch raise, in many lines
-            raise BadStore(f"{file}: damaged; delete the run's folder to start it again") from None
+        kept = torch.load(io.BytesIO(_read_resume(file, sealed=True)), map_location="cpu", weights_only=True)
         first = kept["rows"][0]["epoch"]
         self.rows = [*(row for row in self.run.history() if row["epoch"] < first), *kept["rows"]]
         self._write_history()
@@ -249,7 +277,7 @@ class RunWriter:
     def give_up(self, state: State, why: str) -> None:
         """Save what there is, and note that the run cannot go on, for good."""
         self._flush(state, None)
-        write_atomically(self.run.path / "diverged.txt", lambda temporary: temporary.write_text(why + "\n"))
+        write_with_tail(self.run.path / "diverged.txt", lambda temporary: temporary.write_text(why, "utf-8"))
         clear(self.run)
 
     def _is_last(self, row: Mapping[str, Any]) -> bool:
@@ -289,7 +317,8 @@ class RunWriter:
             number = int(epoch.row["epoch"])
             content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
             write_atomically(self.run.epoch_file(number), partial(Path.write_bytes, data=content))
-            epoch.row.update(sha256=hashlib.sha256(content).hexdigest(), frozen_intact=True)  # as proven before
+            told = {"sha256": hashlib.sha256(content).hexdigest(), "tensors": pack(fast_digests(epoch.tensors))}
+            epoch.row.update(told, frozen_intact=True)  # as proven before
             if epoch.logits and (kept is None or number in kept):
                 epoch.row["predictions"] = self._write_predictions(number, epoch.logits)
         for row in rows:
@@ -299,7 +328,7 @@ class RunWriter:
             import torch
 
             after = {**resume, "rows": rows[-max(1, len(epochs)) :]}
-            write_atomically(self.run.path / "resume.pt", lambda temporary: torch.save(after, temporary))
+            write_with_tail(self.run.path / "resume.pt", lambda temporary: torch.save(after, temporary))
         self._write_history(rows)
         if kept is not None:
             predictions.forget(self.run)
@@ -330,8 +359,23 @@ class RunWriter:
 
     def _write_history(self, rows: list[dict[str, Any]] | None = None) -> None:
         rows = self.rows if rows is None else rows
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        text = sealed_lines(rows)
         write_atomically(self.run.path / "history.jsonl", lambda temporary: temporary.write_text(text))
+
+
+def _read_resume(file: Path, *, sealed: bool = False) -> bytes:
+    """The archive in a ``resume.pt``, held to its tail; where there need not be one, to the sums of its records."""
+    content = file.read_bytes()
+    body = check_tail(content)
+    if body is None and not sealed:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                body = content if archive.testzip() is None else None
+        except Exception:  # damaged bytes can make a reader raise anything
+            body = None
+    if body is None:
+        raise Damaged(file)
+    return body
 
 
 def _differ(theirs: Any, ours: Any) -> str:

@@ -23,7 +23,7 @@ from studies.cli.screen import BLOCKS, UNMOVED, picture, sentence
 from studies.cli.watch import _draw
 from studies.grid.watching import Watch
 from tests.conftest import ROOT, once
-from tests.fabric import base_state, make_store, run_states, shorten
+from tests.fabric import base_state, diverge, make_store, run_states, shorten
 from tests.store.test_running_metrics import live_of, with_live
 from tests.studies.cli.test_cli import MAIN, strictly
 from tests.studies.cli.test_cli import wdiv as command
@@ -34,6 +34,7 @@ from wdiv.measure.sums import divergence_of_sums
 from wdiv.store.imports import import_run
 from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.running_metrics import NAME, RunningMetrics, read_running_sums
+from wdiv.store.seals import read_sealed, write_sealed
 from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.training.run import fine_tune
@@ -223,7 +224,7 @@ def test_a_view_is_made_anew_only_where_something_has_changed(live: Path) -> Non
 def test_it_is_over_when_everything_is(live: Path) -> None:
     assert Watch(live, "l2").look().over
     study = live / "study.json"
-    study.write_text(json.dumps(json.loads(study.read_text()) | {"runs": [BN, FC, "to-come"]}))
+    write_sealed(study, read_sealed(study) | {"runs": [BN, FC, "to-come"]})
     assert not Watch(live, "l2").look().over
     assert Watch(live, "l2", [BN]).look().over
     waiting = Watch(live, "l2", ["to-come"]).look()
@@ -233,7 +234,7 @@ def test_it_is_over_when_everything_is(live: Path) -> None:
 
 def test_a_run_that_diverged_will_not_go_on(live: Path) -> None:
     shorten(live, FC, 2)
-    (live / "runs" / FC / "diverged.txt").write_text("the loss is nan in epoch 3; lower the rate\n")
+    diverge(live, FC, "the loss is nan in epoch 3; lower the rate\n")
     view = Watch(live, "l2", [FC]).look()
     assert [(seen.state, view.over) for seen in view.runs] == [("diverged", True)]
 

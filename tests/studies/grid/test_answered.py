@@ -20,24 +20,18 @@ from studies.grid.answered import answered
 from studies.grid.results import write_results
 from studies.report.pages import as_markdown
 from studies.report.report import gather
-from tests.fabric import LABELS, logits, make_store, write_predictions
+from tests.fabric import LABELS, edit_rows, logits, make_store, write_predictions
 from tests.studies.report.test_reading import OUTCOME, STUDY
 from wdiv import summary
 from wdiv.numerics.classification import FIGURES, classification_scores
 from wdiv.store.predictions import ImageList, Predictions, file_of
 from wdiv.store.reader import CheckpointStore
+from wdiv.store.seals import read_sealed, write_sealed
 
 ONE = "toynet-toy-n2-fc-auto-s0"
 """The run that answers one class alone."""
 NOW, BEFORE = "toynet-toy-n2-svm-frozen-s0", "toynet-toy-n2-svm-frozen-s1"
 """Baselines of this wdiv, and of one that kept no predictions."""
-
-
-def write_row(out: Path, run: str, **fields: Any) -> None:
-    """Change the last row of a run's history."""
-    file = out / "runs" / run / "history.jsonl"
-    *rows, last = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(rows) + json.dumps(json.loads(last) | fields) + "\n")
 
 
 @pytest.fixture
@@ -46,9 +40,9 @@ def store(tmp_path: Path) -> Path:
     out = make_store(tmp_path / "store", ("fc", "bn+fc"), (0,), 2, predicted=True)
     run = CheckpointStore.open(out)[ONE]
     given = logits("fc", 0, 2) | {"test": np.tile(np.float32([2, 1, 0]), (9, 1))}
-    write_row(out, ONE, predictions=write_predictions(run, 2, 0, given), test_accuracy=4 / 9)
-    told = json.loads((out / "study.json").read_text()) | {"study": STUDY.to_json()}
-    (out / "study.json").write_text(json.dumps(told))
+    last = {"predictions": write_predictions(run, 2, 0, given), "test_accuracy": 4 / 9}
+    edit_rows(run.path, lambda rows: rows[-1].update(last))
+    write_sealed(out / "study.json", read_sealed(out / "study.json") | {"study": STUDY.to_json()})
     images = ImageList("", tuple(f"test/{i}.png" for i in range(9)), LABELS, np.arange(9))
     given_by_svm = Predictions(logits("svm", 0, 0)["test"], images, ("a", "b", "c"), None)
     scores = {"classes": ["a", "b", "c"], "confusion": [[4, 0, 0], [1, 2, 0], [0, 0, 2]], "accuracy": {"value": 8 / 9}}

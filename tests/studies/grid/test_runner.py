@@ -21,6 +21,7 @@ from studies.spec.study import Pretrain, Study, override
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput, WdivError
 from wdiv.store.reader import CheckpointStore
+from wdiv.store.seals import read_sealed, write_sealed
 from wdiv.tuning.networks.models import ModelSpec, build
 
 
@@ -193,9 +194,9 @@ def test_notes_say_what_was_left_out_and_what_stands_on_both_sides(
 
 def test_states_of_a_store(trained: Path) -> None:
     (first, second) = sorted((trained / "runs").iterdir())
-    study = json.loads((trained / "study.json").read_text())
+    study = read_sealed(trained / "study.json")
     study["runs"].append("one-more")
-    (trained / "study.json").write_text(json.dumps(study))
+    write_sealed(trained / "study.json", study)
     lines = (first / "history.jsonl").read_text().splitlines(keepends=True)
     (first / "history.jsonl").write_text("".join(lines[:2]))
     found = {state.run: state for state in states(trained)}

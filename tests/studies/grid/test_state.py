@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import pytest
 from filelock import FileLock
 
 from studies.grid.state import RunState, seconds_left, state_of, states
-from tests.fabric import make_store, shorten
+from tests.fabric import diverge, edit_record, edit_rows, make_store, shorten
 from tests.studies.cli.test_cli import strictly
 from tests.studies.cli.test_cli import wdiv as command
 from wdiv.store.reader import Run
+from wdiv.store.seals import read_sealed, write_sealed
 
 FC, BN = "toynet-toy-n2-fc-auto-s0", "toynet-toy-n2-bn+fc-auto-s0"
 
@@ -27,17 +27,15 @@ def store(tmp_path: Path) -> Path:
 def more(store: Path, *runs: str, **facts: dict[str, Any]) -> None:
     """Plan more runs; those that come as ``run={fact: value}`` differ so from FC."""
     file = store / "study.json"
-    study = json.loads(file.read_text())
+    study = read_sealed(file)
     like = {"label": "toynet", "dataset": "toy", "per_class": 2, "strategy": "fc", "bn_mode": "auto", "seed": 7}
     told = {"runs": [*study["runs"], *runs, *facts], "facts": {run: like | values for run, values in facts.items()}}
-    file.write_text(json.dumps(study | told))
+    write_sealed(file, study | told)
 
 
 def rewrite(store: Path, run: str, **values: Any) -> None:
     """Change the last row of a run's history."""
-    file = store / "runs" / run / "history.jsonl"
-    *rows, last = file.read_text().splitlines()
-    file.write_text("\n".join([*rows, json.dumps(json.loads(last) | values)]) + "\n")
+    edit_rows(store / "runs" / run, lambda rows: rows[-1].update(values))
 
 
 def by_run(store: Path) -> dict[str, RunState]:
@@ -62,7 +60,7 @@ def test_a_run_goes_on_at_the_median_of_its_last_epochs(store: Path) -> None:
 
 def test_a_run_that_diverged_does_not_go_on(store: Path) -> None:
     shorten(store, FC, 1)
-    (store / "runs" / FC / "diverged.txt").write_text("the loss is nan in epoch 2; lower the rate\n")
+    diverge(store, FC, "the loss is nan in epoch 2; lower the rate\n")
     state = by_run(store)[FC]
     assert (state.state, state.left, state.over) == ("diverged", 0.0, True)
     (store / "runs" / FC / "history.jsonl").unlink()
@@ -119,7 +117,7 @@ def test_a_run_that_waits_will_take_what_those_like_it_take(store: Path, facts: 
 
 def test_runs_that_diverged_tell_nothing(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", ("fc",), (0,), 1, planned=3)
-    (store / "runs" / FC / "diverged.txt").write_text("the loss is nan\n")
+    diverge(store, FC, "the loss is nan\n")
     more(store, BN)
     assert by_run(store)[BN].left is None
     assert seconds_left(states(store)) is None
@@ -159,9 +157,9 @@ def test_whether_the_prefix_is_kept_in_a_word(prefix: tuple[dict[str, bool], ...
 
 
 def test_the_command(store: Path) -> None:
-    file = store / "runs" / FC / "run.json"
+    run = store / "runs" / FC
     prefix = {"from_epoch": 1, "kept": True, "judging_kept": True, "why": "kept: 93.0% of the work"}
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"prefix": [prefix]}))
+    edit_record(run, lambda record: record.update(prefix=[prefix]))
     shorten(store, BN, 2)
     more(store, "toynet-toy-n2-fc-auto-s7")
     rewrite(store, FC, seconds=98.5)

@@ -26,6 +26,7 @@ from studies.spec.columns import (
 )
 from tests.fabric import CHANGES, drift_seed, make_store, rewrite, run_states, shorten
 from wdiv.errors import BadStore, UnknownName
+from wdiv.store.seals import read_sealed, write_sealed
 
 STRATEGIES, SEEDS, SIZES, EPOCHS = ("fc", "bn+fc", "conv+fc", "scratch"), (0, 1), (2, 4, 9), 2
 KEYS = {
@@ -178,9 +179,9 @@ def test_nothing_is_measured_twice(folder: Path, distances: pd.DataFrame, monkey
 def test_how_many_images_of_each_class_is_what_run_json_says(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", ("fc",), (0, 1), 1)
     for run, size in zip(sorted((store / "runs").iterdir()), ({"per_class": None}, {}), strict=True):
-        told = json.loads((run / "run.json").read_text())
+        told = read_sealed(run / "run.json")
         del told["per_class"]  # the second as before run.json said it
-        (run / "run.json").write_text(json.dumps(told | size))
+        write_sealed(run / "run.json", told | size)
     assert observe({"": store}).groupby("seed")["per_class"].unique().map(list).to_dict() == {0: ["all"], 1: ["2"]}
 
 

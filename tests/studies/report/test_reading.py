@@ -19,6 +19,7 @@ from tests.opening import opened
 from wdiv.cache.measures import measured
 from wdiv.cache.pairs import measured_pairs
 from wdiv.store.reader import CheckpointStore
+from wdiv.store.seals import read_sealed, write_sealed
 
 STUDY = override(Study("toy", metrics=("relative_l2",)), {
     "claims": [
@@ -38,8 +39,7 @@ OUTCOME = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve runs and two baselines, measured."""
     out = make_store(tmp_path_factory.mktemp("read") / "store", ("fc", "bn+fc"), (0, 1, 2), 2, sizes=(2, 4))
-    told = json.loads((out / "study.json").read_text()) | {"study": STUDY.to_json()}
-    (out / "study.json").write_text(json.dumps(told))
+    write_sealed(out / "study.json", read_sealed(out / "study.json") | {"format": 2, "study": STUDY.to_json()})
     (out / "baselines").mkdir()
     for seed in (0, 1):
         outcome = OUTCOME | {"id": f"toynet-toy-n2-svm-frozen-s{seed}", "seed": seed}

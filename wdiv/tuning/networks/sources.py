@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -63,6 +65,17 @@ class Source:
     def here(self) -> bool:
         """True if there are weights to read, and nothing to download first."""
         return self.run is not None or (self.file is not None and self.file.exists())
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of the weights, by name; ``random`` for none. Raises what :meth:`read` raises."""
+        if self.random:
+            return "random"
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.read().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def fetch(self) -> None:
         """Download the file if it is not here; without a network, :class:`~wdiv.errors.BadWeights` says what to do."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wdiv.store.writer import base_digest
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import build
 from wdiv.tuning.prefix.bn_folding import fused_eval_model
@@ -40,10 +41,20 @@ class NetworkCache:
 
         Raises what :meth:`PreparedNetwork.of` does, and :class:`~wdiv.errors.BadWeights`.
         """
+        return self._of(spec, classes, device).prepared(spec, random=not weights or spec.start == "random")
+
+    def base(self, spec: RunSpec, classes: int, device: torch.device) -> str | None:
+        """SHA-256 of the weights that a run starts from, as a file in a store; None of random ones.
+
+        Raises :class:`~wdiv.errors.BadWeights`.
+        """
+        return None if spec.start == "random" else self._of(spec, classes, device).base
+
+    def _of(self, spec: RunSpec, classes: int, device: torch.device) -> _Shared:
         if self._shared is None or not self._shared.serves(spec, classes, device):
             self._shared = None  # before there is another
             self._shared = _Shared(spec, classes, device)
-        return self._shared.prepared(spec, random=not weights or spec.start == "random")
+        return self._shared
 
 
 class _Shared:
@@ -55,7 +66,9 @@ class _Shared:
         self._given: dict[str, torch.Tensor] = {}
         self._new: tuple[str, ...] = ()
         self._drawn: dict[int, Mapping[str, torch.Tensor]] = {}  # seed -> the tensors that the source does not give
-        self._known: dict[int | None, tuple[dict[str, str], dict[Path, str]]] = defaultdict(lambda: ({}, {}))
+        self._known: dict[int | None, tuple[dict[str, str], dict[str, str], dict[Path, str]]] = defaultdict(
+            lambda: ({}, {}, {})
+        )
         self._cut, self._fuse = cache(cut), cache(fused_eval_model)
 
     def serves(self, spec: RunSpec, classes: int, device: torch.device) -> bool:
@@ -72,7 +85,14 @@ class _Shared:
         tensors = self._draw(seed)
         return StartingWeights(tensors, tensors, (), *self._known[seed])
 
-    def _loaded(self, seed: int) -> StartingWeights:
+    @cached_property
+    def base(self) -> str:
+        """Of the source's weights."""
+        self._load(0)
+        return base_digest(self._given)
+
+    def _load(self, seed: int) -> Mapping[str, torch.Tensor]:
+        """Read the source, once. Returns the tensors that it does not give, as a seed draws them."""
         if seed not in self._drawn:
             tensors = self._draw(seed)
             if not self._given:
@@ -80,7 +100,10 @@ class _Shared:
                 self._given = sources.load_into(self._model, source.read(), network, source.name)
                 self._new = sources.not_given(self._model, self._given, network)
             self._drawn[seed] = {key: tensors[key] for key in self._new}
-        drawn = self._drawn[seed]
+        return self._drawn[seed]
+
+    def _loaded(self, seed: int) -> StartingWeights:
+        drawn = self._load(seed)
         assert self._model is not None
         tensors = {key: drawn[key] if key in drawn else self._given[key] for key in self._model.state_dict()}
         return StartingWeights(tensors, self._given, self._new, *self._known[None])

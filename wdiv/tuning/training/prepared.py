@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wdiv.layers import LayerTable
-from wdiv.store.writer import frozen_digests, write_base
+from wdiv.store.writer import fast_digests, frozen_digests, write_base
 from wdiv.tuning.networks.models import head_layers, layer_table
 from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
@@ -36,13 +36,14 @@ class StartingWeights:
     tensors  all of the network's, by key
     given    those of the source that have a place in the network, its own head's included; of random weights, all
     new      keys of the network that the source does not give, in the network's order
-    digests, bases   what was found out of those given: SHA-256 by key, and of the file in a store
+    digests, fast, bases   what was found out of those given: two digests by key, and the SHA-256 of the file in a store
     """
 
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     given: Mapping[str, torch.Tensor] = field(default_factory=dict)
     new: tuple[str, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)
+    fast: dict[str, str] = field(default_factory=dict)
     bases: dict[Path, str] = field(default_factory=dict)
 
     def write_base(self, store: Path) -> str:
@@ -50,6 +51,12 @@ class StartingWeights:
         if store not in self.bases:
             self.bases[store] = write_base(store, self.given)
         return self.bases[store]
+
+    def given_digests(self) -> dict[str, str]:
+        """Key -> :func:`~wdiv.store.seals.fast_digest` of each tensor in that file, in hexadecimal."""
+        if not self.fast:
+            self.fast.update({key: digest.hex() for key, digest in fast_digests(self.given).items()})
+        return dict(self.fast)
 
     def digest(self, keys: Collection[str]) -> dict[str, str]:
         """Key -> SHA-256 of the tensor, in the network's order."""

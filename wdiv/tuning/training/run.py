@@ -13,10 +13,10 @@ import numpy as np
 
 from wdiv.errors import WdivError
 from wdiv.store.predictions import write_images
-from wdiv.store.reader import Run
+from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.record import RunRecord
 from wdiv.store.running_metrics import RunningMetrics
-from wdiv.store.writer import Logits, RunWriter, check_same, clear
+from wdiv.store.writer import Logits, RunWriter, clear
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
@@ -25,6 +25,7 @@ from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.early_stopping import best_epoch, final_epoch
+from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
 from wdiv.tuning.training.network_cache import NetworkCache
@@ -61,10 +62,10 @@ class Silent:
 
 
 def fine_tune(
-    spec: RunSpec, split: Split, out: Path, *, device: str = "auto", watcher: Watcher | None = None,
+    spec: RunSpec, split: Split, out: StoreLike, *, device: str = "auto", watcher: Watcher | None = None,
     features: FeatureStore | None = None, networks: NetworkCache | None = None, stop: Stop | None = None,
 ) -> Run:  # fmt: skip
-    """Train one run into the store at ``out``, or continue it, or leave it be if it is finished.
+    """Train one run into a store, or continue it, or leave it be if it is finished.
 
     Every epoch is saved. A run that was killed, or asked to stop, continues where it was saved last and ends with the
     weights it would have had (bit for bit on a CPU with the same number of threads).
@@ -72,19 +73,25 @@ def fine_tune(
     features  what is kept of frozen prefixes;  networks: what is known of networks; give one to runs that can share
     stop      asked: the step is finished, everything saved, and :class:`~wdiv.tuning.training.interrupt.Stopped` raised
 
-    Raises :class:`~wdiv.tuning.training.loop.Diverged` where the loss is no number, also if it was found so before.
+    out       the store's folder, or the store that was opened there
+
+    Raises :class:`~wdiv.tuning.training.loop.Diverged` where the loss is no number, also if it was found so before, and
+    :class:`~wdiv.errors.BadInput` where the run that is there was made in another way, or where it or another of the
+    store is of other weights or images by the same name.
     """
+    store = CheckpointStore.at(out)
+    out = store.path
     run = Run(out / "runs" / spec.id(split.name))
-    facts = spec.facts(split)
-    if (run.path / "run.json").exists():
-        check_same(run, facts)
-        if _is_over(run):
-            return run
-    where = choose_device(device)
-    precision.check(spec.recipe.precision, where.type)
-    shared = features or FeatureStore(out / "features"), networks or NetworkCache()
+    where, facts = choose_device(device), spec.facts(split)
+    networks = networks or NetworkCache()
     try:
-        _Session(spec, split, out, facts, where, watcher or Silent(), *shared, stop or Stop()).run()
+        base = networks.base(spec, len(split.pool.classes), where)
+        check_identity(store, run, spec.label, facts, base)
+        if (run.path / "run.json").exists() and _is_over(run):
+            return run
+        precision.check(spec.recipe.precision, where.type)
+        features = features or FeatureStore(out / "features")
+        _Session(spec, split, out, facts, where, watcher or Silent(), features, networks, stop or Stop()).run()
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
@@ -174,6 +181,7 @@ class _Session:
             per_class=spec.per_class,
             seed=spec.seed,
             base=base,
+            start=self.network.start.given_digests(),
             keys=tuple(state),
             changing=moving,
             new=self.network.start.new,

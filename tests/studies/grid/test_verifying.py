@@ -1,0 +1,173 @@
+"""Nothing damaged is believed; what can be made again is, and is what it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.bit_flips import flipped, flips, problems, seen
+from studies.grid.progress import Progress
+from studies.grid.runner import run_grid
+from studies.grid.state import states
+from studies.grid.verifying import repair
+from studies.report.finish import conclude
+from studies.spec.registry import load
+from studies.spec.study import Study, override
+from tests.studies.cli.test_cli import wdiv
+from tests.studies.conftest import MOBILENET, TOML
+from tests.tuning.tiny import contents
+from wdiv.cache.pairs import measured_pairs
+from wdiv.errors import BadStore, Damaged, LeftOut
+from wdiv.store.reader import CheckpointStore, without_damaged
+from wdiv.tuning.training.interrupt import Stopped
+from wdiv.tuning.training.run import Silent
+
+
+@pytest.fixture(scope="module")
+def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """A study with a baseline, trained, measured and concluded; one of its runs then stopped."""
+    folder = tmp_path_factory.mktemp("verifying")
+    (folder / "small.toml").write_text(TOML.format(model=MOBILENET, weights=weights))
+    study = override(load(str(folder / "small.toml")), {"seeds": [0, 1], "strategies": ["bn+fc"], "baselines": ["ncm"]})
+    out, _ = run_grid(study, folder / "store", device="cpu")
+    conclude(study, out)
+    first, second = (run.record.id for run in CheckpointStore.open(out))
+    measured_pairs(out, [(first, second)], "l2")
+    return study, out
+
+
+@pytest.fixture
+def store(whole: tuple[Study, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole[1], tmp_path / "store"))
+
+
+def some(store: Path, pattern: str) -> Path:
+    return sorted(store.glob(pattern))[0]
+
+
+def flip(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(flipped(content, 8 * (len(content) - 9) + 3))
+
+
+def test_no_bit_of_any_file_is_believed(whole: tuple[Study, Path]) -> None:
+    """500 of them on a larger store: ``python -m benchmarks.bit_flips``."""
+    found = [(str(file), bit, what) for _, file, bit, what in flips(whole[1], 22, seed=0, check=None)]
+    assert [one for one in found if one[2]] == []
+    assert len({Path(file).suffix for file, *_ in found}) >= 5
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "a bit of an epoch": ("runs/*/epochs/0001.safetensors", flip),
+    "an epoch lost": ("runs/*/epochs/0001.safetensors", Path.unlink),
+    "a bit of the last epoch": ("runs/*/epochs/0002.safetensors", flip),
+    "a bit of the base": ("bases/*.safetensors", flip),
+    "the base lost": ("bases/*.safetensors", Path.unlink),
+    "a bit of the record": ("runs/*/run.json", flip),
+    "a bit of the history": ("runs/*/history.jsonl", flip),
+    "a bit of what was measured": ("measures.nc", flip),
+    "a bit of the pairs": ("pairs.nc", flip),
+    "a bit of the results": ("results.nc", flip),
+    "a bit of the table": ("results.csv", flip),
+    "a bit of what one looks on by": ("runs/*/live.jsonl", flip),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_can_be_made_again_is(store: Path, whole: tuple[Study, Path], what: str) -> None:
+    pattern, damage = DAMAGE[what]
+    damage(some(store, pattern))
+    assert problems(store)
+    assert repair(store, device="cpu")
+    assert problems(store) == []
+    runs = {
+        name: data for name, data in contents(store / "runs").items() if not name.endswith(("run.json", "live.jsonl"))
+    }
+    assert runs == {name: data for name, data in contents(whole[1] / "runs").items() if name in runs}
+    assert {state.state for state in states(store)} == {"finished"}
+    assert not (store / ".repair").exists()
+
+
+def test_a_baseline_is_taken_away_and_fitted_again(store: Path, whole: tuple[Study, Path]) -> None:
+    file = some(store, "baselines/*.json")
+    before = file.read_text()
+    flip(file)
+    with pytest.raises(BadStore, match="damaged"):
+        run_grid(whole[0], store, device="cpu")
+    assert f"{file}: taken away" in repair(store, device="cpu")[0]
+    run_grid(whole[0], store, device="cpu")
+    assert file.read_text().splitlines()[:10] == before.splitlines()[:10]
+
+
+def test_a_run_that_would_end_elsewhere_is_left_as_it_is(store: Path) -> None:
+    first, second = sorted((store / "runs").iterdir())
+    shutil.rmtree(first / "epochs")
+    shutil.copytree(second / "epochs", first / "epochs")  # another seed's
+    flip(first / "history.jsonl")
+    before = contents(first)
+    (line,) = repair(store, device="cpu")
+    assert "cannot be made again: trained anew, epoch 0 is not what it was" in line
+    assert contents(first) == before
+
+
+def test_the_rest_of_a_store_goes_on(store: Path) -> None:
+    first, second = (run.name for run in sorted((store / "runs").iterdir()))
+    flip(store / "runs" / first / "run.json")
+    done = wdiv("status", store)
+    assert f"note: {first} is left out: " in done.stderr
+    rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()[1:3]}
+    assert rows == {first: "damaged", second: "finished"}
+    assert second in wdiv("measure", store, "-m", "l2").stdout
+
+
+def test_a_run_with_a_damaged_epoch_is_left_out_when_that_is_read(store: Path) -> None:
+    first, second = (run.name for run in sorted((store / "runs").iterdir()))
+    flip(store / "runs" / first / "epochs" / "0001.safetensors")
+    for name in ("measures.nc", "pairs.nc"):
+        (store / name).unlink()
+    with pytest.warns(LeftOut, match="is left out"):
+        found = seen(store)
+    assert {name.split()[0] for name in found if second in name} == {second}
+    assert not [name for name in found if name.startswith(first) and "result" not in name]
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "epochs/0001.safetensors"])
+def test_a_stopped_run_does_not_go_on_from_what_is_damaged(
+    whole: tuple[Study, Path], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, out = override(whole[0], {"seeds": [0], "baselines": [], "epochs": 3}), tmp_path / "store"
+    monkeypatch.setattr("wdiv.tuning.training.run.COMMIT_EVERY", 0.0)
+    with pytest.raises(Stopped):
+        run_grid(study, out, device="cpu", progress=_StopAfterTheFirst())
+    (run,) = (out / "runs").iterdir()
+    flip(run / name)
+    with pytest.raises(BadStore, match="damaged"):
+        run_grid(study, out, device="cpu")
+
+
+class _StopAfterTheFirst(Progress):
+    """As a signal would, after the first epoch."""
+
+    @contextmanager
+    def run(self, run: str, epochs: int) -> Iterator[Any]:
+        class Watching(Silent):
+            def epoch(self, row: dict[str, Any]) -> None:
+                if row["epoch"] == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        yield Watching()
+
+
+def test_a_file_that_no_run_wants_is_told() -> None:
+    def stumble() -> None:
+        raise Damaged(Path("x"))
+
+    with pytest.raises(Damaged):
+        without_damaged([], stumble)
