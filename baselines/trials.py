@@ -14,7 +14,7 @@ import numpy as np
 
 from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.features import bare, features, label_of, places_of
-from wdiv.errors import BadData, BadInput, BadStore
+from wdiv.errors import BadData, BadInput, BadStore, Damaged
 from wdiv.numerics.classification import (
     PROBABILITIES,
     ClassificationScores,
@@ -26,6 +26,7 @@ from wdiv.store.kept import fingerprint
 from wdiv.store.predictions import (
     ImageList,
     Predictions,
+    is_whole,
     logits_digest,
     read_images,
     read_logits,
@@ -41,8 +42,8 @@ from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training.run_spec import run_id
 
 __all__ = [
-    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "kept", "load", "of_length_1", "predictions_of",
-    "read", "run", "save", "scores_of",
+    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "check_predictions", "kept", "load",
+    "of_length_1", "predictions_of", "read", "run", "save", "scores_of",
 ]  # fmt: skip
 
 STAGES = "stages"
@@ -367,8 +368,21 @@ def _keep(outcome: Outcome, given: Predictions, out: Path) -> dict[str, str]:
     images = given.images
     kept = {"kind": kind, "images": write_images(out, images.names, images.labels, images.rows)}
     kept["logits"] = logits_digest(given.logits)
-    write_logits(_file_of(replace(outcome, predictions=kept), out), {"test": given.logits}, f"{kind} of {outcome.id}")
+    outcome = replace(outcome, predictions=kept)
+    write_logits(_file_of(outcome, out), {"test": given.logits}, _origin(outcome))
     return kept
+
+
+def check_predictions(outcome: Outcome, out: Path) -> None:
+    """Raise :class:`~wdiv.errors.BadStore` where what a store keeps of an outcome's predictions is not what it was."""
+    if outcome.predictions:
+        predictions_of(outcome, out)
+        if not is_whole(_file_of(outcome, out), {"test": outcome.predictions["logits"]}, _origin(outcome)):
+            raise Damaged(_file_of(outcome, out))
+
+
+def _origin(outcome: Outcome) -> str:
+    return f"{outcome.predictions['kind']} of {outcome.id}"
 
 
 def load(out: Path) -> list[Outcome]:

@@ -161,7 +161,7 @@ def write_predictions(run: Run, epoch: int, seed: int, given: Mapping[str, np.nd
     rows = {"test": np.arange(9), "validation": held_out(seed)}
     names = {"test": "test/{}.png", "validation": "pool/{}.png"}
     labels = {"test": LABELS, "validation": held_out(seed)}
-    told = predictions.write_logits(predictions.file_of(run, epoch), given, "toy")
+    told = predictions.write_logits(predictions.file_of(run, epoch), given, predictions.origin_of(run, epoch))
     return {
         part: {
             "images": predictions.write_images(

@@ -32,8 +32,8 @@ from wdiv.store.record import RunRecord
 from wdiv.store.tensors import tensor_digest
 
 __all__ = [
-    "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "logits_digest", "of_run", "read_images",
-    "read_logits", "spelled", "write_images", "write_logits",
+    "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "is_whole", "logits_digest", "of_run",
+    "origin_of", "read_images", "read_logits", "spelled", "write_images", "write_logits",
 ]  # fmt: skip
 
 FORMAT = 1
@@ -111,12 +111,30 @@ def write_logits(file: Path, logits: Mapping[str, np.ndarray], origin: str) -> d
 
     origin  what they are and whose, for who reads the file without wdiv
     """
+    content = _content(logits, origin)
+    write_atomically(file, lambda temporary: temporary.write_bytes(content))
+    return {part: logits_digest(values) for part, values in logits.items()}
+
+
+def _content(logits: Mapping[str, np.ndarray], origin: str) -> bytes:
+    """Of a file of predictions; equal for equal logits of one origin."""
     from safetensors.numpy import save
 
-    held = {part: np.ascontiguousarray(values, dtype=np.float32) for part, values in logits.items()}
-    content = save(held, {"origin": origin})
-    write_atomically(file, lambda temporary: temporary.write_bytes(content))
-    return {part: logits_digest(values) for part, values in held.items()}
+    return save({part: np.ascontiguousarray(values) for part, values in logits.items()}, {"origin": origin})
+
+
+def is_whole(file: Path, digests: Mapping[str, str], origin: str) -> bool:
+    """True if a file is, byte for byte, what :func:`write_logits` wrote. digests: part -> what that returned.
+
+    Raises :class:`~wdiv.errors.BadStore` where it cannot be read, or its predictions are others.
+    """
+    kept = {part: read_logits(file, part, digest) for part, digest in digests.items()}
+    return file.read_bytes() == _content(kept, origin)
+
+
+def origin_of(run: Run, epoch: int) -> str:
+    """What a run's file of predictions says that it is."""
+    return f"logits of {run.record.id}@{epoch}"
 
 
 def logits_digest(values: np.ndarray) -> str:
@@ -133,13 +151,9 @@ def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
     seen = file, part, digest, *fingerprint(file)
     if seen not in _checked:
         if logits_digest(values) != digest:
-            raise _not_kept(file, part)
+            raise Damaged(file, f"the predictions of {part} images are not what was written")
         _checked.add(seen)
     return values
-
-
-def _not_kept(file: Path, part: str) -> Damaged:
-    return Damaged(file, f"the predictions of {part} images are not what was written")
 
 
 _checked: set[tuple[Any, ...]] = set()  # what was held to its digest in this process
@@ -193,14 +207,13 @@ def forget(run: Run) -> None:
 def damaged(run: Run) -> Iterator[str]:
     """In a line each, what of a run's predictions is not what was kept."""
     for epoch, digests in _digests(run).items():
-        for part, known in digests.items():
-            try:
-                logits = tensors.read(file_of(run, epoch), part)
-                if logits_digest(logits) != known["logits"]:
-                    yield str(
-                        Damaged(file_of(run, epoch), f"the predictions of {part} images are not what was written")
-                    )
+        file = file_of(run, epoch)
+        try:
+            if not is_whole(file, {part: known["logits"] for part, known in digests.items()}, origin_of(run, epoch)):
+                yield str(Damaged(file))
+            for part, known in digests.items():
+                logits = tensors.read(file, part)
                 if len(read_images(run.root, known["images"]).labels) != len(logits):
-                    yield f"{file_of(run, epoch)}: not of the {part} images that it should be of"
-            except BadStore as error:
-                yield str(error)
+                    yield f"{file}: not of the {part} images that it should be of"
+        except BadStore as error:
+            yield str(error)

@@ -342,8 +342,8 @@ class RunWriter:
     def _write_predictions(self, epoch: int, logits: Mapping[str, Logits]) -> dict[str, dict[str, str]]:
         """Write an epoch's predictions. Returns what its history row says of them."""
         values = {part: one.values for part, one in logits.items()}
-        file, origin = predictions.file_of(self.run, epoch), f"logits of {self.record.id}@{epoch}"
-        found = predictions.write_logits(file, values, origin)
+        file = predictions.file_of(self.run, epoch)
+        found = predictions.write_logits(file, values, predictions.origin_of(self.run, epoch))
         return {part: {"images": logits[part].images, "logits": digest} for part, digest in found.items()}
 
     def _prove_frozen(self, state: State) -> None:
