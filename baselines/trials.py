@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from baselines.estimators import BASELINES, BestLayer, evaluate
+from baselines.estimators.evaluate import INTERVAL, estimates
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore, Damaged
+from wdiv.numerics import share_interval
 from wdiv.numerics.classification import (
     PROBABILITIES,
     ClassificationScores,
@@ -167,11 +169,12 @@ class Outcome:
 
     def row(self) -> dict[str, Any]:
         """As :func:`wdiv.summary.results` gives a row for a run. Nothing is chosen on test images: no ``best``."""
+        _, low, high = share_interval([self.accuracy], self.n_test)
         return {
             "run": self.id, "model": self.model, "dataset": self.dataset, "n_train": self.n_train,
             "strategy": self.strategy, "bn_mode": "frozen", "seed": self.seed, "source": self.source, "epochs": 0,
-            "last": self.accuracy, "best": float("nan"), "best_epoch": None, "train_loss": float("nan"),
-            "seconds": self.seconds,
+            "n_test": self.n_test, "last": self.accuracy, "low": float(low), "high": float(high),
+            "best": float("nan"), "best_epoch": None, "train_loss": float("nan"), "seconds": self.seconds,
         }  # fmt: skip
 
 
@@ -387,7 +390,7 @@ def _origin(outcome: Outcome) -> str:
 
 def load(out: Path) -> list[Outcome]:
     """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
-    return [_read(file, *fingerprint(file)) for file in sorted((out / FOLDER).glob("*.json"))]
+    return [_read(file, *fingerprint(file)) for file in sorted((out / FOLDER).glob("[!.]*.json"))]
 
 
 def read(file: Path) -> Outcome:
@@ -404,9 +407,17 @@ def _read(file: Path, *fingerprint: int) -> Outcome:
             data["per_class"] = legacy.per_class(
                 data["id"], data["model"], data["dataset"], data["strategy"], "frozen", data["seed"]
             )
-        return Outcome(**data)
+        return Outcome(**data | {"scores": _with_intervals(data["scores"], data["seed"])})
     except (TypeError, KeyError) as error:
         raise BadStore(f"{file}: not the outcome of a baseline ({error}); delete it to fit it again") from None
+
+
+def _with_intervals(scores: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The scores, their intervals made anew where an older wdiv took other ones."""
+    if scores.get("interval") == INTERVAL or "confusion" not in scores:
+        return scores
+    found = estimates(np.array(scores["confusion"]), seed=seed, level=scores["level"])
+    return scores | {name: one._asdict() for name, one in found.items()} | {"interval": INTERVAL}
 
 
 def of_length_1(features: np.ndarray) -> np.ndarray:

@@ -7,14 +7,14 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 TRAINING = ("fc", "bn@stage4+fc", "conv+bn+fc", "conv+bn+fc:bf16", "grid")
-NAMES = ("moments", "series", "pair", "cka", "opening", "svm", "logme", *TRAINING)
+NAMES = ("moments", "series", "pair", "cka", "opening", "svm", "logme", *TRAINING, "noise", "intervals")
 PACKAGES = (
     "numpy", "numba", "scikit-learn", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai",
     "lightning",
@@ -22,8 +22,9 @@ PACKAGES = (
 HEAD = """# Benchmarks
 
 wdiv beside its peers: the same work, in one run, each side in a process of its own. `ratio` is their time to ours:
-above 1, wdiv is faster. MB is the peak of the whole process (for CKA, above what the networks take). `tox -e bench`
-makes this file anew, `tox -e bench -- NAME` one part of it.
+above 1, wdiv is faster. MB is the peak of the whole process (for CKA, above what the networks take). Parts with a
+table of their own are simulations: what a test or an interval promises, and what it does. `tox -e bench` makes this
+file anew, `tox -e bench -- NAME` one part of it.
 """
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -35,24 +36,28 @@ def main(arguments: Sequence[str]) -> int:
         print(f"python -m benchmarks [{'|'.join(NAMES)}]… [--write]", file=sys.stderr)  # noqa: T201
         return 2
     for name in names:
-        rows = []
-        for row in _compare(name):
-            rows.append(row)
-            print(line(row), flush=True)  # noqa: T201
+        lines = []
+        for told in _lines(name):
+            lines.append(told)
+            print(told, flush=True)  # noqa: T201
         if "--write" in arguments:
-            RESULTS.write_text(with_part(RESULTS.read_text("utf-8"), name, rows), "utf-8")
+            RESULTS.write_text(with_part(RESULTS.read_text("utf-8"), name, lines), "utf-8")
     return 0
 
 
-def _compare(name: str) -> Any:
-    if name in TRAINING:
-        return importlib.import_module("benchmarks.training.table").rows([name])
-    return importlib.import_module(f"benchmarks.{name}").compare()
+def _lines(name: str) -> Iterator[str]:
+    """Of its table."""
+    module = importlib.import_module("benchmarks.training.table" if name in TRAINING else f"benchmarks.{name}")
+    if hasattr(module, "table"):
+        yield from module.table()
+        return
+    yield from TITLE
+    yield from map(line, module.rows([name]) if name in TRAINING else module.compare())
 
 
-def with_part(text: str, name: str, rows: Sequence[dict[str, Any]]) -> str:
+def with_part(text: str, name: str, lines: Sequence[str]) -> str:
     """The file's text with a benchmark's part made anew, in the order of the names."""
-    found = parts(text) | {name: "\n".join(["", machine(), "", *TITLE, *map(line, rows)])}
+    found = parts(text) | {name: "\n".join(["", machine(), "", *lines])}
     return HEAD + "".join(f"\n## {key}\n{found[key]}\n" for key in NAMES if key in found)
 
 

@@ -89,10 +89,11 @@ def test_keys_are_those_of_pytorch(kind: str, role: str, key: str) -> None:
 
 
 def test_the_vocabulary_is_complete() -> None:
-    assert KINDS == ("conv", "bn", "norm", "fc")
+    assert KINDS == ("conv", "bn", "norm", "linear", "fc")
     assert {(kind, role) for kind in KINDS for role in ROLES[kind]} == {
         ("conv", "weight"), ("conv", "bias"), ("bn", "gamma"), ("bn", "beta"), ("bn", "running_mean"),
-        ("bn", "running_var"), ("norm", "gamma"), ("norm", "beta"), ("fc", "weight"), ("fc", "bias"),
+        ("bn", "running_var"), ("norm", "gamma"), ("norm", "beta"), ("linear", "weight"), ("linear", "bias"),
+        ("fc", "weight"), ("fc", "bias"),
     }  # fmt: skip
     assert sorted(BUFFERS) == ["running_mean", "running_var"]
     for roles in ROLES.values():

@@ -35,8 +35,9 @@ def diff(
              all of them share (``module.``); layers are then matched by name, by the one change of prefix that
              brings the most together, or by shape and order
 
-    Returns a tree with a node for each kind of layer that they have, ``/conv``, ``/bn``, ``/norm``, ``/fc``, of dims
-    (layer, role); ``attrs["matched"]`` says how the layers were matched. Raises :class:`~wdiv.errors.BadWeights`.
+    Returns a tree with a node for each kind of layer that they have, ``/conv``, ``/bn``, ``/norm``, ``/linear``,
+    ``/fc``, of dims (layer, role); ``attrs["matched"]`` says how the layers were matched. Raises
+    :class:`~wdiv.errors.BadWeights`.
 
     >>> import numpy as np
     >>> before = {"conv.weight": np.ones((2, 1, 1, 1)), "fc.weight": np.ones((10, 2))}

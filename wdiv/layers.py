@@ -19,12 +19,14 @@ ROLES: Mapping[str, Mapping[str, str]] = {
     "conv": {"weight": "weight", "bias": "bias"},
     "bn": {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"},
     "norm": {"gamma": "weight", "beta": "bias"},
+    "linear": {"weight": "weight", "bias": "bias"},
     "fc": {"weight": "weight", "bias": "bias"},
 }
 """kind -> role -> the tensor's suffix in a state dict.
 
 ``norm`` is one kind for LayerNorm, GroupNorm, RMSNorm and affine InstanceNorm: a bare state dict has the same one or
-two vectors for each of them, and cannot tell them apart.
+two vectors for each of them, and cannot tell them apart. ``fc`` is what is linear in the classifier, and ``linear``
+what is linear before it, in the blocks of a ConvNeXt or a transformer.
 """
 
 KINDS = tuple(ROLES)
@@ -37,7 +39,7 @@ class Layer:
     """One layer.
 
     name    module path, e.g. ``layer1.0.conv1``
-    kind    ``conv`` (of one to three dimensions, transposed or not), ``bn``, ``norm`` or ``fc``
+    kind    ``conv`` (of one to three dimensions, transposed or not), ``bn``, ``norm``, ``linear`` or ``fc``
     roles   the tensors it has, in the order of :data:`ROLES`
     shape   of its weight: (out, in / groups, *kernel), (out, in) or (channels,); (in, out / groups, *kernel) of a
             transposed convolution
@@ -74,6 +76,11 @@ class Layer:
     def shape_of(self, role: str) -> tuple[int, ...]:
         """The shape of one of the layer's tensors: the weight's own, or one number per output."""
         return self.shape if role == "weight" else (self.outputs,)
+
+    @property
+    def operation(self) -> str:
+        """``conv``, ``bn``, ``norm`` or ``linear``: its kind, wherever in the network it stands."""
+        return "linear" if self.kind == "fc" else self.kind
 
     @property
     def outputs(self) -> int:

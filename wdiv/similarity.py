@@ -15,7 +15,7 @@ import xarray as xr
 from wdiv.errors import BadData, BadInput
 from wdiv.metrics import METRICS, features
 from wdiv.numerics.gram import LEAST_IMAGES, gram
-from wdiv.store.foreign import to_numpy
+from wdiv.store.foreign import layers_from_shapes, to_numpy
 from wdiv.store.probe import layer_kind
 from wdiv.store.stages import family_of, stages_by_name
 from wdiv.tuning.data.datasets import open_split
@@ -160,11 +160,13 @@ def _look(network: nn.Module, images: Any, modules: str) -> _Sight:
             sight.kinds.append(kind)
             sight.grams.append(gram(to_numpy(tensor)))
 
+    told = layers_from_shapes({key: value.shape for key, value in network.state_dict().items()})
+    classifier = {layer.name for layer in told.of("fc")}
     where = next((p for p in network.parameters() if p.is_floating_point()), batch)
     try:
         with ExitStack() as hooks, torch.no_grad(), _evaluating(network):
             for name, module in network.named_modules():
-                kind = layer_kind(module)
+                kind = "fc" if name in classifier else layer_kind(module)
                 if kind or modules == "all":
                     hook = partial(watch, name, kind or type(module).__name__)
                     hooks.enter_context(module.register_forward_hook(hook))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "duration", "print_table", "size"]
+__all__ = ["console", "duration", "interval", "percent", "print_table", "size"]
 
 
 def console() -> Console:
@@ -49,6 +49,25 @@ def print_table(
 
 def _empty(value: Any) -> bool:
     return value is None or value != value
+
+
+def percent(share: float) -> str:
+    """A share of 1 for people.
+
+    >>> percent(0.9375)
+    '93.8'
+    """
+    return f"{100 * share:.1f}"
+
+
+def interval(row: Mapping[str, Any]) -> str | None:
+    """From a share's ``low`` to its ``high``; None where they are not known.
+
+    >>> interval({"low": 0.9287, "high": 1.0})
+    '92.9 to 100.0'
+    """
+    low, high = row["low"], row["high"]
+    return None if _empty(low) or _empty(high) else f"{percent(low)} to {percent(high)}"
 
 
 def size(number: float) -> str:

@@ -53,6 +53,7 @@ def measure(
     from wdiv.measure import DEFAULT_METRICS, divergence
     from wdiv.metrics import METRICS, metric_names
     from wdiv.store.engine import open_store
+    from wdiv.store.reader import CheckpointStore, without_damaged
 
     names = metric_names(metrics or DEFAULT_METRICS, reduction)
     if reduction == "filter" and not out:
@@ -60,10 +61,14 @@ def measure(
     if out:
         formats.check(out)
     against = reference or "pretrained"
-    if reduction == "layer":
-        div = measured(store, names, against, group)
-    else:
-        div = divergence(open_store(store, group), names, against, reduction=reduction)
+    opened = CheckpointStore.open(store)
+
+    def divergences() -> xr.DataTree:
+        if reduction == "layer":
+            return measured(opened, names, against, group)
+        return divergence(open_store(opened, group), names, against, reduction=reduction)
+
+    div = without_damaged([opened], divergences)
     if out:
         formats.save(div, out)
     rows = [] if reduction == "filter" else _by_stage(div, names, epoch).to_dict("records")

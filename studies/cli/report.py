@@ -18,11 +18,11 @@ from studies.cli.options import as_json, echo_json
 def report(store: Path, out: Path | None, as_json: bool) -> None:
     """Judge the claims of a study by its runs, and fill its tables and figures.
 
-    The paper's numbers stand beside ours. 'wdiv run' writes it when all is trained; runs that are still missing are
-    left out, and the report says so.
+    The paper's numbers stand beside ours. 'wdiv run' writes it when all is trained; runs that are not finished are left
+    out, and the report names them.
     """
     from studies.cli.console import print_table
-    from studies.report.pages import summary
+    from studies.report.pages import summary, without
     from studies.report.verdicts import p_in_words
     from studies.report.writing import write
 
@@ -30,16 +30,16 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     if as_json:
         echo_json({
             "study": found.study.name, "claims": [verdict.to_json() for verdict in found.verdicts],
-            "unfinished": found.unfinished[0], "figures_missing": found.missing, "files": [str(f) for f in files],
+            "unfinished": found.unfinished[0], "left_out": found.left_out, "figures_missing": found.missing,
+            "files": [str(f) for f in files],
         })  # fmt: skip
         return
     if found.verdicts:
         rows = [verdict.to_json() for verdict in found.verdicts]
         print_table(rows, {"claim": str, "verdict": str, "in_words": str, "seeds": str, "q": p_in_words, "reason": str})
         click.echo(summary(found.verdicts))
-    left, of = found.unfinished
-    if left:
-        click.echo(f"note: {left} of {of} runs are not finished; what they would say is missing")
+    if found.left_out:
+        click.echo(f"note: {without(found)}")
     for name, why in found.missing.items():
         click.echo(f"note: {name} could not be drawn: {why}")
     click.echo(f"wrote {files[0]}, {files[1].name} and {len(files) - 2} files beside them")

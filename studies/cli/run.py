@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from studies.cli.console import duration, print_table, size
+from studies.cli.console import duration, interval, percent, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
 
@@ -108,20 +108,21 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
 
     columns: dict[str, Callable[[Any], str]] = {
         **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
-        **dict.fromkeys(("last", "spread", "best"), lambda v: f"{100 * v:.1f}"), "over_fc": lambda v: f"{100 * v:+.1f}",
+        "last": percent, "interval": str, "spread": percent, "best": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
         **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
     }  # fmt: skip
     naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
     same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
     click.echo("\n" + "".join(f"{name.replace('_', ' ')}: {table[name].iloc[0]}\n" for name in same))
-    shown = {name: how for name, how in columns.items() if name in table and name not in same}
-    print_table(table.to_dict("records"), shown)
+    shown = {name: how for name, how in columns.items() if name in (*table, "interval") and name not in same}
+    print_table([row | {"interval": interval(row)} for row in table.to_dict("records")], shown)
     metric, start = table.attrs["metric"], in_words(reference)
     moved = f"{METRICS[metric].long_name}, from {start}"
     if metric == "relative_l2":
         moved = f"how far they moved from {start}, in lengths of what they were"
     click.echo(
         "\nlast, best: test accuracy in %, mean over seeds; best is chosen on test images.\n"
+        "interval: 95 % of last, for other test images and other seeds.\n"
         "over fc: points of last above the strategy fc.\n"
         f"conv, gamma, beta: {moved};\nmean over layers."
     )

@@ -18,10 +18,12 @@ from studies.cli.options import as_json, echo_json
 def status(store: Path, as_json: bool) -> None:
     """Show each run of a store: how far it is, how well it does, and how long it will take.
 
+    interval: 95 % of last, the test accuracy of the epoch that counts, for other test images.
+
     prefix: whether what is frozen is computed once for each image; --json says why.
     """
     from studies.cli.answered import print_answered
-    from studies.cli.console import duration, print_table
+    from studies.cli.console import duration, interval, percent, print_table
     from studies.grid.answered import answered, notes
     from studies.grid.state import seconds_left, states
     from wdiv.summary import by_class
@@ -34,10 +36,11 @@ def status(store: Path, as_json: bool) -> None:
         return
     columns: dict[str, Callable[[Any], str]] = {
         "run": str, "state": str, "epoch": str, "of": str,
-        "last": lambda v: f"{100 * v:.1f}", "best": lambda v: f"{100 * v:.1f}", "seconds": lambda v: f"{v:.1f}",
+        "last": percent, "interval": str, "best": percent, "seconds": lambda v: f"{v:.1f}",
         "left": lambda v: duration(v) if v else "", "prefix": str,
     }  # fmt: skip
-    print_table([state.to_json() | {"prefix": state.kept} for state in found], columns)
+    rows = [state.to_json() | {"prefix": state.kept} for state in found]
+    print_table([row | {"interval": interval(row)} for row in rows], columns)
     shared = takewhile(lambda part: len(set(part)) == 1, zip(*(row["run"].split("-") for row in answers), strict=False))
     same = "".join(f"{part[0]}-" for part in shared) if len(answers) > 1 else ""
     short = [row | {"run": row["run"].removeprefix(same)} for row in answers]

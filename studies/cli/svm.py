@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from studies.cli.console import print_table
+from studies.cli.console import interval, percent, print_table
 from studies.cli.options import as_json, device, echo_json, given, of_frozen, pooling
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
         {
             "n_train": outcome.n_train, "baseline": outcome.strategy, "seed": outcome.seed,
             "features": outcome.n_features, "folds": outcome.cv_score, "accuracy": outcome.accuracy,
-            "interval": "{low:.1%} to {high:.1%}".format(**outcome.scores["accuracy"]).replace("%", ""),
+            "interval": interval(outcome.scores["accuracy"]),
             "cost": outcome.cost,
             "layer": outcome.layer_chosen, "seconds": outcome.seconds,
         }
         for outcome in found
     ]  # fmt: skip
     shown: dict[str, Any] = {
-        "n_train": str, "baseline": str, "seed": str, "features": str, "folds": _percent, "accuracy": _percent,
+        "n_train": str, "baseline": str, "seed": str, "features": str, "folds": percent, "accuracy": percent,
         "interval": str,
         "cost": "{:g}".format, "layer": str, "seconds": "{:.1f}".format,
     }  # fmt: skip
@@ -108,7 +108,7 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     print_table(rows, {name: spell for name, spell in shown.items() if name not in empty})
     click.echo(
         "\nfolds: accuracy in cross-validation on the training images, in %; the rest on the test images, the\n"
-        "interval being the bootstrap's 95 %."
+        "interval being Wilson's, of 95 %: what the accuracy may be on other images."
     )
     for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
         click.echo(f"note: {note}")
@@ -121,12 +121,8 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
 
 def _show_beside(rows: list[dict[str, Any]]) -> None:
     columns: dict[str, Any] = {
-        "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": _percent,
-        "spread": _percent, "over_fc": "{:+.1%}".format,
+        "model": str, "n_train": str, "strategy": str, "bn_mode": str, "seeds": str, "last": percent,
+        "interval": str, "spread": percent, "over_fc": "{:+.1%}".format,
     }  # fmt: skip
     click.echo("\nIn the same store, mean over seeds:")
-    print_table(rows, columns)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    print_table([row | {"interval": interval(row)} for row in rows], columns)

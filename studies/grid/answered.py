@@ -22,7 +22,7 @@ Found = tuple[ClassificationScores | None, tuple[str, ...]]
 
 
 def answered(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> list[dict[str, Any]]:
-    """A row for each run that has kept predictions of the epoch that counts, and for each baseline.
+    """A row for each finished run that has kept predictions of the epoch that counts, and for each baseline.
 
     ``run``, the columns of :func:`wdiv.summary.answers`, and ``problem``: why they are not known though they were kept,
     else empty.
@@ -30,7 +30,9 @@ def answered(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> 
     opened: those of the study's :func:`~studies.grid.conditions.stores` that are open already.
     """
     found = stores(out) | dict(opened or {})
-    rows = [_row(name, partial(_of_run, run)) for name, run in named_runs(found).items() if run is not None]
+    rows = [
+        _row(name, partial(_of_run, run)) for name, run in named_runs(found).items() if run is not None and run.finished
+    ]
     for condition, store in found.items():
         for outcome in trials.load(store.path):
             name = f"{condition}/{outcome.id}" if condition else outcome.id

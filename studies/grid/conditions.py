@@ -72,5 +72,5 @@ def begun(out: Path) -> dict[str, CheckpointStore]:
     """Those of :func:`stores` that hold a run or a baseline."""
     return {
         name: store for name, store in stores(out).items()
-        if any(store.path.glob("runs/*/run.json")) or any(store.path.glob("baselines/*.json"))
+        if any(store.path.glob("runs/*/run.json")) or any(store.path.glob("baselines/[!.]*.json"))
     }  # fmt: skip

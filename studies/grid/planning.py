@@ -18,7 +18,6 @@ from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import ModelSpec, build_skeleton
-from wdiv.tuning.strategy.freeze import changing
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.loop import check_batches
 from wdiv.tuning.training.prepared import PreparedNetwork
@@ -163,9 +162,9 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
         network, state = PreparedNetwork.of(spec, skeletons[label], classes), skeletons[label].state_dict()
         plans = [network.plan(segment) for segment in network.segments]
         train, validation = spec.rows(split.pool)
-        for plan in plans:
-            check_batches(plan, spec.recipe, len(train))
-        moving = changing(plans, state)
+        for segment, plan in zip(network.segments, plans, strict=True):
+            check_batches(plan, spec.recipe, len(train), segment.last - segment.first + 1)
+        moving = network.changing
         size = sum(state[key].nbytes for key in moving) * spec.recipe.epochs
         yield Planned(spec, spec.id(split.name), len(train) + len(validation), size, len(train), moving)
 

@@ -47,7 +47,7 @@ def architectures(store: CheckpointStore) -> list[str]:
 
 
 def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.DataFrame:
-    """One row a run (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
+    """One row a run that is finished (:func:`wdiv.summary.results`) and one a baseline, which has no epochs.
 
     found  the rows of the runs, a table an architecture, where they are at hand
     """
@@ -55,11 +55,11 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
 
     store = CheckpointStore.at(out)
     if found is None:
-        found = [summary.results(open_store(store, label)) for label in architectures(store)]
+        found = [summary.results(summary.finished(open_store(store, label))) for label in architectures(store)]
     frozen = pd.DataFrame([one.row() | _answers(one, store.path) for one in trials.load(store.path)])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:
-        raise BadStore(f"{store.path}: no run has an epoch yet, and there is no baseline; there is nothing to tabulate")
+        raise BadStore(f"{store.path}: no run is finished yet, and there is no baseline; there is nothing to tabulate")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -77,7 +77,7 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     >>> import pandas as pd
     >>> row = {"run": "a", "model": "m", "dataset": "d", "n_train": 5, "strategy": "svm", "bn_mode": "frozen"}
     >>> row |= {"seed": 0, "source": "s", "epochs": 0, "last": 0.5, "best": None, "best_epoch": None}
-    >>> row |= {"train_loss": 1.0, "seconds": 2.0}
+    >>> row |= {"n_test": 50, "low": 0.366, "high": 0.634, "train_loss": 1.0, "seconds": 2.0}
     >>> found = as_dataset(pd.DataFrame([row]))
     >>> found.set_xindex("strategy").sel(strategy="svm").test_accuracy.item(), sorted(found.coords)[:3]
     (0.5, ['bn_mode', 'dataset', 'model'])
@@ -89,6 +89,9 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     coords: dict[str, Any] = {name: ("run", _plain(table[name])) for name in words}
     facts = {
         "test_accuracy": ("last", "test accuracy after the epoch that counts", "1"),
+        "test_accuracy_low": ("low", "where the 95 % interval of the test accuracy begins", "1"),
+        "test_accuracy_high": ("high", "where the 95 % interval of the test accuracy ends", "1"),
+        "n_test": ("n_test", "test images; 0: not known", "1"),
         "best_test_accuracy": ("best", "best test accuracy of all epochs, chosen on the test images", "1"),
         "best_epoch": ("best_epoch", "epoch of the best test accuracy", "1"),
         "epochs": ("epochs", "epochs of training; 0: a baseline on frozen features", "1"),

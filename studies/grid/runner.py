@@ -14,10 +14,11 @@ from baselines import trials
 from studies.grid.jobs import side_by_side
 from studies.grid.planning import Planned, StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
-from studies.grid.study_file import facts_of, merge_axes, read_study_json, write_study_json
+from studies.grid.study_file import facts_of, merge_axes, read_study_json, update_study_json
 from studies.spec.study import Study
+from wdiv.store.files import clear_leftovers
 from wdiv.store.reader import CheckpointStore, Run
-from wdiv.store.writer import is_being_written
+from wdiv.store.writer import clear, is_being_written
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks import sources
 from wdiv.tuning.prefix.feature_store import FeatureStore
@@ -30,6 +31,7 @@ from wdiv.tuning.training.loop import Diverged
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.run import fine_tune
 from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.small_maps import check_maps
 
 if TYPE_CHECKING:
     import torch
@@ -55,20 +57,24 @@ def run_grid(
     progress = progress or Progress()
     precision.check(study.precision, choose_device(device).type)
     grid = grid or plan_grid(study)
+    _check_maps(grid, out, device)
     for planned in grid.runs:
         planned.spec.source.fetch()
-    write_study_json(out, _resolved(grid, out))
+    for folder in (out, out / "bases", out / trials.FOLDER):
+        clear_leftovers(folder)
+    update_study_json(out, lambda: _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
     trained = {} if grid.source is None else _pretrain(grid, source_store or out / "source", device, progress)
     runs = with_sources(grid.runs, trained)
-    specs, names = [planned.spec for planned in runs], [planned.id for planned in runs]
-    _check_identities(runs, grid.split, out, choose_device(device))
+    left = _left(runs, grid.split, out, choose_device(device))
+    names = [planned.id for planned in left]
     with asked_by_signals() as stop, progress.grid(names):
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
-        diverged = train(specs, names, grid.split, out, device, progress, stop)
-        _baselines(study, specs, grid.split, out, device, progress, stop)
-    if not any(is_being_written(Run(path)) for path in (out / "runs").iterdir()):  # by another process
+        specs = [planned.spec for planned in left]
+        diverged = train(specs, names, grid.split, out, device, progress, stop) if left else []
+        _baselines(study, [planned.spec for planned in runs], grid.split, out, device, progress, stop)
+    if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, diverged
 
@@ -78,13 +84,19 @@ def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source])
     return [replace(p, spec=replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source))) for p in runs]
 
 
-def _check_identities(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:
-    """Before a step is taken: is what the store has by the names of these runs, weights and images, the same?"""
-    store, networks = CheckpointStore.at(out), NetworkCache()
+def _left(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> list[Planned]:
+    """The runs that are not finished. What the store has by the names of any of them, of their weights and of their
+    images is the same, or it is an error before a step is taken."""
+    store, networks, left = CheckpointStore.at(out), NetworkCache(), []
     for planned in runs:
         run, facts = Run(out / "runs" / planned.id), planned.spec.facts(split)
         base = networks.base(planned.spec, len(split.pool.classes), device)
         check_identity(store, run, planned.spec.label, facts, base, planned.changing)
+        if run.finished:
+            clear(run)
+        else:
+            left.append(planned)
+    return left
 
 
 def _one_by_one(
@@ -120,7 +132,9 @@ def _baselines(
         missing = [trial for trial in wanted if trial.id(source, split) not in kept]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)
-            progress.say(f"{outcome.id}: test {100 * outcome.accuracy:.1f} %, {outcome.seconds:.1f} s")
+            low, high = (100 * outcome.scores["accuracy"][end] for end in ("low", "high"))
+            told = f"test {100 * outcome.accuracy:.1f} % ({low:.1f} to {high:.1f})"
+            progress.say(f"{outcome.id}: {told}, {outcome.seconds:.1f} s")
             if stop.signum is not None:
                 raise Stopped(f"stopped after {outcome.id}", stop.signum)
 
@@ -149,6 +163,15 @@ def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:
     }
 
 
+def _check_maps(grid: StudyGrid, out: Path, device: str) -> list[Planned]:
+    """The runs that are not finished, none of which trains on maps too small for its precision."""
+    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    where, classes = choose_device(device).type, len(grid.split.pool.classes)
+    for spec in {(p.spec.network.label, p.spec.strategy): p.spec for p in runs}.values():
+        check_maps(spec, classes, where)
+    return runs
+
+
 def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str, Any]:
     """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
 
@@ -157,7 +180,7 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
-    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+    runs = _check_maps(grid, out, device)
     seconds = estimate_seconds([planned.spec for planned in runs], grid.split, device)
     return {
         "study": grid.study.name,

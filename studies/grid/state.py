@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from studies.grid.conditions import stores
 from studies.grid.study_file import told_by
 from wdiv.errors import BadStore
+from wdiv.numerics import share_interval
 from wdiv.store import legacy
 from wdiv.store.reader import CheckpointStore, Run
 from wdiv.store.writer import is_being_written
@@ -33,7 +34,7 @@ class RunState:
     state    ``finished``, ``running``, ``stopped`` (goes on when the study is run again), ``diverged`` (does not),
              ``waiting`` or ``damaged`` (``wdiv verify --repair`` makes it again, if it can be)
     last     test accuracy of the epoch that counts: the last, or where the run stopped early, the best by its
-             validation images
+             validation images;  low, high: its 95 % interval for other test images, None where they are not known
     seconds  that its epochs took;  left: that it will still take, None where nothing tells
     prefix   of each stretch of epochs, whether what is frozen is computed once an image, and why
     """
@@ -47,9 +48,20 @@ class RunState:
     seconds: float | None = None
     left: float | None = None
     prefix: tuple[Mapping[str, Any], ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def in_words(self) -> str:
+        """The state, and how far it is.
+
+        >>> RunState("r", "stopped", 3, 9).in_words, RunState("r", "waiting").in_words
+        ('stopped after epoch 3 of 9', 'waiting')
+        """
+        return self.state if self.epoch is None else f"{self.state} after epoch {self.epoch} of {self.of}"
 
     @property
     def over(self) -> bool:
@@ -151,7 +163,15 @@ def state_of(called: str, run: Run | None) -> RunState:
     return RunState(
         called, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),
         round(sum(seconds), 1) if seconds else None, 0.0 if name in OVER else _left(rows, of), prefix,
+        *_interval(last.get("test_accuracy"), run.record.n_test),
     )  # fmt: skip
+
+
+def _interval(accuracy: float | None, images: int) -> tuple[float | None, float | None]:
+    if accuracy is None or not images:
+        return None, None
+    _, low, high = share_interval([accuracy], images)
+    return float(low), float(high)
 
 
 def _left(rows: Sequence[Mapping[str, Any]], of: int) -> float | None:

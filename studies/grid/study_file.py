@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from studies.spec.study import Study
     from wdiv.tuning.training.run_spec import RunSpec
 
-__all__ = ["STUDY", "facts_of", "merge_axes", "read_study", "read_study_json", "told_by", "write_study_json"]
+__all__ = [
+    "STUDY",
+    "facts_of",
+    "merge_axes",
+    "read_study",
+    "read_study_json",
+    "told_by",
+    "update_study_json",
+    "write_study_json",
+]
 
 STUDY = "study.json"
 FORMAT = 2
@@ -67,6 +76,15 @@ def _nothing() -> dict[str, Any]:
 def write_study_json(out: Path, told: Mapping[str, Any]) -> None:
     """Let ``study.json`` say this, in the fields that :func:`read_study_json` gives back, and what else there is."""
     write_sealed(out / STUDY, {"format": FORMAT, **told})
+
+
+def update_study_json(out: Path, tell: Callable[[], Mapping[str, Any]]) -> None:
+    """Let ``study.json`` say what ``tell`` makes of what it says; of two processes that do, one waits for the other."""
+    from filelock import FileLock
+
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f".{STUDY}.lock"):
+        write_study_json(out, tell())
 
 
 def facts_of(spec: RunSpec, dataset: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from studies.grid.conditions import Part, parts
 from studies.grid.planning import StudyGrid, plan_grid
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
-from studies.grid.study_file import merge_axes, write_study_json
+from studies.grid.study_file import merge_axes, update_study_json
 from studies.papers import published
 from studies.spec.study import Study
 from studies.spec.table import check_against
@@ -47,12 +47,16 @@ def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | N
     progress = progress or Progress()
     wanted = plan(study, out)
     if study.conditions:
-        told = merge_axes(study, out)
-        write_study_json(out, {"study": told, "conditions": [one["name"] for one in told["conditions"]]})
+        update_study_json(out, lambda: _whole(study, out))
     distances, diverged = domain_distance.asked(study), []
     for part, grid in wanted:
         diverged += _run_part(part, grid or plan_grid(part.study), device, progress, jobs, distances)
     return diverged
+
+
+def _whole(study: Study, out: Path) -> dict[str, Any]:
+    told = merge_axes(study, out)
+    return {"study": told, "conditions": [one["name"] for one in told["conditions"]]}
 
 
 def _run_part(part: Part, grid: StudyGrid, device: str, progress: Progress, jobs: int, distances: bool) -> list[str]:

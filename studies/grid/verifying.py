@@ -46,7 +46,7 @@ def files_at_fault(out: Path) -> dict[Path, str]:
         sealed = read_study_json(out)["sealed"]
     except WdivError as error:
         found[out / "study.json"] = str(error)
-    for file in sorted((out / trials.FOLDER).glob("*.json")):
+    for file in sorted((out / trials.FOLDER).glob("[!.]*.json")):
         try:
             trials.check_predictions(trials.read(file), out)
         except WdivError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines import trials
 from studies.grid.conditions import begun, parts
 from studies.grid.results import write_all, write_results
 from studies.report.figures.measured import draw
@@ -14,11 +15,11 @@ from studies.spec.study import Study
 from wdiv import summary
 from wdiv.cache import formats
 from wdiv.cache.measures import measured, place_of
-from wdiv.errors import BadInput
+from wdiv.errors import BadInput, BadStore
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
-from wdiv.store.reader import CheckpointStore, StoreLike
+from wdiv.store.reader import CheckpointStore, StoreLike, without_damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,23 +31,34 @@ __all__ = ["conclude", "finish", "load_measures"]
 def finish(out: StoreLike, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
     """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
 
+    Runs that are not finished are measured, and enter nothing else.
+
     Returns what moved and what it bought (:func:`wdiv.summary.outcomes`, its ``attrs["metric"]`` saying by which
-    measure), the store's baselines among it, and the files.
+    measure), the store's baselines among it, and the files. Runs that are damaged are left out.
     """
+    store = CheckpointStore.open(out)
+    return without_damaged([store], lambda: _finish(store, metrics, reference))
+
+
+def _finish(store: CheckpointStore, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
     import pandas as pd
 
     tables, found, files = [], [], []
-    store = CheckpointStore.open(out)
     labels = list(store.by_label())
     shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
     for label in labels:
         tail = "" if len(labels) == 1 else "-" + plain_name(label)
         tree = open_store(store, label)
-        div = measured(store, metrics, reference, label)
+        div = summary.finished(measured(store, metrics, reference, label))
         files.append(place_of(store, tree, reference))
+        tree = summary.finished(tree)
+        if not tree.sizes["run"]:
+            continue
         files.append(draw(div, "heatmap", store.path / f"heatmap{tail}.png", metric=shown))
         tables.append(summary.outcomes(tree, div, shown))
         found.append(summary.results(tree))
+    if not found and not trials.load(store.path):
+        raise BadStore(f"{store.path}: no run is finished; there is nothing to conclude")
     everything, written = write_results(store, found)
     bought = summary.accuracies(everything)
     baselines = set(everything["strategy"].iloc[sum(map(len, found)) :])  # what follows the runs

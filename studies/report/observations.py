@@ -94,6 +94,8 @@ def layer_distances(
         store = CheckpointStore.at(path)
         for label in _labels(store):
             runs = _runs(condition, store, label)
+            if runs.empty:
+                continue
             frames += _from_start(store, label, runs, names, reference)
             frames += _between_sizes(store, label, runs, names)
     empty = pd.DataFrame(columns=list(DISTANCES))
@@ -205,7 +207,7 @@ def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
     """The columns :data:`RUN` and both accuracies, one row a run."""
     import pandas as pd
 
-    tree, records = open_store(store, label), [run.record for run in store.by_label()[label]]
+    tree, records = summary.finished(open_store(store, label)), [run.record for run in store.by_label()[label]]
     root, history = tree.to_dataset(), tree.children["history"].to_dataset()
     last = final_positions(root)
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
@@ -251,7 +253,7 @@ def _accuracies(condition: str, store: CheckpointStore) -> pd.DataFrame:
 def _from_start(
     store: CheckpointStore, label: str, runs: pd.DataFrame, metrics: Sequence[str], reference: str | int
 ) -> list[pd.DataFrame]:
-    div = measured(store, metrics, reference, label)
+    div = summary.finished(measured(store, metrics, reference, label))
     against = START if str(reference) == "0" else str(reference)
     tables = {metric: summary.layers(div, metric) for metric in metrics}
     return [_long(table, runs, metric).assign(against=against) for metric, table in tables.items()]

@@ -16,7 +16,7 @@ from studies.report.report import Report
 from studies.report.tables import in_words, markdown
 from studies.report.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
 
-__all__ = ["as_html", "as_markdown", "summary"]
+__all__ = ["as_html", "as_markdown", "summary", "without"]
 
 MOST = 20
 """Rows of a table that only supports; the whole stands in its file."""
@@ -31,7 +31,8 @@ PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
 """
 TRANSFER = """\
-Runs whose test accuracy is below that of training from scratch on the same images with the same seed.
+Runs whose test accuracy is below that of training from scratch on the same images with the same seed; in square
+brackets its 95 % interval for other test images.
 """
 CHANGE = """\
 Spearman's rank correlation over runs of how far a stage has moved and the run's gain over `fc` alike in all else; q is
@@ -101,11 +102,18 @@ def _opening(report: Report) -> Iterator[str]:
         "seeds": _several(runs["seed"].sort_values()), "runs": str(len(runs)),
     }  # fmt: skip
     yield "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
-    left, of = report.unfinished
-    notes = [f"{left} of {of} runs are not finished: what they would say is missing here."] if left else []
+    notes = [f"{without(report)}."] if report.left_out else []
     notes += [note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in report.notes]
     if notes:
         yield "\n".join(f"- **Note**: {note}" for note in notes)
+
+
+def without(report: Report, most: int = 10) -> str:
+    """Which runs are not finished, and why; the first of them by name."""
+    left, of = report.unfinished
+    told = [f"{run} ({why})" for run, why in report.left_out.items()]
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return f"{left} of {of} runs are not finished, and nothing here is of them: {', '.join(told[:most])}{more}"
 
 
 def _several(values: pd.Series) -> str:
@@ -151,11 +159,16 @@ def _transfer(table: pd.DataFrame) -> Iterator[str]:
     beyond = int(table["beyond_sampling"].eq(True).sum())
     yield f"{len(table)} runs lost against scratch, {beyond} of them by more than so few test images explain."
     yield _table([
-        {"run": "/".join(filter(None, (r["condition"], r["run"]))), "accuracy": f"{100 * r['accuracy']:.1f}",
+        {"run": "/".join(filter(None, (r["condition"], r["run"]))), "accuracy": _accuracy(r),
          "scratch": f"{100 * r['scratch']:.1f}", "points lost": f"{100 * r['lost']:.1f}"}
         for r in table.head(MOST).to_dict("records")
     ])  # fmt: skip
     yield from _more(table, "negative_transfer.csv")
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    interval = "" if row["low"] != row["low"] else f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{100 * row['accuracy']:.1f}{interval}"
 
 
 def _more(table: pd.DataFrame, file: str) -> Iterator[str]:

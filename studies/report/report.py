@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines import trials
 from studies.grid import answered
 from studies.grid.conditions import begun
 from studies.grid.state import states
@@ -22,7 +23,7 @@ from studies.report.transfer import negative_transfer
 from studies.report.verdicts import Verdict, judge
 from studies.spec.study import Study
 from wdiv.errors import BadStore, WdivError
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, without_damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,8 @@ class Report:
 
     transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
     figures     name -> its files;  missing: name -> why it could not be drawn
-    unfinished  how many of the study's runs are not over, and how many there are
+    unfinished  how many of the study's runs are not finished, and how many there are; nothing here is of these
+    left_out    run that is not finished -> why, in words
     """
 
     study: Study
@@ -49,6 +51,7 @@ class Report:
     figures: dict[str, list[Path]]
     missing: dict[str, str]
     unfinished: tuple[int, int]
+    left_out: dict[str, str]
     notes: Sequence[str]
 
 
@@ -59,12 +62,16 @@ def gather(out: Path, figures: Path | None = None, opened: Mapping[str, Checkpoi
 
     Raises :class:`~wdiv.errors.BadStore` for a folder that holds no study, or no finished run.
     """
-    import pandas as pd
-
     study = read_study(out)
     found = begun(out) if opened is None else opened
     if not found:
         raise BadStore(f"{out}: no run has begun; there is nothing to report")
+    return without_damaged(found.values(), lambda: _gather(study, out, figures, found))
+
+
+def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, CheckpointStore]) -> Report:
+    import pandas as pd
+
     distances = layer_distances(found, study.metrics)
     observations = pd.concat([observe(found, study.metrics, distances=distances), observe_distances(found)])
     observations = observations.reset_index(drop=True)
@@ -72,12 +79,13 @@ def gather(out: Path, figures: Path | None = None, opened: Mapping[str, Checkpoi
     read, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out, found)
+    left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
     return Report(
         study, observations, distances, judge(study.claims, observations),
-        [fill(table, read, paper) for table in study.tables],
+        [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
-        (sum(not state.over for state in whole), len(whole)),
+        (len(left_out), len(whole)), left_out,
         [*notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
     )  # fmt: skip
 
@@ -107,11 +115,12 @@ def _shares(study: Study, paper: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _told(found: Mapping[str, CheckpointStore]) -> tuple[dict[str, int], list[str]]:
-    """Dataset -> its test images, and what the stores say of their data."""
+    """Dataset -> its test images (the fewest, where conditions differ), and what the stores say of their data."""
     tests: dict[str, int] = {}
     notes: dict[str, None] = {}
     for store in found.values():
         notes |= dict.fromkeys(read_study_json(store.path)["notes"])
-        for run in store:
-            tests[run.record.dataset] = run.record.n_test
+        judged = [run.record for run in store] or trials.load(store.path)
+        for one in (one for one in judged if one.n_test):
+            tests[one.dataset] = min(one.n_test, tests.get(one.dataset, one.n_test))
     return tests, list(notes)

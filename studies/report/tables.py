@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from studies.spec.columns import ACCURACIES
 from studies.spec.table import CONDITIONS, Table, published_cells, selected
 from wdiv.errors import BadData, BadInput
+from wdiv.numerics import share_interval
 
 __all__ = ["Filled", "as_rows", "at_sizes_of", "fill", "in_words", "markdown"]
 
@@ -35,13 +37,20 @@ class Filled:
 
 
 def fill(
-    table: Table, observations: pd.DataFrame, paper: pd.DataFrame | None = None, *, all_of_paper: bool = False
+    table: Table,
+    observations: pd.DataFrame,
+    paper: pd.DataFrame | None = None,
+    *,
+    all_of_paper: bool = False,
+    n_test: Mapping[str, int] = MappingProxyType({}),
 ) -> Filled:
     """The table's cells: those that were observed, and those of the paper.
 
     observations  one row a value: :data:`CONDITIONS`, ``seed`` and ``value``
     paper         :func:`studies.papers.published`
     all_of_paper  the paper's networks of which nothing was observed, too
+    n_test        dataset -> its test images. With it come the columns ``low`` and ``high``: of a test accuracy, the
+                  95 % interval for other images and other seeds (:func:`wdiv.numerics.share_interval`); else NaN
 
     Seeds are pooled and nothing else. What differs within a cell and is neither row nor column becomes a key of the
     rows; so a number of the paper stands only beside observations that agree with it in all that it tells.
@@ -52,13 +61,14 @@ def fill(
     theirs = published_cells(table, paper, None if all_of_paper else set(observations["model"]))
     rows = (*table.rows, *_differing((*table.rows, *table.columns), ours, theirs))
     keys = [*rows, *table.columns]
-    cells = _over_seeds(table, ours, keys)
+    cells = _over_seeds(table, ours, keys, n_test)
     cells = cells.merge(_beside(theirs, cells, rows, keys), on=keys, how="outer")
     cells = cells.fillna(dict.fromkeys(keys, "")).astype({"theirs": float})
     cells["seeds"] = cells["seeds"].fillna(0).astype(int)
     cells["difference"] = cells["ours"] - cells["theirs"]
     ranks = {key: _ranks(key, cells[key], table, theirs) for key in keys}
-    cells = cells[[*keys, "ours", "spread", "seeds", "theirs", "difference"]]
+    ends = ["low", "high"] if n_test else []
+    cells = cells[[*keys, "ours", "spread", *ends, "seeds", "theirs", "difference"]]
     for_columns, for_cells = (
         cells.sort_values(names, key=lambda column: column.map(ranks[column.name]), ignore_index=True)
         for names in (list(table.columns), keys)
@@ -85,7 +95,7 @@ def at_sizes_of(paper: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.Dat
 
 
 def in_words(filled: Filled) -> str:
-    """The table in Markdown, each cell as ``ours ± spread (paper's)``, under its title and over its note."""
+    """The table in Markdown, each cell as ``ours ± spread [low, high] (paper's)``, under its title, over its note."""
     table, rows, keys = filled.table, as_rows(filled), len(filled.rows)
     parts = [f"**{table.name}**" + (f": {table.title}" if table.title else "")]
     if rows:
@@ -126,10 +136,12 @@ def as_rows(filled: Filled) -> list[dict[str, str]]:
 
 
 def _spelled_out(cell: Mapping[str, Any], spell: str, published: bool) -> str:
-    ours, spread, theirs = (
-        None if cell[name] != cell[name] else spell.format(cell[name]) for name in ("ours", "spread", "theirs")
+    ours, spread, low, high, theirs = (
+        None if name not in cell or cell[name] != cell[name] else spell.format(cell[name])
+        for name in ("ours", "spread", "low", "high", "theirs")
     )
     text = MISSING if ours is None else ours if spread is None else f"{ours} ± {spread}"
+    text += "" if low is None else f" [{low}, {high}]"
     return f"{text} ({theirs or MISSING})" if published and (ours or theirs) else text
 
 
@@ -141,6 +153,11 @@ def _legend(filled: Filled) -> str:
         most, f"Mean ± standard deviation over {most if least == most else f'{least} to {most}'} seeds"
     )
     unit = ", in percent" if filled.table.in_percent else ""
+    unit += (
+        "; in square brackets 95 % for other test images and seeds"
+        if "low" in cells and cells["low"].notna().any()
+        else ""
+    )
     return ours + unit + ("; in brackets the paper's." if cells["theirs"].notna().any() else ".")
 
 
@@ -168,14 +185,17 @@ def _differing(keys: Sequence[str], ours: pd.DataFrame, theirs: pd.DataFrame) ->
     return tuple(extra)
 
 
-def _over_seeds(table: Table, ours: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def _over_seeds(table: Table, ours: pd.DataFrame, keys: list[str], n_test: Mapping[str, int]) -> pd.DataFrame:
     twice = ours[ours.duplicated([*keys, "seed"])]
     if len(twice):
         cell = ", ".join(f"{key} {value}" for key, value in twice.iloc[0][[*keys, "seed"]].items())
         raise BadData(f"table {table.name!r}: two values of one seed in one cell: {cell}")
     in_order = ours.sort_values("seed", kind="stable")  # so that sums do not depend on the order that came
-    groups = in_order.groupby(keys, sort=False)["value"]
-    return groups.agg(ours="mean", spread="std", seeds="count").reset_index()
+    tested = in_order["dataset"].map(n_test).where(in_order["measure"].eq("accuracy")).astype(float)
+    groups = in_order.assign(n_test=tested).groupby(keys, sort=False)
+    found = groups["value"].agg(ours="mean", spread="std", seeds="count").reset_index()
+    intervals = [share_interval(cell["value"] / 100, cell["n_test"].min()) for _, cell in groups]
+    return found.assign(low=[100 * float(x.low) for x in intervals], high=[100 * float(x.high) for x in intervals])
 
 
 def _beside(theirs: pd.DataFrame, cells: pd.DataFrame, rows: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:

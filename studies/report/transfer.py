@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from studies.report.pairing import prepare
+from wdiv.numerics import share_interval
 
 __all__ = ["negative_transfer"]
 
@@ -26,6 +27,7 @@ def negative_transfer(observations: pd.DataFrame, n_test: int | Mapping[str, int
 
     condition, model, source, dataset, per_class, strategy, bn_mode, seed, run    of the run
     accuracy, scratch    of the run, and of scratch on as much data, same seed;  lost: scratch − accuracy, shares of 1
+    low, high            95 % interval of ``accuracy`` for other test images; NaN where ``n_test`` is not known
     beyond_sampling      whether so few test images alone would make it lose as much in under one of 20 cases: the
                          one-sided two-proportion z test, pooled. Both are judged on the same images, which as a rule
                          makes the true error smaller, so True is on the safe side. None where ``n_test`` is not known
@@ -42,8 +44,9 @@ def negative_transfer(observations: pd.DataFrame, n_test: int | Mapping[str, int
     found = found[found["lost"] > 0].sort_values(["lost", "run"], ascending=[False, True], ignore_index=True)
     known = n_test if isinstance(n_test, Mapping) else dict.fromkeys(found["dataset"], n_test)
     images = found["dataset"].map(known).astype("float64")
+    _, found["low"], found["high"] = share_interval([found["accuracy"]], images)
     pooled = (found["scratch"] + found["accuracy"]) / 2
     beyond = found["lost"] > ONE_SIDED * np.sqrt(2 * pooled * (1 - pooled) / images)
     found["beyond_sampling"] = beyond.astype(object).where(images.notna(), None)
     columns = ["condition", "model", "source", "dataset", "per_class", "strategy", "bn_mode", "seed", "run"]
-    return found[[*columns, "accuracy", "scratch", "lost", "beyond_sampling"]]
+    return found[[*columns, "low", "high", "accuracy", "scratch", "lost", "beyond_sampling"]]

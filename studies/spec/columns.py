@@ -41,7 +41,7 @@ ACCURACIES = ("accuracy", "train_accuracy")
 """Measures that are no divergence: shares of 1, on the test images and on the training batches."""
 SCORED = ("frechet_distance", "mmd")
 """Measures of how far the target's images lie from the source's, of :data:`~baselines.transferability.SCORES`."""
-LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "fc:weight")
+LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "linear:weight", "fc:weight")
 """``kind:role`` of the tensors that divergence is told of."""
 SIZES = ("smallest", "middle", "largest")
 """Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs

@@ -14,6 +14,7 @@ from baselines.features import features
 from baselines.trials import Outcome, Trial
 from tests.tuning.tiny import tiny_run
 from wdiv.errors import BadData, BadInput, BadStore, UnknownName
+from wdiv.numerics import wilson
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.networks.sources import Source
 
@@ -96,6 +97,17 @@ def test_what_is_kept_comes_back_and_takes_the_place_of_what_was_there(
     (tmp_path / trials.FOLDER / "x.json").write_text('{"id": "x"}')
     with pytest.raises(BadStore, match=r"x\.json: not the outcome of a baseline .*; delete it to fit it again"):
         trials.load(tmp_path)
+
+
+def test_what_was_kept_with_other_intervals_has_them_made_anew(outcomes: dict[str, Outcome], tmp_path: Path) -> None:
+    """An older wdiv kept the bootstrap's: [1, 1] where all test images were answered rightly."""
+    one = named(outcomes, "svm")
+    certain = {name: score | {"low": 1.0, "high": 1.0} for name, score in one.scores.items() if name.endswith("y")}
+    old = {name: value for name, value in (one.scores | certain).items() if name != "interval"}
+    trials.save(replace(one, scores=old), tmp_path)
+    (back,) = trials.load(tmp_path)
+    assert back.scores == one.scores
+    assert (back.row()["low"], back.row()["high"]) == pytest.approx([*map(float, wilson(one.accuracy, one.n_test)[1:])])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.__main__ import NAMES, RESULTS, TRAINING, parts, with_part  # noqa: E402
+from benchmarks.__main__ import NAMES, RESULTS, TRAINING, line, parts, with_part  # noqa: E402
 from benchmarks.training import table, tasks, torchvision_loop, wdiv_loop  # noqa: E402
 from benchmarks.training.common import Batches  # noqa: E402
 from benchmarks.training.tasks import Task  # noqa: E402
@@ -59,12 +59,12 @@ def test_other_work_gets_no_ratio(loss: float, ratio: float | None) -> None:
 
 def test_a_part_of_the_results_is_written_anew_and_the_others_stay() -> None:
     row = {"work": "w", "ours_s": 1.0, "ours_MB": 2.0, "theirs": "t", "theirs_s": 3.0, "ratio": 3.0}
-    both = with_part(with_part("", "grid", [row]), "moments", [row | {"work": "v"}])
-    again = with_part(both, "grid", [row | {"ratio": 4.0}])
+    both = with_part(with_part("", "grid", [line(row)]), "moments", [line(row | {"work": "v"})])
+    again = with_part(both, "grid", [line(row | {"ratio": 4.0})])
     assert again.index("## moments") < again.index("## grid")
     assert again.count("| w | 1.00 s | 2 | t | 3.00 s |  | 4 |  |") == 1
     assert again.count("| v |") == 1
-    assert with_part(again, "grid", [row]) == both
+    assert with_part(again, "grid", [line(row)]) == both
     assert set(parts(again)) == {"moments", "grid"}
 
 

@@ -55,7 +55,13 @@ CALLS: dict[str, Callable[[Metric, np.ndarray, np.ndarray], np.ndarray]] = {
 }
 """Family -> metric(A, B) of two arrays, rows along the last axis. A new family needs a line here."""
 
-UNSEEN = {("straightness", "permutable"): "a path of two epochs is straight; tests/metrics/test_trajectory.py sees it"}
+UNSEEN = {
+    ("straightness", "permutable"): "a path of two epochs is straight; tests/metrics/test_trajectory.py sees it",
+    **{
+        (name, "euclidean"): "a way of two epochs is a length, but runs have no way from one to another"
+        for name in ("epoch_step", "displacement", "path_length")
+    },
+}
 """(metric, fact) that two arrays cannot show to be denied, and what shows it."""
 
 
@@ -149,6 +155,16 @@ def check_permutable(metric: Metric, a: np.ndarray, b: np.ndarray) -> None:
         assert_same(metric, (a, b), (order.permutation(a), order.permutation(b)))
 
 
+def check_euclidean(metric: Metric, a: np.ndarray, b: np.ndarray) -> None:
+    """The parallelogram law, each side and diagonal by the metric's own reference."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    across = np.random.default_rng(0).normal(size=a.shape) * np.abs(b - a).max()
+    corners = (a, b, b + across, a + across)
+    sides = sum(single(metric, x, y) ** 2 for x, y in zip(corners, corners[1:] + corners[:1], strict=True))
+    diagonals = sum(single(metric, x, y) ** 2 for x, y in (corners[::2], corners[1::2]))
+    assert math.isclose(sides, diagonals, rel_tol=1e-9), (sides, diagonals)
+
+
 def check_batch(metric: Metric, a: np.ndarray, b: np.ndarray) -> None:
     """Rows at once are rows one by one, to the bit; one row of A serves for every row of B."""
     rows = np.stack([b, a, b[::-1], b * 2])
@@ -175,6 +191,11 @@ def check_denied(check: Callable[[Metric, np.ndarray, np.ndarray], None], metric
     raise AssertionError(f"{metric.name}: {check.__name__} holds, though its record denies it")
 
 
-FACTS = {"symmetric": check_symmetric, "scale_free": check_scale_free, "permutable": check_permutable}
+FACTS = {
+    "symmetric": check_symmetric,
+    "scale_free": check_scale_free,
+    "permutable": check_permutable,
+    "euclidean": check_euclidean,
+}
 """Fact that a record states or denies -> its check."""
 ALWAYS = (check_bounds, check_identity, check_scale, check_batch)

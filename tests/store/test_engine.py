@@ -233,7 +233,7 @@ def test_coords_of_the_runs(tree: xr.DataTree) -> None:
     assert tree.run.values.tolist() == IDS
     assert tree.epoch.values.tolist() == [0, 1, 2, 3]
     on_run = {name for name, coord in tree.coords.items() if coord.dims == ("run",)}
-    assert on_run == {"run", "model", "source", "dataset", "n_train", "strategy", "bn_mode", "seed", "final"}
+    assert on_run == {"run", "model", "source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed", "final"}
     assert tree.strategy.values.tolist() == [strategy for _, strategy, _ in RUNS]
     assert tree.seed.values.tolist() == [seed for _, _, seed in RUNS]
     assert set(tree.source.values) == {"random", "toy weights"}
@@ -312,7 +312,7 @@ def test_history(tree: xr.DataTree, path: Path) -> None:
             np.testing.assert_array_equal(tree[f"history/{name}"].values[i], expected)
     assert np.isnan(tree["history/train_loss"].sel(epoch=0)).all()
     rates = tree["history/lr"]
-    assert rates.kind.values.tolist() == ["conv", "bn", "norm", "fc"]
+    assert rates.kind.values.tolist() == ["conv", "bn", "norm", "linear", "fc"]
     assert np.isnan(rates.sel(kind=["conv", "bn", "norm"])).all()
     np.testing.assert_array_equal(rates.sel(kind="fc").isel(run=0), [np.nan, 0.01, 0.01, 0.01])
 

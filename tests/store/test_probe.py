@@ -105,8 +105,8 @@ def test_layers_are_described() -> None:
         (lambda: nn.SyncBatchNorm(3), "bn", ("gamma", "beta", "running_mean", "running_var")),
         (lambda: nn.BatchNorm2d(3, affine=False), "bn", ("running_mean", "running_var")),
         (lambda: nn.BatchNorm2d(3, track_running_stats=False), "bn", ("gamma", "beta")),
-        (lambda: nn.Linear(2, 3, bias=False), "fc", ("weight",)),
-        (lambda: type("Norm", (nn.Linear,), {})(2, 3), "fc", ("weight", "bias")),
+        (lambda: nn.Linear(2, 3, bias=False), "linear", ("weight",)),
+        (lambda: type("Norm", (nn.Linear,), {})(2, 3), "linear", ("weight", "bias")),
         (lambda: nn.Conv1d(2, 3, 1), "conv", ("weight", "bias")),
         (lambda: nn.Conv3d(2, 3, 1, bias=False), "conv", ("weight",)),
         (lambda: nn.ConvTranspose1d(2, 3, 1), "conv", ("weight", "bias")),
@@ -212,7 +212,7 @@ def test_convolutions_of_every_sort(
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("convnext_tiny", (22, 0, 23, 37)), ("vit_b_16", (1, 0, 25, 37)), ("swin_t", (1, 0, 29, 52))],
+    [("convnext_tiny", (22, 0, 23, 36, 1)), ("vit_b_16", (1, 0, 25, 36, 1)), ("swin_t", (1, 0, 29, 51, 1))],
 )
 def test_networks_without_batchnorm(table_of: TableOf, name: str, counts: tuple[int, ...]) -> None:
     """Their norms are found, and nothing else of one dimension: ConvNeXt's layer_scale, a class token."""
@@ -221,11 +221,11 @@ def test_networks_without_batchnorm(table_of: TableOf, name: str, counts: tuple[
     with torch.device("meta"):
         model = getattr(torchvision.models, name)(weights=None)
     table = probe(model, 224, name=name)
-    assert tuple(len(table.of(kind)) for kind in ("conv", "bn", "norm", "fc")) == counts
+    assert tuple(len(table.of(kind)) for kind in ("conv", "bn", "norm", "linear", "fc")) == counts
     types = {layer.name: type(model.get_submodule(layer.name)) for layer in table.of("norm")}
     assert all(issubclass(found, nn.LayerNorm) for found in types.values())
     if name != "vit_b_16":  # its maps never shrink
-        assert table.stages == ("stage1", "stage2", "stage3", "stage4")
+        assert table.stages == ("stage1", "stage2", "stage3", "stage4", "head")
 
 
 def test_networks_of_other_channels() -> None:

@@ -52,6 +52,7 @@ def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
     assert set(results["strategy"]) == set(table["strategy"]) == {"fc", "conv+bn+fc"}
     assert set(results["source"]) == {"digits-0-4 (resnet18)"}
     assert results["last"].between(0, 1).all()
+    assert (results["low"].lt(results["last"]) & results["last"].le(results["high"])).all(), "with their intervals"
     assert (results["n_train"] == 25).all()
     rows = table.set_index("strategy")
     assert rows.loc["fc", ["conv", "gamma", "beta"]].tolist() == [0, 0, 0]

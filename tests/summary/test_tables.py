@@ -16,6 +16,7 @@ from tests.trees import run
 from wdiv import summary
 from wdiv.errors import BadInput
 from wdiv.measure import Flag
+from wdiv.numerics import share_interval, wilson
 
 NAN = float("nan")
 DEPTH = {"c0": 0, "b1": 1, "c2": 2, "b3": 3, "f4": 4}
@@ -267,6 +268,22 @@ def test_outcomes_of_a_real_store(store: Path) -> None:
     np.testing.assert_allclose(table["over_fc"], 0.0, atol=1e-12)
     gamma = div["bn/relative_l2"].sel(role="gamma").isel(epoch=-1, run=[0, 1]).mean()
     np.testing.assert_allclose(table["gamma"], [0.0, gamma])
+
+
+def test_accuracies_come_with_the_interval_of_their_images_and_seeds() -> None:
+    runs = [run("fc", 0), run("fc", 1), run("bn+fc", 0)]
+    tree = trees.history(runs, [[0.1, 0.8], [0.1, 0.9], [0.1, 1.0]])
+    unknown = summary.results(tree)
+    assert unknown[["low", "high"]].isna().all(axis=None), "no number of test images is known"
+    assert summary.accuracies(unknown)[["low", "high"]].isna().all(axis=None)
+    tree.coords["n_test"] = ("run", [50, 50, 50])
+    table = summary.results(tree)
+    assert table["n_test"].tolist() == [50] * 3
+    for row in table.itertuples():
+        assert (row.low, row.high) == pytest.approx([*map(float, wilson(row.last, 50)[1:])])
+    both = summary.accuracies(table).set_index("strategy")
+    assert both.loc["fc", ["low", "high"]].tolist() == pytest.approx([*map(float, share_interval([0.8, 0.9], 50)[1:])])
+    assert both.loc["bn+fc", ["low", "high"]].tolist() == pytest.approx([0.9287, 1.0], abs=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------ noise floor

@@ -46,10 +46,15 @@ def save(tree: xr.DataTree, out: str | Path) -> Path:
         tree.to_zarr(temporary, consolidated=False)  # format 3 has no standard for consolidated metadata
         if out.exists():  # a folder cannot be replaced in one step: for a moment the old one stands aside
             os.rename(out, aside)
-        os.replace(temporary, out)
+        try:
+            os.replace(temporary, out)
+        except OSError:
+            if aside.exists():
+                os.rename(aside, out)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def measured_pairs(
     Returns a tree with a node for each kind of layer, of dims (pair, layer, role); the root names ``run`` and
     ``run_b`` of each pair. The values are those of :func:`wdiv.pairwise`, of which only these are computed, and kept in
     ``pairs.nc`` (``pairs-ARCHITECTURE.nc`` where the store holds several): a pair is measured anew only if one of its
-    runs has changed, or if another metric is asked for.
+    runs has changed, or if another metric is asked for. Pairs that were asked for before stay.
 
     Raises what :func:`wdiv.open` and :func:`wdiv.pairwise` raise, and :class:`~wdiv.errors.BadInput` for no pairs and
     for a run that is not there.
@@ -55,27 +56,35 @@ def measured_pairs(
     if not asked:
         raise BadInput(f"{store.path}: no pairs of runs to measure")
     there = {run.record.id: run for run in store}
-    states = {
-        run: epoch_fingerprints(there[run])[there[run].final or 0] for run in {run for pair in asked for run in pair}
-    }
-    fingerprint = [states[a] + states[b] for a, b in asked]
+
+    @cache
+    def state(run: str) -> str:
+        return epoch_fingerprints(there[run])[there[run].final or 0]
+
     tail = f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
     file = store.path / f"pairs{tail}.nc"
     kept = _read(file, tree)
     known = [] if kept is None else [name for name in METRICS if name in next(iter(kept.children.values()))]
-    place: dict[Pair, int] = {}
-    if kept is not None and set(names) <= set(known):
-        about = zip(*(kept.to_dataset()[name].values.tolist() for name in ("run", "run_b", "identity")), strict=True)
-        old = {(a, b): (i, digest) for i, (a, b, digest) in enumerate(about)}
-        place = {p: old[p][0] for p, digest in zip(asked, fingerprint, strict=True) if old.get(p, (0, ""))[1] == digest}
+    old: dict[Pair, int] = {}  # what still holds, whether it was asked for now or not
+    have: dict[Pair, str] = {}
+    if kept is not None:
+        columns = (kept.to_dataset()[name].values.tolist() for name in ("run", "run_b", "identity", "metrics"))
+        for i, (a, b, digest, measured) in enumerate(zip(*columns, strict=True)):
+            if a in runs and b in runs and digest == state(a) + state(b):
+                old[a, b], have[a, b] = i, measured
+    place = {pair: i for pair, i in old.items() if set(names) <= set(have[pair].split())}
     new = [pair for pair in asked if pair not in place]
     if new or kept is None:
         every = tuple(dict.fromkeys([*known, *names]))
-        parts = [] if kept is None or not place else [_rows(kept, list(place.values()))]
+        others = {pair: i for pair, i in old.items() if pair not in new}
+        parts = [] if kept is None or not others else [_with_columns(_rows(kept, list(others.values())), every)]
         clusters = _clusters(new, min(MOST, HELD // _largest(tree)))
         parts += [_measure(tree, cluster, every) for cluster in clusters]
-        order = [*place, *(pair for cluster in clusters for pair in cluster)]
-        kept = _joined(parts, order, dict(zip(asked, fingerprint, strict=True)))
+        order = [*others, *(pair for cluster in clusters for pair in cluster)]
+        told = {
+            pair: (state(pair[0]) + state(pair[1]), have[pair] if pair in others else " ".join(every)) for pair in order
+        }
+        kept = _joined(parts, told)
         write(kept, file)
         place = {pair: i for i, pair in enumerate(order)}
     nodes = _rows(kept, [place[pair] for pair in asked])
@@ -145,15 +154,30 @@ def _rows(kept: xr.DataTree, places: list[int]) -> dict[str, xr.Dataset]:
     return {kind: node.to_dataset(inherit=False).isel(pair=places) for kind, node in kept.children.items()}
 
 
-def _joined(parts: Sequence[dict[str, xr.Dataset]], pairs: Sequence[Pair], fingerprint: dict[Pair, str]) -> xr.DataTree:
-    nodes = {
-        kind: xr.concat([part[kind] for part in parts], "pair", coords="minimal", compat="override")
-        for kind in parts[0]
-    }
-    tree = _tree(nodes, pairs)
-    digests = np.array([fingerprint[pair] for pair in pairs], dtype=object)
-    attrs = {"long_name": "digest of the files a value was measured from"}
-    root = tree.to_dataset().assign(identity=("pair", digests, attrs)).assign_attrs(wdiv_pairs=VERSION)
+def _with_columns(part: dict[str, xr.Dataset], metrics: Sequence[str]) -> dict[str, xr.Dataset]:
+    """Metrics that some pairs were never measured with, as NaN."""
+    found = {}
+    for kind, data in part.items():
+        like = data[next(name for name in data.data_vars if name in METRICS)]
+        found[kind] = data.assign({name: like * np.nan for name in metrics if name not in data})
+    return found
+
+
+def _joined(parts: Sequence[dict[str, xr.Dataset]], told: dict[Pair, tuple[str, str]]) -> xr.DataTree:
+    """told: for each pair, in order, the digest of what it was measured from, and the metrics."""
+    nodes = {}
+    for kind in parts[0]:
+        whole = xr.concat([part[kind] for part in parts], "pair", coords="minimal", compat="override")
+        nodes[kind] = whole.assign(
+            {name: whole[name].assign_attrs(parts[-1][kind][name].attrs) for name in whole.data_vars}
+        )
+    tree = _tree(nodes, list(told))
+    digests, metrics = (np.array(column, dtype=object) for column in zip(*told.values(), strict=True))
+    root = tree.to_dataset().assign(
+        identity=("pair", digests, {"long_name": "digest of the files a value was measured from"}),
+        metrics=("pair", metrics, {"long_name": "what a pair was measured with; other metrics are NaN"}),
+    )
+    root = root.assign_attrs(wdiv_pairs=VERSION)
     return xr.DataTree.from_dict({"/": root, **{f"/{kind}": data for kind, data in nodes.items()}})
 
 

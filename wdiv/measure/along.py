@@ -37,8 +37,8 @@ def divergence(
     reference  ``pretrained``, the source's weights; an epoch number, the run's own state after it (0: before the
                first step); ``previous``, the epoch saved before; or the id of a run, its weights at the same epoch
     reduction  ``layer``: one value a tensor. ``filter``: one for each of its outputs; the dimension is ``filter`` in
-               ``/conv``, ``channel`` in ``/bn`` and ``/norm``, ``unit`` in ``/fc``, contiguous ragged. ``stage``: one
-               for all of a stage's tensors of a role, as if they were one tensor
+               ``/conv``, ``channel`` in ``/bn`` and ``/norm``, ``unit`` in ``/linear`` and ``/fc``, contiguous ragged.
+               ``stage``: one for all of a stage's tensors of a role, as if they were one tensor
     only       (run, epoch), true where to measure; the rest is NaN and says that it is not saved. Of a trajectory the
                two distances that its metrics follow from are given (:func:`with_derived` makes them)
 

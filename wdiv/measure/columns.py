@@ -15,7 +15,7 @@ from wdiv.layers import KINDS
 
 __all__ = ["UNITS", "Cell", "Column", "Layout", "Rows", "columns", "coords_only", "kinds_of", "layout", "lineage"]
 
-UNITS = {"conv": "filter", "bn": "channel", "norm": "channel", "fc": "unit"}
+UNITS = {"conv": "filter", "bn": "channel", "norm": "channel", "linear": "unit", "fc": "unit"}
 """Kind -> what one output of a layer is called."""
 
 

@@ -21,6 +21,7 @@ paired = family("paired", takes="one PairSums, of A with B")
     units="weight",
     symmetric=True,
     scale_free=False,
+    euclidean=True,
     fits=False,
 )
 def l2(sums: PairSums) -> np.ndarray:

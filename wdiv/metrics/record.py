@@ -44,6 +44,7 @@ class Metric:
     identity   its value for identical inputs
     symmetric  metric(A, B) == metric(B, A)
     scale_free metric(cA, cB) == metric(A, B) for every c > 0
+    euclidean  a Euclidean distance of the weights, in their unit: three of them give an angle
     fits       it needs the moments of each side; False for what differences alone give
     undefined  why it can be NaN for finite weights: ``spread`` (a constant tensor), ``norm`` (a zero one) or ``path``
     """
@@ -60,6 +61,7 @@ class Metric:
     identity: float = 0.0
     symmetric: bool = False
     scale_free: bool = True
+    euclidean: bool = False
     fits: bool = True
     undefined: str = ""
 

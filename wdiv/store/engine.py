@@ -15,7 +15,8 @@ node                   holds
                        which; label and file of each; absent where no run has kept any
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
 ``/norm``              gamma, beta (run, epoch, channel) of LayerNorm, GroupNorm, RMSNorm and InstanceNorm, the same way
-``/conv``, ``/fc``     mean, std (run, epoch, layer); for conv filter_mean, filter_std (run, epoch, filter)
+``/conv``              mean, std (run, epoch, layer), filter_mean, filter_std (run, epoch, filter)
+``/linear``, ``/fc``   mean, std (run, epoch, layer) of what is linear in the trunk, and of the classifier
 ``/weights/<layer>``   weight, bias: the raw tensors (run, epoch, out, in, kh, kw); (…, k) or (…, kd, kh, kw) in one
                        or three dimensions; (in, out, …) of a transposed convolution
 ``/pretrained/…``      bn, norm and weights again, as the source gave them (run, …)
@@ -57,7 +58,7 @@ OPTIONAL = ("val_loss", "val_accuracy")
 """Of runs that hold images out."""
 RUN_COORDS = {
     "model": "label",  # two widths of a network are two models
-    **{name: name for name in ("source", "dataset", "n_train", "strategy", "bn_mode", "seed")},
+    **{name: name for name in ("source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed")},
 }
 """Coordinate -> field of the run's record."""
 KERNEL_DIMS = {0: (), 1: ("k",), 2: ("kh", "kw"), 3: ("kd", "kh", "kw")}
@@ -138,7 +139,7 @@ def open_groups(store: CheckpointStore, label: str | None = None) -> dict[str, x
 def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str, xr.Dataset]:
     table = runs[0].record.table
     for run in runs:
-        if [(x.name, x.shape) for x in run.record.table] != [(x.name, x.shape) for x in table]:
+        if {x.name: x.shape for x in run.record.table} != {x.name: x.shape for x in table}:
             raise BadStore(f"{run.path}: its layers are not those of {runs[0].path}, though both are {label!r}")
     histories = [run.history() for run in runs]
     saved = [frozenset(row["epoch"] for row in rows) for rows in histories]
@@ -157,7 +158,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
             groups[f"/{kind}"] = _kind(axis, kind, layers)
             if kind in RAGGED:
                 groups[f"/pretrained/{kind}"] = xr.Dataset(_ragged(PretrainedTensor, ("run",), axis, layers))
-    for layer in table.of("conv", "fc"):
+    for layer in table.of("conv", "linear", "fc"):
         groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
         groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
     return groups
@@ -174,6 +175,11 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "epoch": np.array(axis.epochs),
             **{name: ("run", column) for name, column in columns.items()},
             "final": ("run", np.array([run.final for run in axis.runs]), {"long_name": "the epoch that counts"}),
+            "state": (
+                "run",
+                _text([run.state for run in axis.runs]),
+                {"long_name": "finished, unfinished or diverged"},
+            ),
         },
         attrs={
             "architecture": label,

@@ -14,9 +14,13 @@ from typing import Any
 from wdiv.errors import BadStore, WdivError
 
 __all__ = [
-    "as_toml", "check_format", "parse_json", "plain_name", "read_bytes", "read_json", "read_toml", "sha256",
-    "write_atomically", "write_json",
+    "as_toml", "check_format", "clear_leftovers", "parse_json", "plain_name", "read_bytes", "read_json", "read_toml",
+    "sha256", "short_name", "write_atomically", "write_json",
 ]  # fmt: skip
+
+
+LONGEST = 220
+"""Bytes of a name that is made of others' words."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -31,6 +35,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
     return path
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a folder that a process has left which was killed in the middle of a write."""
+    for file in folder.glob(".*.tmp"):
+        pid = file.name.split(".")[-2]
+        if file.is_file() and pid.isdecimal() and not _is_alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _sync(path: Path) -> None:
@@ -141,4 +163,18 @@ def sha256(path: Path) -> str:
 
 def plain_name(text: str) -> str:
     """Text as a part of a file's name."""
-    return re.sub(r"[^\w.=]+", "-", text)
+    return short_name(re.sub(r"[^\w.=]+", "-", text))
+
+
+def short_name(name: str, end: str = "") -> str:
+    """A name, and what it ends in, as long as a file system takes them: 255 bytes, of which some are for what wdiv puts
+    before and behind. What is left out is told by a digest.
+
+    >>> short_name("resnet50-photos", "-s0"), len(short_name("resnet50" * 50, "-s0"))
+    ('resnet50-photos-s0', 220)
+    """
+    raw = name.encode()
+    if len(raw) + len(end.encode()) <= LONGEST:
+        return name + end
+    digest = f"-{hashlib.sha256(raw).hexdigest()[:12]}{end}"
+    return raw[: LONGEST - len(digest.encode())].decode(errors="ignore") + digest

@@ -15,6 +15,7 @@ import numpy as np
 from wdiv.errors import BadStore, BadWeights
 from wdiv.layers import BUFFERS, ROLES, Layer, LayerTable
 from wdiv.store import tensors
+from wdiv.store.classifier import classified
 from wdiv.store.files import read_json
 
 __all__ = [
@@ -274,11 +275,11 @@ def rename(state: Mapping[str, Any], rules: Sequence[str], prefix: str = "") -> 
 def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "registration") -> LayerTable:
     """The layers that a bare state dict tells of.
 
-    A ``weight`` of three to five dimensions is a convolution, a two-dimensional one a linear layer, and one of one
-    dimension a BatchNorm beside a ``running_mean`` of the same shape, else a ``norm`` (a PReLU of several channels
-    looks the same; a single number alone is no layer). A convolution whose bias has as many numbers as the weight's
-    second axis, and not as its first, is transposed; without a bias, or with as many inputs as outputs, nobody can
-    tell.
+    A ``weight`` of three to five dimensions is a convolution, a two-dimensional one a linear layer (``fc`` where
+    :func:`~wdiv.store.classifier.classified` takes it for the classifier's), and one of one dimension a BatchNorm
+    beside a ``running_mean`` of the same shape, else a ``norm`` (a PReLU of several channels looks the same; a single
+    number alone is no layer). A convolution whose bias has as many numbers as the weight's second axis, and not as its
+    first, is transposed; without a bias, or with as many inputs as outputs, nobody can tell.
 
     >>> table = layers_from_shapes({"a.weight": (8, 3, 3, 3), "b.weight": (8,), "b.running_mean": (8,)})
     >>> [(layer.name, layer.kind, layer.roles) for layer in table]
@@ -299,7 +300,7 @@ def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "regist
         shape = suffixes["running_mean"] if kind == "bn" else suffixes["weight"]
         roles = tuple(r for r, suffix in ROLES[kind].items() if suffix in suffixes)
         layers.append(Layer(owner, kind, roles, shape, depth=len(layers), transposed=transposed))
-    return LayerTable(tuple(layers), order)
+    return classified(LayerTable(tuple(layers), order))
 
 
 def _kind_from_shapes(suffixes: Mapping[str, tuple[int, ...]]) -> str | None:

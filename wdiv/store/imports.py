@@ -264,7 +264,7 @@ def _start(
     partners = {key: key for key in shapes if key in named}  # tensors of no layer too, where the name is the same
     for ours, partner in pairs.items():
         layer, other = table[ours], theirs[partner]
-        if layer.kind == other.kind:
+        if layer.operation == other.operation:
             partners |= {layer.key(role): other.key(role) for role in layer.roles if role in other.roles}
     layout: _Layout = {}
     for key, shape in shapes.items():

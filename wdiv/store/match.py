@@ -22,8 +22,8 @@ def match_layers(a: LayerTable, b: LayerTable) -> Matching:
     """Pair the layers of two networks: by name, else by one change of prefix, else by shape and order.
 
     A change of prefix is the one pair of beginnings (p, q) for which the most layers ``p + rest`` of A and
-    ``q + rest`` of B agree in kind and shape. Layers of the same name pair whatever their shapes: whether they can be
-    compared is another question. By shape and order only when no names agree at all, and every layer of the
+    ``q + rest`` of B agree in operation and shape. Layers of the same name pair whatever their shapes: whether they
+    can be compared is another question. By shape and order only when no names agree at all, and every layer of the
     smaller network finds its partner, in order.
 
     >>> from wdiv.store.foreign import layers_from_shapes
@@ -33,7 +33,7 @@ def match_layers(a: LayerTable, b: LayerTable) -> Matching:
     >>> sorted(matching.pairs.items()), matching.rule
     ([('conv', 'body.conv'), ('fc', 'fc')], "by name, with '' in A for 'body.' in B")
     """
-    same = {layer.name: layer.name for layer in a if layer.name in b and b[layer.name].kind == layer.kind}
+    same = {layer.name: layer.name for layer in a if layer.name in b and b[layer.name].operation == layer.operation}
     left_a = [layer for layer in a if layer.name not in same]
     left_b = [layer for layer in b if layer.name not in set(same.values())]
     prefixes = _best_prefixes(left_a, left_b)
@@ -55,7 +55,7 @@ def match_layers(a: LayerTable, b: LayerTable) -> Matching:
 
 
 def _alike(x: Layer, y: Layer) -> bool:
-    return x.kind == y.kind and x.shape == y.shape
+    return x.operation == y.operation and x.shape == y.shape
 
 
 def _best_prefixes(left_a: list[Layer], left_b: list[Layer]) -> tuple[str, str] | None:

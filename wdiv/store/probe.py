@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wdiv.errors import BadInput
 from wdiv.layers import BUFFERS, ROLES, Layer, LayerTable
+from wdiv.store.dataflow import Dataflow
 from wdiv.store.stages import family_of, stages_by_name, stages_by_resolution
 
 if TYPE_CHECKING:
@@ -19,7 +16,7 @@ __all__ = ["layer_kind", "probe"]
 
 
 def layer_kind(module: nn.Module) -> str | None:
-    """``conv``, ``bn``, ``norm``, ``fc``, or None: from the module's type, never from its name.
+    """``conv``, ``bn``, ``norm``, ``linear``, or None: from the module's type, never from its name.
 
     A normalisation without a weight, or with one of several dimensions (a LayerNorm over whole maps), is of no kind.
 
@@ -38,7 +35,7 @@ def layer_kind(module: nn.Module) -> str | None:
         return "bn"
     if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _InstanceNorm)):
         return "norm" if module.weight is not None and module.weight.dim() == 1 else None
-    return "fc" if isinstance(module, nn.Linear) else None
+    return "linear" if isinstance(module, nn.Linear) else None
 
 
 def probe(
@@ -49,8 +46,10 @@ def probe(
     The model runs once, in training mode so that auxiliary heads run too, as a copy on PyTorch's ``meta`` device:
     nothing is computed and the model is left untouched. Layers that never ran come last.
 
-    name   a torchvision model's name; a known family gives stages and blocks, otherwise the resolution does
-    head   names of the classifier's layers
+    name   a torchvision model's name; a known family gives stages and blocks, otherwise the resolution gives stages and
+           the data's ways blocks
+    head   names of the classifier's layers that are known to be; linear ones between the features and the logits are
+           found to be its own in any case, and are ``fc`` where all others are ``linear``
 
     Raises :class:`~wdiv.errors.BadInput` if the network cannot take an image of this size.
 
@@ -60,58 +59,43 @@ def probe(
     [('0', 'conv', (4, 3, 3, 3)), ('1', 'bn', (4,)), ('3', 'fc', (2, 144))]
     """
     found = {path: module for path, module in model.named_modules() if layer_kind(module)}
-    areas = _run_on_meta(model, image_size, channels)
-    names = [*areas, *(path for path in found if path not in areas)]
-    layers = [_describe(path, found[path]) for path in names]
-    family, sizes = family_of(name), [areas.get(path, (0, 0)) for path in names]
-    places = stages_by_name(family, names) if family else stages_by_resolution(names, sizes, image_size, head)
+    flow = Dataflow(model, image_size, channels)
+    names = flow.order(found)
+    head = head | flow.classifier([path for path, module in found.items() if layer_kind(module) == "linear"])
+    family, sizes = family_of(name), [tuple(_area(found[path], shape) for shape in flow.shapes(path)) for path in names]
+    if family is not None:
+        places = stages_by_name(family, names)
+    else:
+        places = stages_by_resolution(names, sizes, image_size, head, flow.blocks(found), flow.auxiliary(found))
     return LayerTable(
         tuple(
-            replace(layer, depth=depth, stage=stage, block=block)
-            for depth, (layer, (stage, block)) in enumerate(zip(layers, places, strict=True))
+            replace(_describe(path, found[path], path in head), depth=depth, stage=stage, block=block)
+            for depth, (path, (stage, block)) in enumerate(zip(names, places, strict=True))
         )
     )
 
 
-def _describe(path: str, module: nn.Module) -> Layer:
+def _describe(path: str, module: nn.Module, in_head: bool) -> Layer:
     kind = layer_kind(module)
     assert kind is not None
+    kind = "fc" if in_head and kind == "linear" else kind
     roles = tuple(role for role, suffix in ROLES[kind].items() if getattr(module, suffix, None) is not None)
     shape = (module.num_features,) if kind == "bn" else tuple(module.weight.shape)  # a BatchNorm may have no weight
     of_convolution = {name: getattr(module, name) for name in ("groups", "transposed") if kind == "conv"}
     return Layer(path, kind, roles, shape, **of_convolution)
 
 
-def _run_on_meta(model: nn.Module, image_size: int, channels: int) -> Mapping[str, tuple[int, int]]:
-    """Layer name -> (input area, output area), in the order of the layers' first calls."""
+def _area(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Pixels of a map that a layer reads or writes; 0 of anything else."""
     import torch
 
-    shadow = copy.deepcopy(model).to("meta").train()
-    areas: dict[str, tuple[int, int]] = {}
-
-    def area(module: nn.Module, value: Any) -> int:
-        if not isinstance(value, torch.Tensor) or value.dim() != 4:
-            return 0
-        last = isinstance(module, torch.nn.Linear) or (
-            isinstance(module, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and value.shape[-1] == module.weight.shape[0]
-        )  # these work along the last axis, so that a map they are given is (n, height, width, channels)
-        height, width = value.shape[1:3] if last else value.shape[2:]
-        return int(height * width)
-
-    def note(path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:  # None leaves the output alone
-        given = next(iter((*args, *kwargs.values())), None)
-        areas.setdefault(path, (area(module, given), area(module, output)))
-
-    for path, module in shadow.named_modules():
-        if layer_kind(module):
-            module.register_forward_hook(partial(note, path), with_kwargs=True)
-    try:
-        with torch.no_grad():
-            shadow(torch.empty(2, channels, image_size, image_size, device="meta"))
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"the network cannot take images of {image_size}x{image_size} pixels: {reason}") from None
-    return areas
+    if len(shape) != 4:
+        return 0
+    last = isinstance(module, torch.nn.Linear) or (
+        isinstance(module, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and shape[-1] == module.weight.shape[0]
+    )  # these work along the last axis, so that a map they are given is (n, height, width, channels)
+    height, width = shape[1:3] if last else shape[2:]
+    return height * width
 
 
 def buffers_of(layer: Layer) -> tuple[str, ...]:

@@ -102,6 +102,11 @@ class Run:
         return body.decode().strip()
 
     @property
+    def state(self) -> str:
+        """``finished``, ``diverged`` (it cannot go on) or ``unfinished``."""
+        return "finished" if self.finished else "diverged" if self.diverged is not None else "unfinished"
+
+    @property
     def final(self) -> int | None:
         """The epoch that counts: the last, or of a run that stopped early, the best by its validation images."""
         rows = self.history()

@@ -9,6 +9,7 @@ from typing import Any
 from wdiv.errors import BadStore
 from wdiv.layers import LayerTable
 from wdiv.store import legacy
+from wdiv.store.classifier import classified
 from wdiv.store.files import check_format
 from wdiv.store.seals import SEALED
 
@@ -24,6 +25,7 @@ class RunRecord:
 
     model       torchvision name;  model_args, bn_eps, classes: what else it takes to build it
     label       the architecture's name in tables; runs of one label share a layer table
+    table       its layers; those that a wdiv of before called ``fc`` in the trunk read as ``linear``
     source      where the starting weights came from, as given;  ``random`` where there were none
     n_train     training images in all;  class_names: in the order of the head's outputs
     per_class   those drawn of each class; None: all there were, and of an imported run, where it is not known
@@ -93,4 +95,4 @@ class RunRecord:
             values["per_class"] = legacy.per_class(
                 data["id"], *(data[name] for name in ("label", "dataset", "strategy", "bn_mode", "seed"))
             )
-        return cls(**values | {"table": LayerTable.from_json(data["table"])})
+        return cls(**values | {"table": classified(LayerTable.from_json(data["table"]))})

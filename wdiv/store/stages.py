@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from wdiv.registry import Registry
 
@@ -152,28 +153,34 @@ def stages_by_name(family: ModelFamily, names: Sequence[str]) -> list[tuple[str,
 
 
 def stages_by_resolution(
-    names: Sequence[str], sizes: Sequence[tuple[int, int]], image_size: int, head: frozenset[str]
+    names: Sequence[str],
+    sizes: Sequence[Sequence[int]],
+    image_size: int,
+    head: Collection[str],
+    blocks: Mapping[str, str] = MappingProxyType({}),
+    auxiliary: Collection[str] = (),
 ) -> list[tuple[str, int]]:
     """(stage, block) of each layer from the area of the maps it reads and writes, for any network.
 
     sizes: (input area, output area) in pixels, 0 for a layer without a map. A layer that writes maps of stride s
     is in stage log2(s) − 1, which is ResNet's own numbering; strides 1 and 2 are the stem. Layers that read a
     single pixel (squeeze-and-excitation) or no map stand with the layer before them; a stage never goes back, and
-    after the first layer it rises by one at a time (an auxiliary head pools by more).
-    A block is the module two levels below the root.
+    after the first layer it rises by one at a time. A block is whole: it stands in the stage that it ends in.
+
+    head, auxiliary: the layers of the classifier, and of auxiliary ones. blocks: layer -> what names its block.
     """
     found: list[tuple[str, str | None]] = []
     level = 0
     for name, (area_in, area_out) in zip(names, sizes, strict=True):
-        if name in head or name.startswith(f"{BESIDE}."):
-            found.append(("head" if name in head else BESIDE, None))
+        if name.startswith(f"{BESIDE}.") or name in auxiliary or name in head:
+            found.append((BESIDE if name.startswith(f"{BESIDE}.") else "aux" if name in auxiliary else "head", None))
             continue
         if area_in > 1 and area_out > 0:
             reached = round(math.log2(max(image_size / math.sqrt(area_out), 1.0)))
             level = max(level, min(reached, level + 1) if found else reached)
-        parts = name.split(".")
-        found.append((f"stage{level - 1}" if level > 1 else "stem", ".".join(parts[:2]) if len(parts) > 2 else None))
-    return _number_blocks(found)
+        found.append((f"stage{level - 1}" if level > 1 else "stem", blocks.get(name)))
+    ends = {block: stage for stage, block in found if block is not None}
+    return _number_blocks([(stage if block is None else ends[block], block) for stage, block in found])
 
 
 def _number_blocks(found: Sequence[tuple[str, str | None]]) -> list[tuple[str, int]]:

@@ -9,10 +9,10 @@ from wdiv.summary.diffs import diff_rows, diff_summary
 from wdiv.summary.moved import comparable, epoch_grid, layer_grid, layers, not_finite, stage_profile, without_value
 from wdiv.summary.noise import against_noise_floor, noise_floor
 from wdiv.summary.order import in_order, labels
-from wdiv.summary.runs import CELL, results
+from wdiv.summary.runs import CELL, finished, results
 
 __all__ = [
     "CELL", "accuracies", "against_noise_floor", "answers", "by_class", "comparable", "diff_rows", "diff_summary",
-    "epoch_grid", "in_order", "labels", "layer_grid", "layers", "noise_floor", "not_finite",
+    "epoch_grid", "finished", "in_order", "labels", "layer_grid", "layers", "noise_floor", "not_finite",
     "one_class_notes", "outcomes", "results", "stage_profile", "without_value",
 ]  # fmt: skip

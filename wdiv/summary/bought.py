@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from wdiv.numerics import share_interval
 from wdiv.numerics.classification import FIGURES
 from wdiv.summary.moved import layers
 from wdiv.summary.order import order
@@ -20,6 +21,8 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     """What was bought: one row a strategy, BN mode and data size of :func:`results`, over its seeds.
 
     last, best    test accuracy, mean over the seeds;  spread: standard deviation of ``last`` (ddof 1)
+    low, high     95 % interval of ``last`` (:func:`wdiv.numerics.share_interval`), for other test images and other
+                  seeds: seeds share their test images, which more seeds do not make more
     over_fc       ``last`` less that of the strategy ``fc`` with as much data, paired by seed
 
     And, of the seeds whose predictions are kept: the mean of each of
@@ -31,6 +34,7 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
             **dict(zip(CELL, keys, strict=True)),
             "seeds": len(group),
             "last": group["last"].mean(),
+            **_interval(group),
             "spread": group["last"].std(ddof=1),
             "best": group["best"].mean(),
             "over_fc": _over_fc(runs, group),
@@ -40,6 +44,11 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     return table.sort_values(["model", "n_train", "strategy"], key=order, kind="stable", ignore_index=True)
+
+
+def _interval(group: pd.DataFrame) -> dict[str, float]:
+    found = share_interval(group["last"], group["n_test"].min() if "n_test" in group else 0)
+    return {"low": float(found.low), "high": float(found.high)}
 
 
 def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -> pd.DataFrame:

@@ -22,6 +22,7 @@ __all__ = [
     "layer_grid",
     "layers",
     "not_finite",
+    "saved_in",
     "stage_profile",
     "without_value",
 ]
@@ -58,9 +59,7 @@ def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
         return data
     epochs = data["epoch"].values.tolist()
     if epoch == "last":
-        silent = int(Flag.NOT_SAVED | Flag.ABSENT)  # a tensor that is not there says nothing of the epoch
-        here = (data["flag"] & silent) == 0
-        saved = here.any([dim for dim in here.dims if dim not in ("run", "epoch")]).values
+        saved = saved_in(data).values
         last = [int(np.flatnonzero(row)[-1]) if row.any() else 0 for row in saved]
         if "final" in data.coords:
             at = [epochs.index(n) if n in epochs else -1 for n in data["final"].values.tolist()]
@@ -69,6 +68,12 @@ def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
     if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those measured, {epochs[0]} to {epochs[-1]}")
     return data.sel(epoch=int(epoch))
+
+
+def saved_in(data: xr.Dataset) -> xr.DataArray:
+    """Whether a run's epoch is saved, as a node's flags tell: a tensor that is not there says nothing of it."""
+    here = (data["flag"] & int(Flag.NOT_SAVED | Flag.ABSENT)) == 0
+    return here.any([dim for dim in here.dims if dim not in ("run", "epoch")])
 
 
 def comparable(div: xr.DataTree) -> pd.DataFrame:

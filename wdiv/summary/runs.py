@@ -7,13 +7,26 @@ import pandas as pd
 import xarray as xr
 
 from wdiv.measure.reference import final_positions
+from wdiv.numerics import share_interval
 from wdiv.summary.answered import answers, scores_at
 
-__all__ = ["CELL", "of_runs", "results"]
+__all__ = ["CELL", "finished", "of_runs", "results"]
 
 
 CELL = ["model", "dataset", "n_train", "strategy", "bn_mode"]
 """What makes two runs seeds of one another: these agree."""
+
+
+def finished(tree: xr.DataTree) -> xr.DataTree:
+    """The runs of a tree that are finished: only these say what a strategy comes to.
+
+    One that was stopped, or whose loss was no number, is left out, whatever its last epoch is worth. An imported run is
+    finished. Of a tree that an older wdiv has saved nothing is known, and all runs stay.
+    """
+    root = tree.to_dataset()
+    if "state" not in root.coords:
+        return tree
+    return tree.isel(run=np.flatnonzero(root["state"].values == "finished"))
 
 
 def results(tree: xr.DataTree) -> pd.DataFrame:
@@ -21,23 +34,30 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
     predictions after the epoch that counts, where they are kept, the columns of
     :func:`~wdiv.summary.answered.answers`.
 
-    ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images.
+    ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images. ``low`` and
+    ``high`` are its 95 % interval for other images (:func:`wdiv.numerics.share_interval`); NaN where ``n_test``, the
+    number of test images, is not known.
 
     ``best`` is the best of all epochs on the test images themselves, and so flatters; ``last`` does not. Of an
     imported run no accuracy is known: NaN, and ``best_epoch`` is missing.
     """
     history, root = tree.children["history"].to_dataset().load(), tree.to_dataset()
     told = {name: root[name].values.tolist() for name in (*CELL, "seed", "source")}
+    n_test = root["n_test"].values if "n_test" in root.coords else np.zeros(root.sizes["run"], dtype=int)
     rows = []
     for i, (run, last) in enumerate(zip(root["run"].values, final_positions(root), strict=True)):
         accuracy = history["test_accuracy"].values[i]
+        at_last = share_interval([float(accuracy[last])], n_test[i])
         best = int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else None
         rows.append(
             {
                 "run": run,
                 **{name: values[i] for name, values in told.items()},
                 "epochs": int(root["epoch"].values[last]),
+                "n_test": int(n_test[i]),
                 "last": float(accuracy[last]),
+                "low": float(at_last.low),
+                "high": float(at_last.high),
                 "best": np.nan if best is None else float(accuracy[best]),
                 "best_epoch": None if best is None else int(root["epoch"].values[best]),
                 "train_loss": float(history["train_loss"].values[i, last]),

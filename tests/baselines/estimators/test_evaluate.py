@@ -1,4 +1,4 @@
-"""Scores are scikit-learn's, intervals those of resampling image by image, calibration that of its definition."""
+"""Scores are scikit-learn's, intervals cover the truth, calibration is that of its definition."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from baselines.estimators.evaluate import evaluate
+from baselines.estimators.evaluate import estimates, evaluate
 from wdiv.errors import BadInput
+from wdiv.numerics import wilson
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 ORACLES = {
@@ -42,45 +44,55 @@ def test_the_values_are_scikit_learn_s(pairs: list[tuple[str, str]]) -> None:
         assert getattr(ours, name).value == pytest.approx(oracle(true, found)), name
 
 
-def mean_recall(true: np.ndarray, found: np.ndarray) -> float:
-    return float(np.mean([(found[true == c] == c).mean() for c in set(true.tolist())]))
-
-
-def mean_f1(true: np.ndarray, found: np.ndarray) -> float:
-    both = [(true == c, found == c) for c in {*true.tolist(), *found.tolist()}]
-    return float(np.mean([2 * (t & f).sum() / (t.sum() + f.sum()) for t, f in both]))
-
-
-PLAIN = {"accuracy": lambda t, f: (t == f).mean(), "balanced_accuracy": mean_recall, "macro_f1": mean_f1}
-
-
-@pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_the_interval_is_that_of_images_drawn_one_by_one(name: str, level: float) -> None:
-    """Balanced accuracy and F1 leave out the classes that a draw lacks."""
+def test_accuracy_has_the_interval_of_its_count() -> None:
     true, found = some(60)
-    rng, draws = np.random.default_rng(1), []
-    for _ in range(3000):
-        rows = rng.integers(0, len(true), len(true))
-        draws.append(PLAIN[name](true[rows], found[rows]))
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    ours = getattr(evaluate(true, found, classes=CLASSES, draws=20_000, level=level), name)
-    assert ours.low == pytest.approx(low, abs=0.02)
-    assert ours.high == pytest.approx(high, abs=0.02)
-    assert ours.low < ours.value < ours.high
+    ours = evaluate(true, found, classes=CLASSES, level=0.9).accuracy
+    wanted = stats.binomtest(int((true == found).sum()), 60).proportion_ci(0.9, method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_of_classes_of_one_size_balanced_accuracy_is_accuracy() -> None:
+    true = np.repeat(CLASSES, 20)
+    ours = evaluate(true, np.where(np.arange(80) % 10 < 8, true, "ant"), classes=CLASSES, draws=50_000)
+    assert ours.balanced_accuracy.value == pytest.approx(ours.accuracy.value)
+    assert (ours.balanced_accuracy.low, ours.balanced_accuracy.high) == pytest.approx(ours.accuracy[1:], abs=0.01)
+
+
+@pytest.mark.parametrize("sizes", [(25, 25), (45, 5), (60, 12, 6)])
+@pytest.mark.parametrize("truth", [0.6, 0.9, 0.98])
+def test_intervals_cover_what_the_answers_were_drawn_from(sizes: tuple[int, ...], truth: float) -> None:
+    """By classes that are answered rightly with the same chance, else with any other class."""
+    rng, k, runs = np.random.default_rng(0), len(sizes), 200
+    chances = np.where(np.eye(k, dtype=bool), truth, (1 - truth) / (k - 1))
+    exact = estimates(np.array(sizes)[:, None] * chances, draws=2)
+    tables = [np.stack([rng.multinomial(n, p) for n, p in zip(sizes, chances, strict=True)]) for _ in range(runs)]
+    for name in ORACLES:
+        ends = np.array([estimates(table, draws=200)[name][1:] for table in tables])
+        inside = (ends[:, 0] <= exact[name].value) & (exact[name].value <= ends[:, 1])
+        assert inside.mean() >= 0.89, name
 
 
 def test_the_seed_fixes_the_interval() -> None:
-    a, b, c = (evaluate(*some(), classes=CLASSES, seed=seed, draws=200).macro_f1 for seed in (0, 0, 1))
+    table = np.array([[30, 0], [10, 10]])
+    a, b, c = (estimates(table, seed=seed, draws=200)["macro_f1"] for seed in (0, 0, 1))
     assert a == b != c
     assert a.value == c.value
 
 
-def test_answers_that_are_all_right_have_no_spread() -> None:
-    true, _ = some()
-    ours = evaluate(true, true, classes=CLASSES)
+@pytest.mark.parametrize("right", [True, False])
+def test_answers_that_are_all_right_or_all_wrong_prove_no_more_than_their_number(right: bool) -> None:
+    true = np.repeat(["ant", "bee"], 25)
+    ours = evaluate(true, true if right else true[::-1], classes=CLASSES)
+    reach = 50 / (50 + stats.norm.ppf(0.975) ** 2)
     for name in ORACLES:
-        assert tuple(getattr(ours, name)) == (1, 1, 1)
+        assert tuple(getattr(ours, name)) == pytest.approx((1, reach, 1) if right else (0, 0, 1 - reach)), name
+
+
+def test_a_mean_over_classes_is_worth_no_more_than_its_smallest_class_allows() -> None:
+    true = np.array(["ant"] * 48 + ["bee"] * 2)
+    ours = evaluate(true, true, classes=CLASSES)
+    assert ours.accuracy.low > 0.9
+    assert ours.balanced_accuracy.low == pytest.approx(wilson(1.0, 4 / (1 / 48 + 1 / 2)).low) == ours.macro_f1.low
 
 
 def test_more_images_narrow_the_interval() -> None:
@@ -121,7 +133,7 @@ def test_json_holds_it_all() -> None:
         assert back["classes"] == CLASSES
         assert back["confusion"] == ours.confusion.tolist()
         assert back["accuracy"] == ours.accuracy._asdict()
-        assert back["level"] == 0.95
+        assert (back["level"], back["interval"]) == (0.95, "wilson")
         assert (back["calibration_error"] is None) == math.isnan(ours.calibration_error)
 
 

@@ -45,7 +45,12 @@ def store(tmp_path: Path) -> Path:
     write_sealed(out / "study.json", read_sealed(out / "study.json") | {"study": STUDY.to_json()})
     images = ImageList("", tuple(f"test/{i}.png" for i in range(9)), LABELS, np.arange(9))
     given_by_svm = Predictions(logits("svm", 0, 0)["test"], images, ("a", "b", "c"), None)
-    scores = {"classes": ["a", "b", "c"], "confusion": [[4, 0, 0], [1, 2, 0], [0, 0, 2]], "accuracy": {"value": 8 / 9}}
+    scores = {
+        "classes": ["a", "b", "c"],
+        "confusion": [[4, 0, 0], [1, 2, 0], [0, 0, 2]],
+        "accuracy": {"value": 8 / 9},
+        "level": 0.95,
+    }
     trials.save(trials.Outcome(**OUTCOME | {"scores": scores}, id=NOW, seed=0, given=given_by_svm), out)
     trials.save(trials.Outcome(**OUTCOME | {"scores": scores}, id=BEFORE, seed=1), out)
     return out

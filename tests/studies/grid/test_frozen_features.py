@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from PIL import Image
+from scipy import stats
 
 from baselines.advice import RULES
 from studies.spec.registry import load
@@ -35,7 +36,9 @@ def test_svm_says_how_it_did_on_each_layer_size_and_seed(network: tuple[Any, ...
         scores = outcome["scores"]
         assert np.sum(scores["confusion"]) == outcome["n_test"] == 25
         assert scores["accuracy"]["value"] == pytest.approx(np.trace(scores["confusion"]) / 25)
-        assert scores["accuracy"]["low"] <= scores["accuracy"]["value"] <= scores["accuracy"]["high"]
+        right = int(np.trace(scores["confusion"]))
+        wanted = stats.binomtest(right, 25).proportion_ci(method="wilson")
+        assert (scores["accuracy"]["low"], scores["accuracy"]["high"]) == pytest.approx((wanted.low, wanted.high))
         assert 0 <= scores["calibration_error"] <= 1
         assert outcome["cost"] > 0
     assert found["files"] == []
@@ -69,12 +72,20 @@ def test_outcomes_enter_the_results_of_a_store_beside_its_runs(
     trained: Path, weights: Path, network: tuple[Any, ...]
 ) -> None:
     text = wdiv("svm", "digits-5-9", *network, "--per-class", 3, "--out", trained).stdout
-    assert "In the same store" in text
+    assert "Wilson's, of 95 %" in text
+    _, beside = text.split("In the same store, mean over seeds:\n")
+    assert " last  interval " in beside
     table = pd.read_csv(trained / "results.csv")
+    assert (table["n_test"] == 25).all()
+    for row in table.itertuples():
+        wanted = stats.binomtest(round(25 * row.last), 25).proportion_ci(method="wilson")
+        assert (row.low, row.high) == pytest.approx((wanted.low, wanted.high))
+        assert f"{100 * row.low:.1f} to {100 * row.high:.1f}" in beside
     assert table["strategy"].tolist() == ["bn+fc", "fc", "svm"]
     assert table["n_train"].nunique() == table["dataset"].nunique() == table["model"].nunique() == 1
     with xr.open_dataset(trained / "results.nc") as results:
-        np.testing.assert_allclose(results["test_accuracy"], table["last"])
+        for name, column in (("", "last"), ("_low", "low"), ("_high", "high")):
+            np.testing.assert_allclose(results[f"test_accuracy{name}"], table[column])
         assert results["strategy"].values.tolist() == table["strategy"].tolist()
         assert results["test_accuracy"].attrs["units"] == "1"
     again = wdiv("svm", "digits-5-9", *network, "--per-class", 3, "--out", trained, "--json").stdout

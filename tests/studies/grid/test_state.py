@@ -38,12 +38,21 @@ def rewrite(store: Path, run: str, **values: Any) -> None:
     edit_rows(store / "runs" / run, lambda rows: rows[-1].update(values))
 
 
+NINE_IMAGES = {
+    share: tuple(pytest.approx(end, abs=5e-4) for end in ends)
+    for share, ends in {0.5: (0.227, 0.773), 0.6: (0.300, 0.840)}.items()
+}
+"""Of a share, where Wilson's interval of 95 % begins and ends if it is of nine test images."""
+
+
 def by_run(store: Path) -> dict[str, RunState]:
     return {state.run: state for state in states(store)}
 
 
 def test_a_finished_run_has_nothing_left(store: Path) -> None:
-    assert by_run(store)[FC] == RunState(FC, "finished", 3, 3, pytest.approx(0.6), pytest.approx(0.6), 2.0, 0.0)
+    assert by_run(store)[FC] == RunState(
+        FC, "finished", 3, 3, pytest.approx(0.6), pytest.approx(0.6), 2.0, 0.0, (), *NINE_IMAGES[0.6]
+    )  # fmt: skip
     assert seconds_left(states(store)) == 0.0
 
 
@@ -51,9 +60,9 @@ def test_a_run_goes_on_at_the_median_of_its_last_epochs(store: Path) -> None:
     shorten(store, FC, 2)
     rewrite(store, FC, seconds=40.0)
     run = Run(store / "runs" / FC)
-    assert state_of(FC, run) == RunState(FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2), (
-        "(0.5 + 40) / 2; epoch 0 is no epoch"
-    )
+    assert state_of(FC, run) == RunState(
+        FC, "stopped", 2, 3, 0.5, 0.5, 41.0, 20.2, (), *NINE_IMAGES[0.5]
+    ), "(0.5 + 40) / 2; epoch 0 is no epoch"  # fmt: skip
     with FileLock(run.path / ".lock"):
         assert state_of(FC, run).state == "running"
 
@@ -164,10 +173,10 @@ def test_the_command(store: Path) -> None:
     more(store, "toynet-toy-n2-fc-auto-s7")
     rewrite(store, FC, seconds=98.5)
     header, *lines, total = command("status", store).stdout.splitlines()
-    assert header.split() == ["run", "state", "epoch", "of", "last", "best", "seconds", "left", "prefix"]
+    assert header.split() == ["run", "state", "epoch", "of", "last", "interval", "best", "seconds", "left", "prefix"]
     assert [line.split() for line in lines] == [
-        [BN, "stopped", "2", "3", "50.0", "50.0", "1.5", "0", "s"],
-        [FC, "finished", "3", "3", "60.0", "60.0", "100.0", "yes"],
+        [BN, "stopped", "2", "3", "50.0", "22.7", "to", "77.3", "50.0", "1.5", "0", "s"],
+        [FC, "finished", "3", "3", "60.0", "30.0", "to", "84.0", "60.0", "100.0", "yes"],
         ["toynet-toy-n2-fc-auto-s7", "waiting", "1", "min", "40", "s"],
     ]
     assert total == "1 of 3 runs finished, about 1 min 40 s left"

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import wdiv as library
 from studies.report.finish import finish
 from tests.conftest import ROOT
-from tests.fabric import make_store, rewrite
+from tests.fabric import make_store, rewrite, shorten
 from tests.studies.cli.test_cli import is_picture, strictly, wdiv
 from wdiv.cache import formats
 from wdiv.metrics import FAMILIES, METRICS, metric_names
@@ -150,11 +151,9 @@ def test_noise_says_which_layers_moved_more_than_seeds_differ(seeds: Path, tmp_p
     said = wdiv("noise", seeds, "--reference", "0", "-o", out).stdout
     assert said.endswith(f"wrote {out}\n")
     found = strictly(wdiv("noise", seeds, "--reference", "0", "--json").stdout)
-    assert (found["metric"], found["reference"], found["fdr"]) == ("relative_l2", "0", 0.05)
+    assert (found["metric"], found["reference"], found["fdr"]) == ("l2", "0", 0.05)
     tree = library.open(seeds)
-    table = library.summary.against_noise_floor(
-        library.divergence(tree, "relative_l2", 0), library.pairwise(tree, "relative_l2")
-    )
+    table = library.summary.against_noise_floor(library.divergence(tree, "l2", 0), library.pairwise(tree, "l2"))
     assert len(found["layers"]) == len(table)
     for row, wanted in zip(found["layers"], table.to_dict("records"), strict=True):
         assert (row["layer"], row["role"], row["seeds"], row["strategy"]) == tuple(
@@ -162,16 +161,31 @@ def test_noise_says_which_layers_moved_more_than_seeds_differ(seeds: Path, tmp_p
         )
         for name in ("moved", "apart", "ratio", "p", "p_adjusted"):
             assert row[name] == (None if np.isnan(wanted[name]) else wanted[name])
-        assert row["moved_more"] is bool(wanted["moved_more"])
-    assert f"{int(table['moved_more'].sum())} of {len(table)} tensors moved more" in said
+        assert row["moved_more"] is (None if pd.isna(wanted["moved_more"]) else bool(wanted["moved_more"]))
+    tested = table["moved_more"].notna()
+    assert 0 < tested.sum() < len(table), "some are frozen"
+    assert f"{int(table['moved_more'].sum())} of {tested.sum()} tensors moved more" in said
     with out.open() as file:
         assert len(list(csv.DictReader(file))) == len(table)
     assert wdiv("noise", seeds, "--reference", "0", "-o", out).stdout == said, "twice in a row"
 
 
-def test_noise_of_two_seeds_says_that_there_is_no_test(store: Path) -> None:
-    assert "with 2 seeds there is a ratio but no test; 3 or more give one" in wdiv("noise", store).stdout
-    assert all(row["p"] is None for row in strictly(wdiv("noise", store, "--json").stdout)["layers"])
+def test_noise_of_two_seeds_says_that_there_is_no_verdict(store: Path) -> None:
+    said = wdiv("noise", store).stdout
+    assert "with 2 seeds there is a ratio but no test, and no verdict; 3 or more give one" in said
+    assert not [word for word in ("moved more than", "False", "p adjusted") if word in said]
+    rows = strictly(wdiv("noise", store, "--json").stdout)["layers"]
+    assert rows
+    assert all(row["p"] is row["moved_more"] is None for row in rows)
+
+
+def test_noise_says_that_seeds_ended_after_different_epochs(seeds: Path) -> None:
+    assert "different epochs" not in wdiv("noise", seeds).stdout
+    shorten(seeds, "toynet-toy-n2-bn+fc-auto-s2", 1)
+    said = wdiv("noise", seeds).stdout
+    assert "bn+fc: its seeds ended after different epochs, 1 to 2, each of which is taken as it is" in said
+    found = strictly(wdiv("noise", seeds, "--json").stdout)["layers"]
+    assert {(row["strategy"], row["epochs"]) for row in found} == {("fc", "2"), ("bn+fc", "1 to 2")}
 
 
 # ------------------------------------------------------------------------------------------------------------ plot

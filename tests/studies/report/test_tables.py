@@ -15,6 +15,7 @@ from studies.papers import published
 from studies.report.tables import Filled, as_rows, at_sizes_of, fill, in_words
 from studies.spec.table import CONDITIONS, Table
 from wdiv.errors import BadData, BadInput, WdivError
+from wdiv.numerics import share_interval
 
 BASE = {
     "condition": "", "model": "resnet18", "source": "imagenet", "dataset": "steel", "per_class": "20", "n_train": 140,
@@ -301,6 +302,19 @@ def test_a_table_in_markdown() -> None:
 
 def test_an_empty_table_says_so() -> None:
     assert in_words(fill(Table("t"), observed())) == "**t**\n\nNo run and no published number belongs here.\n"
+
+
+def test_an_accuracy_has_the_interval_of_its_test_images_and_its_seeds() -> None:
+    ours = observed({"value": 0.9}, {"seed": 1, "value": 0.94}, {"measure": "train_accuracy", "value": 1.0})
+    table = Table("t", measure=("train_accuracy", "accuracy"), rows=("model",), columns=("measure",))
+    filled = fill(table, ours, n_test={ours["dataset"].iloc[0]: 50})
+    cells = filled.cells.set_index("measure")
+    wanted = share_interval([0.9, 0.94], 50)
+    assert cells.loc["accuracy", ["low", "high"]].tolist() == pytest.approx([100 * wanted.low, 100 * wanted.high])
+    assert cells.loc["train_accuracy", ["low", "high"]].isna().all()
+    words = in_words(filled)
+    assert f"92.0 ± 2.8 [{100 * wanted.low:.1f}, {100 * wanted.high:.1f}] |" in words
+    assert "; in square brackets 95 % for other test images and seeds." in words
 
 
 def test_columns_of_two_keys_are_named_by_both() -> None:

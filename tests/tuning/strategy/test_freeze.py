@@ -18,7 +18,7 @@ from tests.tuning.tiny import HEAD, Family, Log, images, moved, net, planned, sn
 from wdiv.errors import BadInput
 from wdiv.store.probe import probe
 from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.networks.models import ModelSpec, head_layers, layer_table
+from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_layers, layer_table
 from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan, parameter_groups
 from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
@@ -453,3 +453,29 @@ def test_norms_train_and_freeze_like_any_layer(strategy: str, moves: set[str]) -
     assert plan.batch_stats == frozenset()
     if strategy == "conv+norm+fc":
         assert {(plan.kinds[key], lr) for key, lr in plan.lrs.items()} == {(k, 1e-4) for k in ("conv", "norm", "fc")}
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "swin_t", "swin_v2_t", "vit_b_16", "maxvit_t"])
+def test_decay_spares_layer_scales_tokens_and_positions(name: str) -> None:
+    spec = ModelSpec(name)
+    model = build_skeleton(spec, 3)
+    plan = make_plan(model, layer_table(spec, 3, 224), head_layers(spec), parse("all"))
+    decayed = {
+        key for group in parameter_groups(model, plan, 0.1, False) if group["weight_decay"] for key in group["keys"]
+    }
+    weights = {
+        f"{path}.{key}" for path, module in model.named_modules() for key, p in module.named_parameters(recurse=False)
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.MultiheadAttention)) and p.dim() > 1
+    }  # fmt: skip
+    assert decayed == weights
+    spared = {key.rpartition(".")[2] for key in set(plan.lrs) - decayed} - {"weight", "bias", "in_proj_bias"}
+    assert (
+        spared
+        == {
+            "convnext_tiny": {"layer_scale"},
+            "swin_t": {"relative_position_bias_table"},
+            "swin_v2_t": {"logit_scale"},
+            "vit_b_16": {"class_token", "pos_embedding"},
+            "maxvit_t": {"relative_position_bias_table"},
+        }[name]
+    )

@@ -79,6 +79,14 @@ def test_the_pull_is_on_what_trains_alone() -> None:
     assert moved(before, snapshot(model)) == {"fc.weight", "fc.bias"}
 
 
+def test_it_stands_in_for_weight_decay() -> None:
+    model = net()
+    pull = L2SP(model, snapshot(model), (), 0.1)
+    loops = [loop_of(net(), "all+l2sp", l2sp, weight_decay=0.5) for l2sp in (pull, None)]
+    decays = [sorted({group["weight_decay"] for group in loop.optimizer.param_groups}) for loop in loops]
+    assert decays == [[0.0], [0.0, 0.5]]
+
+
 # --- Auto-RGN ------------------------------------------------------------------------------------------------------
 
 

@@ -161,7 +161,8 @@ def check(name: str, strategy: str, mode: str = "auto") -> None:
         plan = make_plan(model, table, head, segment, mode)
         apply_freeze(model, plan, table)
         strength = segment.phase.number("l2sp")
-        l2sp = None if strength is None else L2SP(model, start, head_keys(spec), strength)
+        away = {key: value + 0.01 for key, value in start.items()}  # at its start nothing is pulled, nor else decays
+        l2sp = None if strength is None else L2SP(model, away, head_keys(spec), strength)
         loop = Loop(
             model, plan, recipe, InputSpec(size), data, judged.images, seed=0,
             on_epoch=lambda *epoch: False, segment=segment, l2sp=l2sp, test_feed=judged,

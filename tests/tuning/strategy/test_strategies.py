@@ -109,7 +109,7 @@ def test_a_name_reads_back_as_the_strategy_it_names(
         ("fcc", "did you mean 'fc'"),
         (
             "relu",
-            "'relu' is no kind of layer; known: all, beside, bn, conv, decay, fc, gradual, l2sp, norm, random, rgn",
+            "'relu' is no kind of layer; known: all, beside, bn, conv, decay, fc, gradual, l2sp, linear, norm, random",
         ),
         ("", "is no kind of layer"),
         ("bn++fc", "'' is no kind of layer"),

@@ -495,3 +495,12 @@ def test_a_validation_loss_that_is_no_number_stops_the_run_too() -> None:
     with pytest.raises(Diverged, match=r"the loss is (nan|inf) in epoch 1; the largest gradient was that of "):
         loop.run()
     assert [row["epoch"] for row in log.rows] == [0]
+
+
+@pytest.mark.parametrize("recipe", [{"batch_size": 16}, {"steps_per_epoch": 1}])
+def test_one_cycle_is_refused_where_its_only_step_would_be_its_last(recipe: dict) -> None:
+    """At 4e-6 of the rate nothing is learned."""
+    with pytest.raises(BadInput, match=r"^schedule 'one-cycle': needs 2 steps .* or stage has 1; train"):
+        make_loop(net(), schedule="one-cycle", epochs=1, **recipe)
+    make_loop(net(), schedule="one-cycle", epochs=2, **recipe)
+    make_loop(net(), schedule="cosine", epochs=1, **recipe)

@@ -411,3 +411,32 @@ def test_cuda_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
+
+
+def test_a_schedule_too_long_for_a_later_phase_is_refused_before_the_first(digits: Split, tmp_path: Path) -> None:
+    weights = write_weights(tmp_path / "made.pth", SMALL)
+    how = {"epochs": 3, "batch_size": 64, "schedule": "one-cycle"}
+    with pytest.raises(BadInput, match="schedule 'one-cycle': needs 2 steps"):
+        fine_tune(small_run(weights, "fc for 2 then conv@stage2+fc", **how), digits, tmp_path / "out", device="cpu")
+    with pytest.raises(BadInput, match="schedule 'one-cycle': needs 2 steps"):
+        fine_tune(small_run(weights, "all+gradual", **how), digits, tmp_path / "out", device="cpu")
+    assert not list((tmp_path / "out").rglob("run.json"))
+
+
+def test_a_run_begun_with_other_rates_is_not_continued_with_them(digits: Split, tmp_path: Path) -> None:
+    """As by a wdiv of before, whose layer-wise decay knew fewer blocks."""
+    weights = write_weights(tmp_path / "made.pth", SMALL)
+    spec = small_run(weights, "all=1e-3,decay=0.5", epochs=3)
+
+    def stop(epoch: int, done: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(spec, digits, tmp_path, device="cpu", watcher=Watch(stop))
+    file = tmp_path / "runs" / spec.id(digits.name) / "resume.pt"
+    kept = torch.load(file, weights_only=True)
+    kept["optimizer"]["param_groups"][0]["base"] *= 2
+    torch.save(kept, file)
+    with pytest.raises(BadInput, match=r"begun with other rates or weight decay .*; give another --out, or delete it"):
+        fine_tune(spec, digits, tmp_path, device="cpu")

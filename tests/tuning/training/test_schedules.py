@@ -100,6 +100,12 @@ def test_a_warm_up_leaves_steps_to_the_schedule(warmup: int) -> None:
         factor(SCHEDULES["cosine"], 0, 10, warmup)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_no_schedule_starves_a_stretch_that_is_as_short_as_it_takes(name: str) -> None:
+    schedule = SCHEDULES[name]
+    assert max(schedule.lr_factor(step, schedule.least) for step in range(schedule.least)) > 0.5
+
+
 def test_one_cycle_warms_up_by_itself() -> None:
     with pytest.raises(BadInput, match="schedule 'one-cycle' has its own"):
         factor(SCHEDULES["one-cycle"], 0, 10, 2)

@@ -62,7 +62,7 @@ def replace_head(model: nn.Module, head: Head, layer: str, classes: int) -> None
     parts = dict(old.named_children()) if isinstance(old, nn.Sequential) else {place: old}
     new = nn.Sequential()
     for name, part in parts.items():
-        if layer_kind(part) in ("conv", "fc"):
+        if layer_kind(part) in ("conv", "linear"):
             break
         if not isinstance(part, nn.Dropout):
             new.add_module(name, part)

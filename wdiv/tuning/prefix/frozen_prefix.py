@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-__all__ = ["Cut", "NoPrefix", "Traced", "ancestors", "check_apart", "cut"]
+__all__ = ["Cut", "NoPrefix", "Traced", "ancestors", "asleep", "check_apart", "cut"]
 
 _FLOAT = 4
 
@@ -94,6 +94,27 @@ def cut(model: nn.Module, moving: Collection[str], size: int, *, training: bool)
             bytes_per_image=sum(map(network.bytes, boundary)),
             share=network.flops(prefix) / max(1, network.flops(network.facts)),
         )
+
+
+def asleep(model: nn.Module, trained: Collection[str], size: int) -> frozenset[str]:
+    """Names of the random modules that only frozen layers come before, and at least one after, whatever BatchNorms
+    normalise by. Of a network that torch.fx cannot trace none are known.
+
+    trained  keys of the parameters that train
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Dropout(), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout())
+    >>> asleep(model.append(nn.Linear(144, 2)), {"5.weight", "5.bias"}, 8)
+    frozenset({'0'})
+    """
+    with in_mode(model, True):
+        try:
+            network = Traced(model, trained, size)
+        except NoPrefix:
+            return frozenset()
+        still = network.still()
+        before = ancestors(node for node in still if network.has_parameters(node))
+        return frozenset(str(n.target) for n in still & before if network.facts[n].random and network.module(n))
 
 
 class Traced:
@@ -189,6 +210,15 @@ class Traced:
             if not more:
                 return frozen
             loose |= more
+
+    def still(self) -> set[fx.Node]:
+        """The nodes that depend on nothing that moves."""
+        found: set[fx.Node] = set()
+        for node in self.graph.nodes:
+            moves = any(id(tensor) in self.moving for tensor in self.reads(node).values())
+            if node.op != "output" and not moves and found.issuperset(node.all_input_nodes):
+                found.add(node)
+        return found
 
     def boundary(self, frozen: set[fx.Node]) -> list[fx.Node]:
         """Frozen nodes that depend on the image and are used by others, in order."""

@@ -35,8 +35,8 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     def switch(module: nn.Module) -> None:
         if "train" not in vars(module):
             module.training = training
-            for child in module.children():
-                switch(child)
+        for child in module.children():
+            switch(child)
 
     switch(model)
     try:

@@ -2,14 +2,15 @@
 
 Four things break that in ordinary code, and are ruled out here: an optimizer that holds a frozen parameter moves
 it by momentum or decay; ``model.train()`` sets frozen BatchNorm layers back to updating their statistics, and wakes
-dropout that lies before anything which trains; and a parameter shared by two layers is frozen in one and trained in
+dropout and stochastic depth in what is frozen; and a parameter shared by two layers is frozen in one and trained in
 the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput
@@ -128,20 +129,41 @@ def _refuse_shared(parameters: Mapping[str, nn.Parameter], lrs: Mapping[str, flo
 def apply_freeze(model: nn.Module, plan: FreezePlan, table: LayerTable, disabled_dropout: Collection[str] = ()) -> None:
     """Freeze the network in place: gradients off, and what is frozen in eval mode for good.
 
-    disabled_dropout: names of random modules in the frozen prefix
-    (:attr:`~wdiv.tuning.prefix.frozen_prefix.Cut.disabled_dropout`). Modules are neither swapped nor renamed. A frozen
-    BatchNorm ignores ``train()`` from here on, so that ``model.train()`` cannot wake it; applying another plan releases
-    it.
+    Frozen is a module none of whose parameters trains; one without parameters, such as dropout, is as the module around
+    it. A BatchNorm is frozen if it normalises by its running statistics, whatever it stands in.
+
+    disabled_dropout: names of more random modules that come before a frozen layer
+    (:attr:`~wdiv.tuning.training.prefix_plan.PrefixPlan.disabled_dropout`). Modules are neither swapped nor renamed. A
+    frozen one ignores ``train()`` from here on, so that ``model.train()`` cannot wake it; applying another plan
+    releases it.
     """
     for key, parameter in model.named_parameters(remove_duplicate=False):
         parameter.requires_grad_(key in plan.lrs)
     for module in model.modules():
         module.__dict__.pop("train", None)
-    frozen = {layer.name for layer in table.of("bn")} - plan.batch_stats
-    for name in frozen.union(disabled_dropout):
-        module = model.get_submodule(name)
-        module.eval()
-        module.train = lambda mode=True, held=module: held
+    running = {model.get_submodule(name) for name in plan.batch_stats}
+    frozen = {model.get_submodule(layer.name) for layer in table.of("bn")} - running
+    still = {module for module in _without_training(model) if module not in running}
+    for module in still.union(frozen, map(model.get_submodule, disabled_dropout)):
+        module.training = False
+        module.train = MethodType(_stay, module)
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    """``train()`` of a frozen module: its own mode stays, those of the modules in it are their own affair."""
+    for child in module.children():
+        child.train(mode)
+    return module
+
+
+def _without_training(module: nn.Module, around: bool = False) -> Iterator[nn.Module]:
+    """The modules none of whose parameters trains. ``around``: whether the module around is one."""
+    parameters = list(module.parameters())
+    still = not any(p.requires_grad for p in parameters) if parameters else around
+    if still:
+        yield module
+    for child in module.children():
+        yield from _without_training(child, still)
 
 
 def parameter_groups(
@@ -149,15 +171,27 @@ def parameter_groups(
 ) -> list[Mapping[str, Any]]:
     """Optimizer groups by rate and decay, holding the trainable parameters and no other.
 
+    Unless ``decay_all``, decay is for the weights of convolutions and of what is linear, attention's among them: not
+    for gamma, beta and biases, and not for what belongs to no layer, as layer scales, tokens and positions.
+
     apart: a group for each parameter, where each has a rate that changes by itself. ``keys`` of a group are its
     parameters' names, ``base`` its rate before any schedule.
     """
     groups: dict[Any, dict[str, Any]] = {}
     for key, parameter in model.named_parameters():
         if key in plan.lrs:
-            lr, decay = plan.lrs[key], weight_decay if decay_all or parameter.dim() > 1 else 0.0
+            lr, decays = plan.lrs[key], decay_all or (parameter.dim() > 1 and _is_weight(model, key, plan))
+            decay = weight_decay if decays else 0.0
             new = {"params": [], "keys": [], "lr": lr, "base": lr, "weight_decay": decay}
             group = groups.setdefault(key if apart else (lr, decay), new)
             group["params"].append(parameter)
             group["keys"].append(key)
     return list(groups.values())
+
+
+def _is_weight(model: nn.Module, key: str, plan: FreezePlan) -> bool:
+    """Of a layer, or of one of the modules of PyTorch that have the matrices of several layers in one."""
+    from torch import nn
+
+    owner = model.get_submodule(key.rpartition(".")[0])
+    return key in plan.kinds or isinstance(owner, (nn.MultiheadAttention, nn.RNNBase, nn.Bilinear))

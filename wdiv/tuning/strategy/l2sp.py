@@ -1,4 +1,4 @@
-"""L2-SP: weight decay towards the start instead of towards 0."""
+"""L2-SP: weight decay towards the start instead of towards 0, in place of the recipe's."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
-from wdiv.layers import LayerTable
+from wdiv.layers import Layer, LayerTable
 from wdiv.store.stages import OUTSIDE
 from wdiv.tuning.strategy.strategies import Phase
 
@@ -20,19 +20,32 @@ def lr_factors(phase: Phase, table: LayerTable, head: frozenset[str]) -> Mapping
     """
     decay, spread = phase.number("decay"), phase.number("spread")
     if decay is not None:
-        places = _distances(table, lambda layer: (layer.stage, layer.block))
+        places = _distances(table, _blocks(table))
         return {name: decay**distance for name, distance in places.items()}
     if spread is not None:
         trained = LayerTable(tuple(layer for layer in table if phase.lr(layer, head) is not None), table.order)
-        places = _distances(trained, lambda layer: layer.stage)
+        places = _distances(trained, {layer.name: layer.stage for layer in trained})
         most = max(places.values(), default=0) or 1
         return {layer.name: spread ** (-places.get(layer.name, 0) / most) for layer in table}
     return {layer.name: 1.0 for layer in table}
 
 
-def _distances(table: LayerTable, group):  # type: ignore[no-untyped-def]
+def _blocks(table: LayerTable) -> Mapping[str, Hashable]:
+    """Layer -> its block, or the last block before it and the stage that it stands in."""
+    last, found = ("", -1), dict[str, Hashable]()
+    for layer in _body(table):
+        if layer.block >= 0:
+            last = (layer.stage, layer.block)
+        found[layer.name] = last if layer.block >= 0 else (layer.stage, "after", last)
+    return found
+
+
+def _distances(table: LayerTable, groups: Mapping[str, Hashable]) -> Mapping[str, int]:
     """Layer -> groups between it and the network's end; 0 for the classifier and what stands beside."""
-    body = [layer for layer in sorted(table, key=lambda layer: layer.depth) if layer.stage not in OUTSIDE]
-    order = list(dict.fromkeys(group(layer) for layer in body))
-    places = {layer.name: len(order) - order.index(group(layer)) for layer in body}
+    order = {group: place for place, group in enumerate(dict.fromkeys(groups[layer.name] for layer in _body(table)))}
+    places = {layer.name: len(order) - order[groups[layer.name]] for layer in _body(table)}
     return {layer.name: places.get(layer.name, 0) for layer in table}
+
+
+def _body(table: LayerTable) -> list[Layer]:
+    return [layer for layer in sorted(table, key=lambda layer: layer.depth) if layer.stage not in OUTSIDE]

@@ -57,7 +57,7 @@ METHODS: Registry[Method] = Registry(
         ),
         Method(
             "l2sp",
-            "decay towards the source's weights at this strength, and of new ones towards 0 at 0.01",
+            "decay to the source's weights at this strength, and of new ones to 0 at 0.01; in place of weight decay",
             "Li, Grandvalet and Davoine (2018)",
             0.1,
         ),

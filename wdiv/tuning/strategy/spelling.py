@@ -22,10 +22,11 @@ _SCRATCH, _SCRATCH_RATE = "scratch", 1e-3
 
 
 def parse(text: str) -> Strategy:
-    """A strategy from its spelling. Parts may come in any order; the canonical name has all, conv, bn, norm, fc.
+    """A strategy from its spelling. Parts may come in any order; the canonical name has all, conv, bn, norm,
+    linear, fc.
 
-    A rate left out is 1e-4 where a convolution or everything trains, else 1e-2 where a normalisation does, else
-    1e-3: the rates of Peng and Wang (2020). Raises :class:`~wdiv.errors.BadInput`.
+    A rate left out is 1e-4 where a convolution, what is linear in the trunk or everything trains, else 1e-2 where a
+    normalisation does, else 1e-3: the rates of Peng and Wang (2020). Raises :class:`~wdiv.errors.BadInput`.
 
     >>> parse("fc+bn@stage3-4").name
     'bn@stage3-4+fc'
@@ -87,7 +88,7 @@ def _phase(spelling: str, text: str) -> Phase:
 
 
 def _default_rate(kinds: Collection[str]) -> float:
-    return 1e-4 if {"conv", EVERYTHING} & set(kinds) else 1e-2 if {"bn", "norm"} & set(kinds) else 1e-3
+    return 1e-4 if {"conv", "linear", EVERYTHING} & set(kinds) else 1e-2 if {"bn", "norm"} & set(kinds) else 1e-3
 
 
 def _scratch(words: str, text: str) -> Term:

@@ -2,7 +2,8 @@
 CLI, TOML files and tables, which :mod:`wdiv.tuning.strategy.spelling` reads.
 
 ``scratch``             everything, from random weights
-``fc``                  the classifier
+``fc``                  the classifier, and nothing else
+``linear+fc``           what is linear in the trunk, as in a ConvNeXt or a transformer, and the classifier
 ``bn+fc``               every BatchNorm and the classifier
 ``norm+fc``             every LayerNorm, GroupNorm, RMSNorm and InstanceNorm, and the classifier
 ``all=1e-4,fc=1e-3``    every tensor, those of no kind of layer included, and the classifier at a rate of its own
@@ -66,7 +67,7 @@ class Term:
     lr: float
 
     def selects(self, layer: Layer, head: frozenset[str]) -> bool:
-        """``fc`` is the classifier, also where that is a convolution, and every other linear layer."""
+        """``fc`` is the classifier, also where that is a convolution."""
         if self.stages and layer.stage not in self.stages:
             return False
         return self.kind in (EVERYTHING, kind_of(layer, head))

@@ -60,10 +60,25 @@ class Position:
         return asdict(self)
 
 
-def check_batches(plan: FreezePlan, recipe: Recipe, images: int) -> None:
-    """Raise :class:`~wdiv.errors.BadInput` where a batch would hold one image and its statistics be used."""
+def check_batches(plan: FreezePlan, recipe: Recipe, images: int, epochs: int) -> None:
+    """Raise :class:`~wdiv.errors.BadInput` where a batch would hold one image and its statistics be used, or a stretch
+    of ``epochs`` has fewer steps than its schedule needs."""
     if plan.batch_stats and min(recipe.batch_size, images) < 2:
         raise BadInput("batch statistics need batches of at least 2 images; raise the batch size or freeze BN")
+    steps, schedule = epochs * steps_per_epoch(plan, recipe, images), schedules.SCHEDULES[recipe.schedule]
+    if steps < schedule.least:
+        raise BadInput(
+            f"schedule {schedule.name!r}: needs {schedule.least} steps to rise and fall in, and a phase or stage has "
+            f"{steps}; train longer, in smaller batches, or by schedule 'constant'"
+        )
+
+
+def steps_per_epoch(plan: FreezePlan, recipe: Recipe, images: int) -> int:
+    """Batches of an epoch: as many as the recipe says, or of one pass over the images."""
+    if recipe.steps_per_epoch is not None:
+        return recipe.steps_per_epoch
+    parts = math.ceil(images / recipe.batch_size)
+    return min(parts, images // 2) if plan.batch_stats else parts
 
 
 class Loop:
@@ -87,12 +102,12 @@ class Loop:
         segment: Segment | None = None, stop: Stop | None = None, l2sp: L2SP | None = None,
         train_feed: Feed | None = None, test_feed: Feed | None = None, validation_feed: Feed | None = None,
     ) -> None:  # fmt: skip
-        check_batches(plan, recipe, len(train))
         self.model, self.plan, self.recipe = model, plan, recipe
         self.train_set, self.test_set, self.seed = train, test, seed
         self.on_epoch, self.on_batch, self.on_stop = on_epoch, on_batch, on_stop
         self.stop, self.l2sp = stop or Stop(), l2sp
         self.first, self.last = (1, recipe.epochs) if segment is None else (segment.first, segment.last)
+        check_batches(plan, recipe, len(train), self.last - self.first + 1)
         self.images = Pixels(model, inputs, train, recipe)
         self.train_feed: Feed = train_feed or self.images
         self.test_feed: Feed = test_feed or Pixels(model, inputs, test, recipe)
@@ -101,7 +116,8 @@ class Loop:
         self.device = train.labels.device.type
         self.schedule = schedules.SCHEDULES[recipe.schedule]
         self.lead = 0.0
-        groups = parameter_groups(model, plan, recipe.weight_decay, recipe.decay_all, apart=self.by_gradient)
+        decay = 0.0 if l2sp is not None else recipe.weight_decay  # which pulls all that trains, to its start or to 0
+        groups = parameter_groups(model, plan, decay, recipe.decay_all, apart=self.by_gradient)
         self.optimizer = recipe.make_optimizer(groups)
 
     # --- epochs ----------------------------------------------------------------------------------------------------
@@ -200,16 +216,12 @@ class Loop:
         import torch
 
         rng, images = np.random.default_rng([self.seed, epoch]), len(self.train_set)
-        size, steps = self.recipe.batch_size, self.recipe.steps_per_epoch
-        if steps is None:
-            parts = math.ceil(images / size)
-            if self.plan.batch_stats:
-                parts = min(parts, images // 2)
+        size, parts = self.recipe.batch_size, steps_per_epoch(self.plan, self.recipe, images)
+        if self.recipe.steps_per_epoch is None:
             order = rng.permutation(images)
         else:
-            parts = steps
-            passes = [rng.permutation(images) for _ in range(math.ceil(steps * min(size, images) / images))]
-            order = np.concatenate(passes)[: steps * min(size, images)]
+            passes = [rng.permutation(images) for _ in range(math.ceil(parts * min(size, images) / images))]
+            order = np.concatenate(passes)[: parts * min(size, images)]
         device = self.train_set.labels.device
         return [torch.from_numpy(part).to(device) for part in np.array_split(order, parts)]
 

@@ -21,6 +21,7 @@ from wdiv.tuning.training.loop import Diverged, Loop
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.small_maps import check_maps
 
 if TYPE_CHECKING:
     import torch
@@ -176,6 +177,7 @@ def range_test(
     term = max(tested.terms, key=lambda term: term.lr)
     where = choose_device(device)
     precision.check(spec.recipe.precision, where.type)
+    check_maps(spec, len(split.pool.classes), where.type)
     factors = (np.geomspace(low, high, steps) / term.lr).tolist()
     with fork_rng(where):
         losses, why = _train(spec, split, where, tested, factors)

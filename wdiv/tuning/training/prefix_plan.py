@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wdiv.layers import LayerTable
-from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, cut
+from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, asleep, cut
 from wdiv.tuning.strategy.freeze import FreezePlan
 from wdiv.tuning.training.recipe import Recipe
 
@@ -25,7 +25,8 @@ class PrefixPlan:
     """Where the network is cut, in training and in eval mode; None where it is not.
 
     why     in words, of the training images:  "kept: …", or "not kept: …"
-    disabled_dropout  random modules between frozen layers, which are off whether anything is kept or not
+    disabled_dropout  random modules between frozen layers, in every BN mode, which are off whether anything is kept or
+             not
     """
 
     training: Cut | None
@@ -51,12 +52,12 @@ def plan_prefix(
     first = min(table, key=lambda layer: layer.depth)
     if plan.moving.intersection(map(first.key, first.roles)):  # nothing to find out
         return PrefixPlan(None, None, "not kept: the first layer is not frozen")
+    disabled_dropout = asleep(model, plan.lrs, size)
     try:
         training = cut(model, plan.moving, size, training=True)
         judging = cut(model, plan.moving, size, training=False)
     except NoPrefix as error:
-        return PrefixPlan(None, None, f"not kept: {error}")
-    disabled_dropout = training.disabled_dropout
+        return PrefixPlan(None, None, f"not kept: {error}", disabled_dropout)
     for wrong, why in (
         (not recipe.keep_prefix, "the recipe says so"),
         (plan.bn_mode == "adapt", "its statistics are estimated over the images after every epoch"),

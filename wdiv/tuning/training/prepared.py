@@ -13,7 +13,7 @@ from wdiv.tuning.networks.models import head_layers, layer_table
 from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import Cut, cut
-from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, make_plan
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing, make_plan
 from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.segments import Segment, segments
 from wdiv.tuning.training.feeds import Feed, Kept, OnDevice, Pixels
@@ -99,6 +99,11 @@ class PreparedNetwork:
     def plan(self, segment: Segment) -> FreezePlan:
         """What trains in a segment. Touches nothing."""
         return make_plan(self.model, self.table, self.head, segment, self.spec.bn_mode)
+
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """The tensors that a run may change, in the network's order."""
+        return changing(map(self.plan, self.segments), self.model.state_dict())
 
     def freeze(self, segment: Segment) -> tuple[FreezePlan, PrefixPlan]:
         """Freeze the network as a segment trains it, in place."""

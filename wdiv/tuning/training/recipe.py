@@ -59,8 +59,8 @@ _RANGES = {
 class Recipe:
     """Rates belong to the strategy; all else is here.
 
-    weight_decay    applies to weights of convolutions and linear layers; to gamma, beta and biases only with
-                    ``decay_all``
+    weight_decay    applies to weights of convolutions and linear layers; to gamma, beta, biases, layer scales, tokens
+                    and positions only with ``decay_all``; not where a strategy has ``l2sp``, which stands in for it
     steps_per_epoch None: one pass over the training images; else so many batches, pass after pass
     schedule        of the rate, over the steps of each phase, or of each stage that opens where they open one by one
     warmup          epochs at the start of each in which the rate rises from 0 first

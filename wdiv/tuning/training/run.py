@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from wdiv.errors import WdivError
+from wdiv.errors import BadInput, WdivError
 from wdiv.store.predictions import write_images
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.record import RunRecord
@@ -20,17 +20,18 @@ from wdiv.store.writer import Logits, RunWriter, clear
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
-from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing
+from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze
 from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.early_stopping import best_epoch, final_epoch
 from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop
-from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position
+from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position, check_batches
 from wdiv.tuning.training.network_cache import NetworkCache
 from wdiv.tuning.training.prefix_plan import PrefixPlan
 from wdiv.tuning.training.run_spec import RunSpec
+from wdiv.tuning.training.small_maps import check_maps
 
 if TYPE_CHECKING:
     import torch
@@ -83,13 +84,15 @@ def fine_tune(
     out = store.path
     run = Run(out / "runs" / spec.id(split.name))
     where, facts = choose_device(device), spec.facts(split)
-    networks = networks or NetworkCache()
+    networks, classes = networks or NetworkCache(), len(split.pool.classes)
     try:
-        base = networks.base(spec, len(split.pool.classes), where)
+        base = networks.base(spec, classes, where)
         check_identity(store, run, spec.label, facts, base)
         if (run.path / "run.json").exists() and _is_over(run):
+            check_identity(store, run, spec.label, facts, base, networks.prepare(spec, classes, where).changing)
             return run
         precision.check(spec.recipe.precision, where.type)
+        check_maps(spec, classes, where.type)
         features = features or FeatureStore(out / "features")
         _Session(spec, split, out, facts, where, watcher or Silent(), features, networks, stop or Stop()).run()
     except (MemoryError, RuntimeError) as error:
@@ -143,6 +146,8 @@ class _Session:
         self.network = networks.prepare(spec, len(split.pool.classes), device)
         self.model = self.network.model
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
+        for stage in self.stages:
+            check_batches(stage.plan, spec.recipe, len(train), stage.segment.last - stage.segment.first + 1)
         self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY)
 
     def run(self) -> None:
@@ -170,7 +175,7 @@ class _Session:
 
     def _record(self, facts: Mapping[str, Any], base: str) -> RunRecord:
         spec, split, state = self.spec, self.split, self.model.state_dict()
-        moving = changing((stage.plan for stage in self.stages), state)
+        moving = self.network.changing
         return RunRecord(
             id=spec.id(split.name),
             label=spec.label,
@@ -230,11 +235,22 @@ class _Session:
             shown = loop(stage.prefix.training, stage.prefix.judging)
             shown.lead = time.perf_counter() - began
             if optimizer is not None:
-                shown.optimizer.load_state_dict(dict(optimizer))
+                self._restore(shown.optimizer, optimizer)
             shown.run(done, position)
         except Diverged as error:
             self.writer.give_up(self.model.state_dict(), str(error))
             raise
+
+    def _restore(self, optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+        """The optimizer as it was left. It would bring its own rates along: they are to be those of now."""
+        now, before = ([[g[k] for k in ("keys", "base", "weight_decay")] for g in groups]
+                       for groups in (optimizer.param_groups, kept["param_groups"]))  # fmt: skip
+        if now != before:
+            raise BadInput(
+                f"{self.writer.run.path}: begun with other rates or weight decay of its tensors than this wdiv gives "
+                "them; give another --out, or delete it to start it again"
+            )
+        optimizer.load_state_dict(dict(kept))
 
     def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer, logits: Mapping[str, np.ndarray]) -> bool:
         """Save an epoch. True if the run ends with it, before its time."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from wdiv.errors import BadInput
+from wdiv.store.files import short_name
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset, split
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec
@@ -16,9 +17,6 @@ from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.strategy import strategies
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["RunSpec", "held_out", "run_id"]
 
@@ -102,7 +100,7 @@ def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mo
     'mobilenet_v2-width_mult=0.1-my-photos-n20-bn+fc-auto-s0'
     """
     size = "all" if per_class is None else f"n{per_class}"
-    return "-".join(map(_plain, (label, dataset, size, strategy, bn_mode, f"s{seed}")))
+    return short_name("-".join(map(_plain, (label, dataset, size, strategy, bn_mode))), f"-s{seed}")
 
 
 def _plain(part: str) -> str:

@@ -33,6 +33,7 @@ class Schedule:
     momentum  ``momentum(step, steps)`` is the value that stands in for the optimizer's momentum, or first beta, in
               that step, whatever the recipe says; None leaves the recipe's
     warms_up  the rate rises at first by itself, so that a warm-up before it would be a second one
+    least     the fewest steps that it can be spread over
 
     >>> [SCHEDULES["linear"].lr_factor(step, 4) for step in range(4)]
     [1.0, 0.75, 0.5, 0.25]
@@ -47,6 +48,7 @@ class Schedule:
     lr_factor: Callable[[int, int], float]
     momentum: Callable[[int, int], float | None] = _none
     warms_up: bool = False
+    least: int = 1
 
 
 def _cosine(start: float, end: float, share: float) -> float:
@@ -89,6 +91,7 @@ SCHEDULES: Registry[Schedule] = Registry(
             _one_cycle(1 / DIV, 1.0, 1 / DIV / FINAL_DIV),
             _one_cycle(MOMENTUM_HIGH, MOMENTUM_LOW, MOMENTUM_HIGH),
             warms_up=True,
+            least=2,  # the only step would be the last, at 4e-6 of the rate
         ),
     ],
 )
