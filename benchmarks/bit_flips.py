@@ -34,7 +34,8 @@ KINDS = {
     "base": "bases/*.safetensors", "epoch": "runs/*/epochs/*.safetensors", "run.json": "runs/*/run.json",
     "history": "runs/*/history.jsonl", "live": "runs/*/live.jsonl", "resume": "runs/*/resume.pt",
     "diverged": "runs/*/diverged.txt", "predictions": "runs/*/predictions/*", "foreign": "runs/*/foreign.json",
-    "study.json": "study.json", "baseline": "baselines/*.json", "measures": "measures*.nc", "pairs": "pairs*.nc",
+    "images": "images/*.json", "study.json": "study.json",
+    "baseline": "baselines/*.json", "baseline's answers": "baselines/*.safetensors", "measures": "measures*.nc", "pairs": "pairs*.nc",
     "results.nc": "results.nc", "results.csv": "results.csv", "distance": "distance.json",
 }  # fmt: skip
 """Kind of file -> where those are in a store."""
