@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,27 @@ import numpy as np
 from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.estimators.evaluate import INTERVAL, estimates
 from baselines.features import bare, features, label_of, places_of
-from wdiv.errors import BadData, BadInput, BadStore
+from wdiv.errors import BadData, BadInput, BadStore, Damaged
 from wdiv.numerics import share_interval
+from wdiv.numerics.classification import (
+    PROBABILITIES,
+    ClassificationScores,
+    classification_scores,
+    scores_of_confusion,
+)
 from wdiv.store import legacy
+from wdiv.store.kept import fingerprint
 from wdiv.store.names import conflicts, difference, readable, taken
+from wdiv.store.predictions import (
+    ImageList,
+    Predictions,
+    is_whole,
+    logits_digest,
+    read_images,
+    read_logits,
+    write_images,
+    write_logits,
+)
 from wdiv.store.reader import CheckpointStore
 from wdiv.store.seals import fast_digest, read_sealed, write_sealed
 from wdiv.tuning.data.images import Split, nested_subset
@@ -30,20 +49,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "BEST",
-    "FOLDER",
-    "STAGES",
-    "Outcome",
-    "Trial",
-    "check",
-    "check_held",
-    "kept",
-    "load",
-    "of_length_1",
-    "read",
-    "run",
-    "save",
-]
+    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "check_held", "check_predictions", "kept", "load",
+    "of_length_1", "predictions_of", "read", "run", "save", "scores_of",
+]  # fmt: skip
 
 STAGES = "stages"
 """In place of a layer: all stages of the trunk, side by side."""
@@ -52,6 +60,9 @@ BEST = "best"
 and the stages side by side."""
 FOLDER = "baselines"
 """Of a store, where outcomes are kept."""
+KINDS = {"log probabilities": "softmax", "decision values": None}
+"""What an estimator says of each image and class -> what makes probabilities of it, as
+:class:`~wdiv.store.predictions.Predictions` has it."""
 FORMAT = 2
 """Of an outcome's file, which is sealed from format 2 on."""
 
@@ -128,6 +139,9 @@ class Outcome:
     seconds       of choosing and fitting, features at hand
     weights       digest of the network's weights; empty where the outcome is of before there was one
     input         what images are turned into for it, and bn_eps, that of its BatchNorm; empty likewise
+    predictions   of an outcome that is kept: ``kind``, what it says of each test image, a name of :data:`KINDS`, and
+                  the digests of those and of the list of images; empty of one made before they were kept
+    given         of an outcome that was just made: what it says of each test image
     """
 
     id: str
@@ -155,6 +169,8 @@ class Outcome:
     weights: str = ""
     input: Mapping[str, Any] = field(default_factory=dict)
     bn_eps: float | None = None
+    predictions: Mapping[str, str] = field(default_factory=dict)
+    given: Predictions | None = field(default=None, repr=False, compare=False)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -167,7 +183,7 @@ class Outcome:
         return float(self.scores["accuracy"]["value"])
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "given"}
 
     def row(self) -> dict[str, Any]:
         """As :func:`wdiv.summary.results` gives a row for a run. Nothing is chosen on test images: no ``best``."""
@@ -244,11 +260,13 @@ def _try(
     estimator.fit(np.hstack(train), labels)
     seconds = time.perf_counter() - began
     asked = np.hstack(test)
-    probabilities = estimator.predict_proba(asked) if hasattr(estimator, "predict_proba") else None
+    given = _given(estimator, asked, split)
     names = np.array(split.pool.classes, dtype=object)
+    how = given.probabilities
     scores = evaluate(
-        names[split.test.labels], names[estimator.predict(asked)], probabilities, classes=split.pool.classes,
-        seed=trial.seed,
+        names[split.test.labels], names[given.logits.argmax(axis=1)],
+        None if how is None else np.exp(PROBABILITIES[how](given.logits.astype(np.float64))),
+        classes=split.pool.classes, seed=trial.seed,
     )  # fmt: skip
     fitted = getattr(estimator, "estimator_", estimator)
     return Outcome(
@@ -275,8 +293,56 @@ def _try(
         fallback=getattr(estimator, "fallback_", None) or "",
         seconds=seconds,
         weights=source.content,
+        given=given,
         **_fed(source, split),
     )
+
+
+def _given(estimator: Any, features: np.ndarray, split: Split) -> Predictions:
+    """What an estimator says of the test images: the largest is its answer.
+
+    Logarithms of probabilities, in which one next to 1 still differs from another; else decision values, of two classes
+    0 and the value. A class that it never saw has -inf.
+    """
+    if hasattr(estimator, "predict_proba"):
+        kind, probable = "log probabilities", np.asarray(estimator.predict_proba(features), dtype=np.float64)
+        values = np.log(probable, out=np.full(probable.shape, -np.inf), where=probable > 0)
+    else:
+        kind, values = "decision values", np.asarray(estimator.decision_function(features))
+        values = np.column_stack([np.zeros(len(values)), values]) if values.ndim == 1 else values
+    logits = np.full((len(features), len(split.pool.classes)), -np.inf, np.float32)
+    logits[:, estimator.classes_] = values
+    images = ImageList("", split.test.names, split.test.labels, np.arange(len(split.test)))
+    return Predictions(logits, images, split.pool.classes, KINDS[kind])
+
+
+def predictions_of(outcome: Outcome, out: Path) -> Predictions | None:
+    """What an outcome of a store said of each test image; None where it was made before that was kept.
+
+    Raises :class:`~wdiv.errors.BadStore` where it is damaged.
+    """
+    if not outcome.predictions:
+        return outcome.given
+    kept = outcome.predictions
+    logits = read_logits(_file_of(outcome, out), "test", kept["logits"])
+    classes = tuple(outcome.scores["classes"])
+    return Predictions(logits, read_images(out, kept["images"]), classes, KINDS[kept["kind"]])
+
+
+def scores_of(outcome: Outcome, out: Path) -> tuple[ClassificationScores | None, tuple[str, ...]]:
+    """The scores of an outcome's answers, and the names of the classes: by its predictions, or by its confusion matrix
+    where that is all that was kept."""
+    found = predictions_of(outcome, out)
+    if found is not None:
+        return classification_scores(found.logits, found.images.labels, found.probabilities), found.classes
+    if "confusion" not in outcome.scores:
+        return None, ()
+    return scores_of_confusion(np.array(outcome.scores["confusion"])), tuple(outcome.scores["classes"])
+
+
+def _file_of(outcome: Outcome, out: Path) -> Path:
+    """Of its predictions; by their digest, so that an outcome that takes another's place never has that one's."""
+    return out / FOLDER / f"{outcome.id}.{outcome.predictions['logits'][:8]}.safetensors"
 
 
 def save(outcome: Outcome, out: Path) -> Path:
@@ -286,7 +352,13 @@ def save(outcome: Outcome, out: Path) -> Path:
     same name.
     """
     _check(outcome.facts, out)
-    return write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
+    if outcome.given is not None:
+        outcome = replace(outcome, predictions=_keep(outcome, outcome.given, out))
+    file = write_sealed(out / FOLDER / f"{outcome.id}.json", {"format": FORMAT, **outcome.to_json()})
+    for earlier in file.parent.glob(f"{escape(outcome.id)}.*.safetensors"):
+        if not outcome.predictions or earlier != _file_of(outcome, out):
+            earlier.unlink(missing_ok=True)
+    return file
 
 
 def kept(out: Path, source: Source, split: Split) -> dict[str, Outcome]:
@@ -357,13 +429,41 @@ def _check(facts: Mapping[str, Any], out: Path) -> None:
                 )
 
 
+def _keep(outcome: Outcome, given: Predictions, out: Path) -> dict[str, str]:
+    """Write what an outcome says of its images. Returns what is to be remembered of it."""
+    kind = next(kind for kind, how in KINDS.items() if how == given.probabilities)
+    images = given.images
+    kept = {"kind": kind, "images": write_images(out, images.names, images.labels, images.rows)}
+    kept["logits"] = logits_digest(given.logits)
+    outcome = replace(outcome, predictions=kept)
+    write_logits(_file_of(outcome, out), {"test": given.logits}, _origin(outcome))
+    return kept
+
+
+def check_predictions(outcome: Outcome, out: Path) -> None:
+    """Raise :class:`~wdiv.errors.BadStore` where what a store keeps of an outcome's predictions is not what it was."""
+    if outcome.predictions:
+        predictions_of(outcome, out)
+        if not is_whole(_file_of(outcome, out), {"test": outcome.predictions["logits"]}, _origin(outcome)):
+            raise Damaged(_file_of(outcome, out))
+
+
+def _origin(outcome: Outcome) -> str:
+    return f"{outcome.predictions['kind']} of {outcome.id}"
+
+
 def load(out: Path) -> list[Outcome]:
     """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
-    return [read(file) for file in sorted((out / FOLDER).glob("[!.]*.json"))]
+    return [_read(file, *fingerprint(file)) for file in sorted((out / FOLDER).glob("[!.]*.json"))]
 
 
 def read(file: Path) -> Outcome:
     """One outcome. Raises as :func:`load` does."""
+    return _read(file, *fingerprint(file))
+
+
+@lru_cache(maxsize=1024)
+def _read(file: Path, *fingerprint: int) -> Outcome:
     data = read_sealed(file, FORMAT, before=1)
     try:
         data.pop("format", None)

@@ -34,7 +34,8 @@ KINDS = {
     "base": "bases/*.safetensors", "epoch": "runs/*/epochs/*.safetensors", "run.json": "runs/*/run.json",
     "history": "runs/*/history.jsonl", "live": "runs/*/live.jsonl", "resume": "runs/*/resume.pt",
     "diverged": "runs/*/diverged.txt", "predictions": "runs/*/predictions/*", "foreign": "runs/*/foreign.json",
-    "study.json": "study.json", "baseline": "baselines/*.json", "measures": "measures*.nc", "pairs": "pairs*.nc",
+    "images": "images/*.json", "study.json": "study.json", "baseline": "baselines/*.json",
+    "baseline's answers": "baselines/*.safetensors", "measures": "measures*.nc", "pairs": "pairs*.nc",
     "results.nc": "results.nc", "results.csv": "results.csv", "distance": "distance.json",
 }  # fmt: skip
 """Kind of file -> where those are in a store."""
@@ -47,7 +48,7 @@ def problems(store: Path) -> list[str]:
 
 
 def seen(path: Path) -> Mapping[str, Any]:
-    """What a store says of each run that it does not leave out: its values, its results."""
+    """What a store says of each run that it does not leave out: its values, and what it came to."""
     store = CheckpointStore.open(path)
 
     def look() -> dict[str, Any]:
@@ -58,8 +59,10 @@ def seen(path: Path) -> Mapping[str, Any]:
                 for number, run in enumerate(tree.to_dataset()["run"].values.tolist()):
                     for name in ("l2", "gaussian_kl"):
                         found[f"{run} {kind} {name}"] = node[name].values[number].tobytes()
-        table = results(store)
-        return found | {f"{row['run']} result": repr(row) for row in table.to_dict("records")}
+        for row in results(store).to_dict("records"):
+            told = ((name, value) for name, value in row.items() if value is not None and value == value)
+            found |= {f"{row['run']} {name}": value for name, value in told}  # what is missing is not told
+        return found
 
     return without_damaged([store], look)
 

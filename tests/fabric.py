@@ -16,7 +16,9 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from wdiv.layers import Layer, LayerTable
+from wdiv.store import predictions
 from wdiv.store.files import sha256
+from wdiv.store.reader import Run
 from wdiv.store.record import RunRecord
 from wdiv.store.seals import fast_digest, pack, read_sealed, sealed_lines, unsealed_lines, write_sealed, write_with_tail
 from wdiv.store.tensors import tensor_digest
@@ -112,10 +114,12 @@ def make_store(
     label: str = "toynet",
     planned: int | None = None,
     sizes: tuple[int, ...] = (2,),
+    predicted: bool = False,
 ) -> Path:
     """Write a store; ``planned`` epochs more than ``epochs`` leave every run unfinished.
 
     sizes  images of each class; a run of another size than 2 drifts as that of seed :func:`drift_seed` does
+    predicted  with the :func:`logits` of each epoch, of nine test images and of those that :func:`held_out` says
     """
     pretrained = source_state()
     for strategy in strategies:
@@ -126,7 +130,7 @@ def make_store(
             digest = hashlib.sha256(content).hexdigest()
             (out / "bases").mkdir(parents=True, exist_ok=True)
             (out / "bases" / f"{digest}.safetensors").write_bytes(content)
-            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size, given)
+            _write_run(out, strategy, seed, epochs, planned or epochs, label, digest, size, given, predicted)
     runs = sorted(path.name for path in (out / "runs").iterdir())
     write_sealed(out / "study.json", {"format": 2, "study": {"name": "toy"}, "runs": runs, "notes": []})
     return out
@@ -137,9 +141,41 @@ def drift_seed(seed: int, size: int) -> int:
     return seed + 100 * (size - 2)
 
 
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+"""Of the test images, ``test/0.png`` and on."""
+
+
+def held_out(seed: int) -> np.ndarray:
+    """Which images of the pool a run of this seed validates on: two of three, so that seeds share one."""
+    return np.array([seed % 3, (seed + 1) % 3])
+
+
+def logits(strategy: str, seed: int, epoch: int) -> dict[str, np.ndarray]:
+    """What a run's network gives after an epoch: those of the test images, and of those held out."""
+    rng = np.random.default_rng([*strategy.encode(), seed, epoch])
+    return {part: rng.normal(size=(n, 3)).astype(np.float32) for part, n in (("test", 9), ("validation", 2))}
+
+
+def write_predictions(run: Run, epoch: int, seed: int, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Write what a run's network gives. Returns what the epoch's row says of it."""
+    rows = {"test": np.arange(9), "validation": held_out(seed)}
+    names = {"test": "test/{}.png", "validation": "pool/{}.png"}
+    labels = {"test": LABELS, "validation": held_out(seed)}
+    told = predictions.write_logits(predictions.file_of(run, epoch), given, predictions.origin_of(run, epoch))
+    return {
+        part: {
+            "images": predictions.write_images(
+                run.root, tuple(map(names[part].format, rows[part])), labels[part], rows[part]
+            ),
+            "logits": digest,
+        }
+        for part, digest in told.items()
+    }
+
+
 def _write_run(
     out: Path, strategy: str, seed: int, epochs: int, planned: int, label: str, base: str, size: int,
-    given: Mapping[str, str],
+    given: Mapping[str, str], predicted: bool,
 ) -> None:  # fmt: skip
     states = run_states(strategy, drift_seed(seed, size), epochs)
     record = run_record(strategy, seed, planned, base, states[0], label, size, given)
@@ -164,6 +200,9 @@ def _write_run(
                 "tensors": pack({key: fast_digest(value) for key, value in tensors.items()}),
             }
         )
+        if predicted:
+            found = logits(strategy, drift_seed(seed, size), epoch)
+            rows[-1]["predictions"] = write_predictions(Run(folder), epoch, seed, found)
     (folder / "history.jsonl").write_text(sealed_lines(rows))
 
 

@@ -64,7 +64,7 @@ LAWS = {
     "wdiv.plots": _law("numpy", late=DRAWING),
     "wdiv.store": _law(
         "wdiv.layers", "wdiv.numerics", "numpy", "xarray",
-        late=frozenset({"safetensors", "filelock", "tomlkit", "torch"}),
+        late=frozenset({"safetensors", "filelock", "tomlkit", "torch", "xxhash"}),
     ),
     "wdiv.compare": _law("wdiv.layers", "wdiv.measure", "wdiv.store", "numpy", late=frozenset({"xarray"})),
     "wdiv.cache": _law("wdiv.metrics", "wdiv.measure", "wdiv.store", "numpy", "xarray"),

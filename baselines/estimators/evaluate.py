@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from wdiv.errors import BadInput
 from wdiv.numerics import wilson
+from wdiv.numerics.classification import SCORES, calibration_error, confusion_matrix
 
-__all__ = ["BINS", "INTERVAL", "Estimate", "Evaluation", "calibration_error", "estimates", "evaluate"]
+__all__ = ["INTERVAL", "Estimate", "Evaluation", "estimates", "evaluate"]
 
-BINS = 15
-"""Of the top probability, as in Guo et al. (2017)."""
 INTERVAL = "wilson"
 """By what name the kind of an evaluation's intervals stands in its JSON. Older ones have none: their bootstrap gave
 [1, 1] for 50 of 50."""
@@ -38,7 +37,7 @@ class Evaluation:
     accuracy           share of images answered rightly
     balanced_accuracy  mean over the classes that have images of the share answered rightly
     macro_f1           mean of 2·right / (images + answers) over the classes that have either
-    calibration_error  :func:`calibration_error`; NaN without probabilities
+    calibration_error  :func:`~wdiv.numerics.classification.calibration_error`; NaN without probabilities
     level              of the intervals
     """
 
@@ -100,8 +99,7 @@ def evaluate(
     n, k = len(true), len(classes)
     if n == 0 or len(answers) != n:
         raise BadInput(f"labels and predicted are of the same images, at least one; not {n} and {len(answers)}")
-    cells = true * k + answers
-    confusion = np.bincount(cells, minlength=k * k).reshape(k, k)
+    confusion = confusion_matrix(true, answers, k)
     found = estimates(confusion, seed=seed, draws=draws, level=level)
     error = np.nan if probabilities is None else calibration_error(_checked(probabilities, n, k), true)
     return Evaluation(tuple(classes), confusion, **found, calibration_error=error, level=level)
@@ -121,25 +119,6 @@ def estimates(confusion: np.ndarray, *, seed: int = 0, draws: int = 2000, level:
     return found
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """The expected calibration error: Σ over bins of share · |accuracy − mean top probability|.
-
-    probabilities  (n, k)
-    labels         (n,) index of each image's class
-
-    An image is right where its most probable class (the first of equally probable ones) is its own. Bins are of equal
-    width, each with its upper edge. Naeini et al. (2015), Guo et al. (2017).
-
-    >>> calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1]))
-    0.4
-    """
-    top = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    where = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
-    apart = np.bincount(where, weights=right - top, minlength=bins)
-    return float(np.abs(apart).sum() / len(top))
-
-
 def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(draws, k) each: images answered rightly, images, answers, of every class in every draw."""
     rows, columns = np.nonzero(confusion)
@@ -152,20 +131,6 @@ def _draws(confusion: np.ndarray, draws: int, rng: np.random.Generator) -> tuple
 def _worth(value: float, variance: float, most: float) -> float:
     """How many images, drawn one by one, would tell as much of a share."""
     return min(most, value * (1.0 - value) / variance) if variance > 0 else most
-
-
-def _mean_share(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """The mean of over / under over the classes of which there is something."""
-    share = np.divide(over, under, where=under > 0, out=np.zeros(over.shape))
-    return np.asarray(share.sum(axis=1) / (under > 0).sum(axis=1))
-
-
-SCORES: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": lambda right, images, answers: right.sum(axis=1) / images.sum(axis=1),
-    "balanced_accuracy": lambda right, images, answers: _mean_share(right, images),
-    "macro_f1": lambda right, images, answers: _mean_share(2.0 * right, images + answers),
-}
-"""Name → function of (…, k) images answered rightly, images, answers."""
 
 
 def _indices(what: str, labels: Any, classes: Sequence[Any]) -> np.ndarray:

@@ -52,9 +52,11 @@ def run(
     """
     from studies.cli.bars import Bars
     from studies.grid import study_runner
+    from studies.grid.answered import answered, notes
     from studies.report.finish import conclude
     from studies.spec.registry import load
     from wdiv.errors import WdivError
+    from wdiv.summary import by_class
 
     chosen = load(study, scale, given(options))
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
@@ -68,9 +70,14 @@ def run(
     diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
     table, files = conclude(chosen, out)
     if as_json:
-        echo_json({"out": str(out), "outcomes": table.to_dict("records"), "files": [str(f) for f in files]})
+        outcomes = [row | by_class(row) for row in table.to_dict("records")]
+        echo_json({"out": str(out), "outcomes": outcomes, "files": [str(f) for f in files]})
     else:
-        _show_outcomes(table, files, chosen.reference)
+        _show_outcomes(table, chosen.reference)
+        for note in notes(answered(out)):
+            click.echo(f"note: {note}")
+        for file in files:
+            click.echo(f"wrote {file}")
     if diverged:
         raise WdivError(f"{len(diverged)} of the runs diverged: " + "; ".join(diverged))
 
@@ -94,7 +101,8 @@ def _show_plan(plan: dict[str, Any], out: Path) -> None:
     )
 
 
-def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
+def _show_outcomes(table: Any, reference: str | int) -> None:
+    from studies.cli.answered import print_answered
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
@@ -103,18 +111,19 @@ def _show_outcomes(table: Any, files: list[Path], reference: str | int) -> None:
         "last": percent, "interval": str, "spread": percent, "best": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
         **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
     }  # fmt: skip
-    click.echo()
-    rows = [row | {"interval": interval(row)} for row in table.to_dict("records")]
-    print_table(rows, {name: how for name, how in columns.items() if name in table or name == "interval"})
+    naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
+    same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
+    click.echo("\n" + "".join(f"{name.replace('_', ' ')}: {table[name].iloc[0]}\n" for name in same))
+    shown = {name: how for name, how in columns.items() if name in (*table, "interval") and name not in same}
+    print_table([row | {"interval": interval(row)} for row in table.to_dict("records")], shown)
     metric, start = table.attrs["metric"], in_words(reference)
     moved = f"{METRICS[metric].long_name}, from {start}"
     if metric == "relative_l2":
         moved = f"how far they moved from {start}, in lengths of what they were"
     click.echo(
-        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on the test images.\n"
+        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on test images.\n"
         "interval: 95 % of last, for other test images and other seeds.\n"
         "over fc: points of last above the strategy fc.\n"
-        f"conv, gamma, beta: {moved}; mean over layers."
+        f"conv, gamma, beta: {moved};\nmean over layers."
     )
-    for file in files:
-        click.echo(f"wrote {file}")
+    print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)

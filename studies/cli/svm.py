@@ -49,12 +49,13 @@ def svm(
     The images for a size and a seed, and the test images, are those that 'wdiv run' takes. Its cost is chosen by
     cross-validation on the training images alone; the test images decide nothing.
     """
+    from baselines.trials import scores_of
     from studies.grid.frozen_features import run
     from studies.grid.results import write_results
     from studies.report.figures.baselines import draw
     from studies.report.figures.measured import check_file
     from studies.spec.study import Study, override
-    from wdiv.summary import accuracies
+    from wdiv.summary import accuracies, answers, by_class
 
     if figure is not None:
         check_file(figure)
@@ -67,18 +68,22 @@ def svm(
         beside = accuracies(table[table["dataset"] == found[0].dataset]).to_dict("records")
     if figure is not None:
         files.append(draw(found, figure))
+    answered = [one.row() | answers(*scores_of(one, out or Path())) for one in found]
     if as_json:
-        outcomes = [outcome.to_json() for outcome in found]
+        outcomes = [one.to_json() | {"answered": row | by_class(row)} for one, row in zip(found, answered, strict=True)]
         echo_json({"outcomes": outcomes, "beside": beside, "files": [str(file) for file in files]})
         return
-    _show(found)
+    _show(found, answered)
     if out is not None:
         _show_beside(beside)
     for file in files:
         click.echo(f"wrote {file}")
 
 
-def _show(found: list[Outcome]) -> None:
+def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
+    from studies.cli.answered import print_answered, print_confusion
+    from wdiv.summary import one_class_notes
+
     first = found[0]
     click.echo(
         f"{first.model} ({first.source}), frozen, on {first.dataset}: {first.n_test} test images, "
@@ -89,15 +94,14 @@ def _show(found: list[Outcome]) -> None:
             "n_train": outcome.n_train, "baseline": outcome.strategy, "seed": outcome.seed,
             "features": outcome.n_features, "folds": outcome.cv_score, "accuracy": outcome.accuracy,
             "interval": interval(outcome.scores["accuracy"]),
-            "balanced": outcome.scores["balanced_accuracy"]["value"], "macro_F1": outcome.scores["macro_f1"]["value"],
-            "calibration_error": outcome.scores["calibration_error"], "cost": outcome.cost,
+            "cost": outcome.cost,
             "layer": outcome.layer_chosen, "seconds": outcome.seconds,
         }
         for outcome in found
     ]  # fmt: skip
     shown: dict[str, Any] = {
         "n_train": str, "baseline": str, "seed": str, "features": str, "folds": percent, "accuracy": percent,
-        "interval": str, "balanced": percent, "macro_F1": percent, "calibration_error": percent,
+        "interval": str,
         "cost": "{:g}".format, "layer": str, "seconds": "{:.1f}".format,
     }  # fmt: skip
     empty = {name for name in ("cost", "layer") if all(row[name] is None for row in rows)}
@@ -108,18 +112,11 @@ def _show(found: list[Outcome]) -> None:
     )
     for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
         click.echo(f"note: {note}")
+    print_answered("How the test images were answered:", answered, ["n_train", "seed", "strategy"])
+    for note in one_class_notes(answered):
+        click.echo(f"note: {note}")
     if len(found) == 1:
-        _show_confusion(first)
-
-
-def _show_confusion(outcome: Outcome) -> None:
-    names = outcome.scores["classes"]
-    rows = [
-        {"class": name, **dict(zip(names, map(int, row), strict=True))}
-        for name, row in zip(names, outcome.scores["confusion"], strict=True)
-    ]
-    click.echo("\ntrue class by row, predicted by column")
-    print_table(rows, ["class", *names])
+        print_confusion(answered[0])
 
 
 def _show_beside(rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput, BadStore, LeftOut, WdivError
+from wdiv.store.files import one_at_a_time
 from wdiv.store.seals import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -79,10 +80,7 @@ def write_study_json(out: Path, told: Mapping[str, Any]) -> None:
 
 def update_study_json(out: Path, tell: Callable[[], Mapping[str, Any]]) -> None:
     """Let ``study.json`` say what ``tell`` makes of what it says; of two processes that do, one waits for the other."""
-    from filelock import FileLock
-
-    out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / f".{STUDY}.lock"):
+    with one_at_a_time(out / STUDY):
         write_study_json(out, tell())
 
 

@@ -67,7 +67,7 @@ def files_at_fault(out: Path) -> dict[Path, str]:
         found[out / STUDY] = str(error)
     for file in sorted((out / trials.FOLDER).glob("[!.]*.json")):
         try:
-            trials.read(file)
+            trials.check_predictions(trials.read(file), out)
         except WdivError as error:
             found[file] = str(error)
     try:
@@ -187,8 +187,9 @@ def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, dev
                 f"{run.path}: cannot be made again: trained anew, epoch {other[0]} is not what it was; "
                 "another machine, or other versions, may compute alike"
             )
-        for base in (place / "bases").iterdir():
-            os.replace(base, out / "bases" / base.name)
+        for shared in (*place.glob("bases/*"), *place.glob("images/*")):
+            (out / shared.parent.name).mkdir(exist_ok=True)
+            os.replace(shared, out / shared.relative_to(place))
         aside = place / "damaged"
         os.rename(run.path, aside)
         os.rename(new.path, run.path)

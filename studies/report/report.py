@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import trials
+from studies.grid import answered
 from studies.grid.conditions import begun
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
@@ -84,7 +85,8 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
         study, observations, distances, judge(study.claims, observations),
         [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
-        (len(left_out), len(whole)), left_out, [*notes, *filter(None, [sizes])],
+        (len(left_out), len(whole)), left_out,
+        [*notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from baselines import trials
+from baselines.estimators import BASELINES
 from baselines.features import features
 from baselines.trials import Outcome, Trial
 from tests.tuning.tiny import tiny_run
@@ -89,7 +90,7 @@ def test_what_is_kept_comes_back_and_takes_the_place_of_what_was_there(
     trials.save(replace(one, seconds=5.0), tmp_path)
     (back,) = trials.load(tmp_path)
     assert back.seconds == 5.0
-    assert back.to_json() == replace(one, seconds=5.0).to_json()
+    assert back == replace(one, seconds=5.0, predictions=back.predictions)
     assert trials.load(tmp_path / "none") == []
     with pytest.raises(BadInput, match=r"of another split, or other images, called 'digits-5-9' .*give another --out"):
         trials.save(replace(one, data_digest="0" * 64), tmp_path)
@@ -107,6 +108,84 @@ def test_what_was_kept_with_other_intervals_has_them_made_anew(outcomes: dict[st
     (back,) = trials.load(tmp_path)
     assert back.scores == one.scores
     assert (back.row()["low"], back.row()["high"]) == pytest.approx([*map(float, wilson(one.accuracy, one.n_test)[1:])])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "kind"),
+    [("svm", "log probabilities"), ("knn", "log probabilities"), ("ncm", "decision values"),
+     ("kernel-svm", "decision values")],
+)  # fmt: skip
+@pytest.mark.parametrize("classes", [5, 2])
+def test_what_it_says_of_each_test_image_is_kept_and_read_back(
+    source: Source, digits: Split, tmp_path: Path, baseline: str, kind: str, classes: int
+) -> None:
+    """The answers are the estimator's, and all that is told of them follows from what was kept."""
+    split = digits.first_classes(classes)
+    (one,) = trials.run(source, split, [Trial(baseline, "bottleneck", 6, 0, folds=3)], device="cpu")
+    trials.save(one, tmp_path)
+    (kept,) = trials.load(tmp_path)
+    assert kept.predictions["kind"] == kind
+    found = trials.predictions_of(kept, tmp_path)
+    assert found is not None
+    assert (found.logits.dtype, found.logits.shape) == (np.float32, (len(split.test), classes))
+    assert (found.images.names, found.classes) == (split.test.names, split.pool.classes)
+    np.testing.assert_array_equal(found.images.labels, split.test.labels)
+    scores, names = trials.scores_of(kept, tmp_path)
+    assert scores is not None
+    assert names == split.pool.classes
+    assert scores.accuracy == kept.accuracy == (found.logits.argmax(axis=1) == split.test.labels).mean()
+    assert scores.confusion.tolist() == kept.scores["confusion"]
+    assert np.isnan(scores.log_loss) == (kind == "decision values")
+    assert np.isnan(scores.auc) == (classes != 2)
+    told, _ = trials.scores_of(one, tmp_path / "nowhere")
+    assert told is not None
+    assert told.confusion.tolist() == scores.confusion.tolist()
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("classes", [5, 2])
+def test_an_answer_is_the_estimator_s_own(baseline: str, classes: int, digits: Split) -> None:
+    """And a class that it was never shown is never answered."""
+    split = digits.first_classes(classes)
+    labels = np.arange(30) % max(2, classes - 1)
+    rng = np.random.default_rng(0)
+    estimator = BASELINES[baseline].make(2, 0).fit(rng.normal(size=(30, 4)) + labels[:, None], labels)
+    asked = rng.normal(size=(len(split.test), 4)) + split.test.labels[:, None]
+    given = trials._given(estimator, asked, split)
+    np.testing.assert_array_equal(given.logits.argmax(axis=1), estimator.predict(asked))
+    assert np.isneginf(given.logits[:, -1]).all() == (classes == 5)
+
+
+def test_an_outcome_that_takes_another_s_place_never_has_its_predictions(
+    outcomes: dict[str, Outcome], tmp_path: Path
+) -> None:
+    one, other = named(outcomes, "svm"), named(outcomes, "svm", 1)
+    assert other.given is not None
+    trials.save(one, tmp_path)
+    trials.save(replace(one, given=other.given), tmp_path)
+    (kept,), (file,) = trials.load(tmp_path), (tmp_path / trials.FOLDER).glob("*.safetensors")
+    found = trials.predictions_of(kept, tmp_path)
+    assert found is not None
+    assert found.logits.tobytes() == other.given.logits.tobytes()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BadStore, match="the predictions of test images are not what was written"):
+        trials.predictions_of(kept, tmp_path)
+
+
+def test_of_one_that_was_made_before_its_confusion_matrix_still_tells(
+    outcomes: dict[str, Outcome], tmp_path: Path
+) -> None:
+    old = replace(named(outcomes, "svm"), given=None)
+    trials.save(old, tmp_path)
+    (kept,) = trials.load(tmp_path)
+    scores, names = trials.scores_of(kept, tmp_path)
+    assert scores is not None
+    assert (scores.accuracy, names) == (old.accuracy, ("5", "6", "7", "8", "9"))
+    assert np.isnan(scores.log_loss)
+    assert trials.predictions_of(kept, tmp_path) is None
+    assert trials.scores_of(replace(old, scores={"accuracy": {"value": 0.5}}), tmp_path) == (None, ())
 
 
 def test_features_that_are_no_numbers_are_an_error(source: Source, digits: Split, tmp_path: Path) -> None:

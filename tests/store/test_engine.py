@@ -19,7 +19,22 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.fabric import BN, CHANGES, TABLE, base_state, edit_record, make_store, run_states, source_state
+from tests.fabric import (
+    BN,
+    CHANGES,
+    LABELS,
+    TABLE,
+    base_state,
+    edit_record,
+    edit_rows,
+    held_out,
+    logits,
+    make_store,
+    run_states,
+    source_state,
+)
+from tests.opening import opened
+from wdiv import summary
 from wdiv.errors import BadInput, BadStore, LeftOut
 from wdiv.layers import ROLES
 from wdiv.store import tensors
@@ -575,3 +590,87 @@ def test_a_file_that_went_away_is_named(store: Path) -> None:
     with pytest.raises(BadStore, match=r"0002.safetensors: damaged: no such file"):
         tree["bn/gamma"].sel(epoch=2).load()
     assert np.isfinite(tree["bn/gamma"].sel(epoch=[0, 1, 3]).values).all()
+
+
+# --- predictions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predicted(tmp_path: Path) -> Path:
+    return make_store(tmp_path / "predicted", ("fc", "bn+fc"), (0, 1), 2, predicted=True)
+
+
+def test_predictions_are_those_that_each_epoch_gave_each_image(predicted: Path) -> None:
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset()
+    assert node.logits.dims == ("run", "epoch", "image", "class")
+    assert (node.logits.dtype, node.sizes["image"]) == (np.float32, 9 + 3), "seeds share one image held out"
+    assert node["class"].values.tolist() == ["a", "b", "c"]
+    for run, strategy, seed in zip(node.run.values, tree.strategy.values, tree.seed.values.tolist(), strict=True):
+        for epoch in node.epoch.values.tolist():
+            one, wanted = node.sel(run=run, epoch=epoch), logits(strategy, seed, epoch)
+            for part, rows in (("test", np.arange(9)), ("validation", held_out(seed))):
+                mine = one.isel(image=np.flatnonzero(one.part.values == part))
+                place = {name: i for i, name in enumerate(mine.file.values)}
+                folder = "test" if part == "test" else "pool"
+                order = [place[f"{folder}/{row}.png"] for row in rows.tolist()]
+                assert mine.logits.values[order].tobytes() == wanted[part].tobytes()
+                assert mine.label.values[order].tolist() == (LABELS if part == "test" else rows).tolist()
+            assert np.isnan(one.logits.values[one.part.values == ""]).all()
+    assert (node.part.values == "").sum() == 4 * 1, "each run was asked about two of the three"
+    assert node.probabilities.values.tolist() == ["softmax"] * 4
+
+
+def test_opening_predictions_reads_none_and_one_epoch_reads_one_file(predicted: Path) -> None:
+    with opened() as counts:
+        node = open_store(predicted)["predictions"].to_dataset()
+        assert not [file for file in counts if file.suffix == ".safetensors"]
+        node.logits.isel(run=0, epoch=1, image=[3, 1], **{"class": 0}).load()
+    read = [file for file in counts if file.suffix == ".safetensors"]
+    assert [file.parts[-2:] for file in read] == [("predictions", "0001.safetensors")]
+    whole = node.logits.values
+    keys = (slice(1, None), np.array([2, 0]), slice(None, None, 3), np.array([2, 1]))
+    np.testing.assert_array_equal(node.logits[keys].values, whole[1:][:, [2, 0]][:, :, ::3][..., [2, 1]])
+
+
+def test_runs_on_other_images_share_none_and_each_has_its_own_classes(predicted: Path) -> None:
+    folder = predicted / "runs" / "toynet-toy-n2-fc-auto-s0"
+    other_images = {"data_digest": "1" * 64, "class_names": ["x", "y", "z"], "dataset": "other"}
+    edit_record(folder, lambda record: record.update(other_images))
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset()
+    assert node.sizes["image"] == 9 + 3 + 9 + 2
+    other = tree.run.values.tolist().index(folder.name)
+    assert node.class_name.values[other].tolist() == ["x", "y", "z"]
+    assert {tuple(names) for names in np.delete(node.class_name.values, other, 0)} == {("a", "b", "c")}
+    for i, (strategy, seed) in enumerate(zip(tree.strategy.values, tree.seed.values.tolist(), strict=True)):
+        mine = node.logits.values[i, 2][node.part.values[i] == "test"]
+        assert mine.tobytes() == logits(strategy, seed, 2)["test"].tobytes()
+    assert [row["classes"][0] for row in summary.results(tree).to_dict("records")].count("x") == 1
+
+
+def test_what_is_not_kept_is_nan_and_a_store_without_predictions_has_no_node(predicted: Path, tmp_path: Path) -> None:
+    edit_rows(min((predicted / "runs").iterdir()), lambda rows: rows[1].pop("predictions"))
+    node = open_store(predicted)["predictions"].to_dataset().load()
+    asked = node.part.values[0] != ""
+    assert np.isnan(node.logits.values[0, 1]).all()
+    assert np.isfinite(node.logits.values[0, [0, 2]][:, asked]).all()
+    assert "predictions" not in open_store(make_store(tmp_path / "without", ("fc",), (0,), 1)).children
+
+
+def test_a_list_of_images_that_is_damaged_stops_nothing_else(predicted: Path) -> None:
+    whole = open_store(predicted)["predictions"].to_dataset().load()
+    (lost,) = [file for file in (predicted / "images").iterdir() if "test/8.png" in file.read_text()]
+    lost.write_text(lost.read_text().replace("8.png", "9.png"))
+    node = open_store(predicted)["predictions"].to_dataset().load()
+    assert set(np.unique(node.part.values)) == {"", "validation"}
+    kept = node.logits.values[node.part.values[:, None].repeat(3, 1) == "validation"]
+    assert kept.tobytes() == whole.logits.values[whole.part.values[:, None].repeat(3, 1) == "validation"].tobytes()
+
+
+def test_predictions_are_written_to_netcdf_and_come_back(predicted: Path, tmp_path: Path) -> None:
+    tree = open_store(predicted)
+    node = tree["predictions"].to_dataset().load()
+    tree.to_netcdf(tmp_path / "whole.nc")
+    with xr.open_datatree(tmp_path / "whole.nc") as back:
+        xr.testing.assert_identical(back["predictions"].to_dataset().load(), node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ from safetensors.numpy import load_file
 
 from tests.fabric import CHANGES, HEAD, KEYS, base_state, run_record, run_states, source_state
 from wdiv.errors import BadInput, BadStore, FreezeBroken
-from wdiv.store import seals
+from wdiv.store import predictions, seals
 from wdiv.store import writer as module
 from wdiv.store.engine import open_store
 from wdiv.store.files import sha256, write_atomically
 from wdiv.store.reader import Run, is_being_written
 from wdiv.store.verify import verify
-from wdiv.store.writer import RunWriter, check_same, write_base
+from wdiv.store.writer import Logits, RunWriter, check_same, clear, write_base
 
 torch = pytest.importorskip("torch")
 LAST = 2
@@ -200,7 +202,7 @@ def crash_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
             raise Killed
         return path
 
-    for place in (module, seals):
+    for place in (module, seals, predictions):
         monkeypatch.setattr(place, "write_atomically", write)
 
 
@@ -272,6 +274,114 @@ def test_a_reader_during_a_commit_sees_the_epochs_before_it(tmp_path: Path, monk
     names = ("0001.safetensors", "resume.pt", "history.jsonl", "0002.safetensors", "history.jsonl")
     assert looks == list(zip(names, ([0], [0], [0], [0, 1], [0, 1]), strict=True))
     assert epochs_seen(tmp_path) == [0, 1, 2]
+
+
+# --- predictions ---------------------------------------------------------------------------------------------------
+
+
+def given(writer: RunWriter, epoch: int) -> dict[str, Logits]:
+    images = predictions.write_images(writer.run.root, ("a.png", "b.png"), np.array([0, 1]), np.array([0, 1]))
+    values = np.random.default_rng(epoch).normal(size=(2, 3)).astype(np.float32)
+    return {"test": Logits(images, values)}
+
+
+def predict(writer: RunWriter, first: int = 0, last: int = LAST, best: Mapping[int, int] | None = None) -> None:
+    states = run_states(writer.record.strategy, writer.record.seed, last)
+    for epoch in range(first, last + 1):
+        counts = None if best is None else best[epoch]
+        writer.commit(live(states[epoch]), row(epoch), kept(epoch), given(writer, epoch), counts)
+
+
+def predicted(writer: RunWriter) -> dict[int, bytes]:
+    """Epoch -> the predictions that are read back, of those that are kept."""
+    found = {epoch: predictions.of_run(writer.run, epoch) for epoch in writer.run.epochs()}
+    return {epoch: one.logits.tobytes() for epoch, one in found.items() if one is not None}
+
+
+def epochs_predicted(writer: RunWriter) -> list[int]:
+    """Those of which there is a file."""
+    return sorted(int(file.stem) for file in (writer.run.path / "predictions").glob("*.safetensors"))
+
+
+def test_predictions_of_every_epoch_are_kept_where_they_are_small(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        predict(writer, best={0: 0, 1: 1, 2: 1})
+        wanted = {epoch: given(writer, epoch)["test"].values.tobytes() for epoch in range(LAST + 1)}
+    assert predicted(writer) == wanted
+    found = predictions.of_run(writer.run)
+    assert found is not None
+    assert (found.images.names, found.images.labels.tolist()) == (("a.png", "b.png"), [0, 1])
+    assert (found.classes, found.probabilities) == (("a", "b", "c"), "softmax")
+    assert predictions.of_run(writer.run, LAST, "validation") is None
+    assert [v.problems for v in verify(tmp_path)] == [()]
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9])
+@pytest.mark.parametrize(("best", "left"), [(None, [2]), ({0: 0, 1: 1, 2: 1}, [1, 2]), ({0: 0, 1: 0, 2: 0}, [0, 2])])
+def test_of_large_ones_the_last_stay_and_those_that_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: Mapping[int, int] | None, left: list[int], every: float
+) -> None:
+    """However many epochs are committed at a time: one, or all."""
+    monkeypatch.setattr(module, "ALL_PREDICTIONS", 2 * 3 * 4 * (LAST + 1) - 1)
+    with writer_of(tmp_path) as writer:
+        writer.every = every
+        predict(writer, best=best)
+    assert epochs_predicted(writer) == left == sorted(predicted(writer))
+    assert [row["epoch"] for row in writer.run.history() if "predictions" in row] == left
+    assert [v.problems for v in verify(tmp_path)] == [()]
+
+
+@pytest.mark.parametrize("bound", [module.ALL_PREDICTIONS, 0])
+@pytest.mark.parametrize(("epoch", "steps"), [*product((0, 1), (1, 2, 3, 4)), *product((2,), (1, 2, 3))])
+def test_a_kill_at_any_instant_leaves_the_predictions_of_all_epochs_that_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, steps: int, bound: int
+) -> None:
+    monkeypatch.setattr(module, "ALL_PREDICTIONS", bound)
+    best = {0: 0, 1: 0, 2: 1}
+    with writer_of(tmp_path / "whole") as whole:
+        predict(whole, best=best)
+    root = tmp_path / "killed"
+    with writer_of(root) as writer:
+        predict(writer, last=epoch - 1, best=best)
+        given(writer, 0)  # lists of images are there before a run has an epoch
+        with monkeypatch.context() as patch:
+            crash_after(patch, steps)
+            with pytest.raises(Killed):
+                predict(writer, first=epoch, last=epoch, best=best)
+    counting = [row["epoch"] for row in writer.run.history() if "predictions" in row]
+    assert counting == sorted(predicted(writer)), "what the history tells of is there, and right"
+    assert not bound or counting == writer.run.epochs()
+    with writer_of(root) as writer:
+        resumed = writer.resume()
+        if writer.run.finished:
+            clear(writer.run)
+        else:
+            predict(writer, first=0 if resumed is None else resumed["row"]["epoch"] + 1, best=best)
+    after = files_of(root)
+    after.pop(f"runs/{writer.record.id}/resume.pt", None)
+    assert after == files_of(tmp_path / "whole")
+
+
+def test_predictions_that_are_not_those_that_were_written_are_not_believed(tmp_path: Path) -> None:
+    with writer_of(tmp_path) as writer:
+        predict(writer)
+    run, (images,) = writer.run, (tmp_path / "images").iterdir()
+    for file, said in (
+        (predictions.file_of(run, 1), "the predictions of test images are not what was written"),
+        (images, "its SHA-256 is not its name"),
+    ):
+        content = file.read_bytes()
+        file.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        with pytest.raises(BadStore, match=f"{re.escape(str(file))}: damaged: {said}"):
+            predictions.of_run(run, 1)
+        (found,) = verify(tmp_path)
+        assert any(problem == f"{file}: damaged: {said}" for problem in found.problems)
+        file.write_bytes(content)
+    assert predictions.of_run(run, 1) is not None
+    predictions.file_of(run, 1).unlink()
+    with pytest.raises(BadStore, match="no such file"):
+        predictions.of_run(run, 1)
+    assert verify(tmp_path)[0].problems == (f"{predictions.file_of(run, 1)}: no such file",)
 
 
 def test_resuming_what_is_fresh_finished_or_damaged(tmp_path: Path) -> None:

@@ -184,15 +184,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Log:
-    """What a loop reported: its rows, and the weights at each of them."""
+    """What a loop reported: its rows and logits, and the weights at each of them."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.rows, self.states, self.optimizer = model, [], [], []
+        self.model, self.rows, self.logits, self.states, self.optimizer = model, [], [], [], []
 
-    def __call__(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    def __call__(self, row: dict[str, Any], optimizer: torch.optim.Optimizer, logits: Mapping[str, np.ndarray]) -> None:
         import copy
 
         self.rows.append(row)
+        self.logits.append(logits)
         self.states.append(snapshot(self.model))
         self.optimizer.append(copy.deepcopy(optimizer.state_dict()))
 

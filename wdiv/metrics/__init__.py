@@ -1,4 +1,4 @@
-"""The metrics: one function each, registered with its facts, a file a family (``gaussian.py``, ``paired.py`` …).
+"""The metrics: one function each on the sums of ``numerics``, registered with its facts, a file a family.
 
 LAW: this room imports :mod:`wdiv.numerics`, the registry and the errors, numpy, scipy and numba. Arrays in, arrays out.
 """

@@ -3,6 +3,7 @@
 LAW: this room imports numpy, scipy and numba, and nothing of wdiv above it. It knows no layer, no run, no label.
 """
 
+from wdiv.numerics.classification import ClassificationScores, classification_scores, scores_of_confusion
 from wdiv.numerics.discovery import false_discovery
 from wdiv.numerics.displacement import NoiseTest, common_displacement
 from wdiv.numerics.empirical import histograms, largest_gap, mean_quantile_distance
@@ -12,7 +13,8 @@ from wdiv.numerics.reduce import Moments, PairSums, moments, pair_sums
 from wdiv.numerics.spectral import Spectrum, spectrum
 
 __all__ = [
-    "Moments", "NoiseTest", "PairSums", "Share", "Spectrum", "bhattacharyya", "common_displacement", "false_discovery",
-    "gaussian_kl", "grouped_interval", "histograms", "largest_gap", "log_ratio", "mean_quantile_distance", "moments",
-    "pair_sums", "share_interval", "spectrum", "t_minus_log1p", "wilson",
+    "ClassificationScores", "Moments", "NoiseTest", "PairSums", "Share", "Spectrum", "bhattacharyya",
+    "classification_scores", "common_displacement", "false_discovery", "gaussian_kl", "grouped_interval", "histograms",
+    "largest_gap", "log_ratio", "mean_quantile_distance", "moments", "pair_sums", "scores_of_confusion",
+    "share_interval", "spectrum", "t_minus_log1p", "wilson",
 ]  # fmt: skip

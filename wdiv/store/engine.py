@@ -11,6 +11,8 @@ node                   holds
 ``/``                  coords of each run, ``final`` the epoch that counts; ``saved(run, epoch)``
 ``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``; val_loss and
                        val_accuracy of runs that hold images out
+``/predictions``       ``logits(run, epoch, image, class)`` of test and validation images, ``part(run, image)`` saying
+                       which; label and file of each; absent where no run has kept any
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
 ``/norm``              gamma, beta (run, epoch, channel) of LayerNorm, GroupNorm, RMSNorm and InstanceNorm, the same way
 ``/conv``              mean, std (run, epoch, layer), filter_mean, filter_std (run, epoch, filter)
@@ -38,7 +40,8 @@ from xarray.core import indexing
 from wdiv.errors import BadInput, BadStore
 from wdiv.layers import KINDS, ROLES, Layer, LayerTable
 from wdiv.registry import did_you_mean
-from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunTensor, _Lazy
+from wdiv.store import predictions
+from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunLogits, RunTensor, _Lazy
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 
 __all__ = ["StoreEntrypoint", "open_groups", "open_store"]
@@ -144,6 +147,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
     groups = {
         "/": _root(store, label, axis, table),
         "/history": _history(axis, histories),
+        **_predictions(axis),
         "/weights": xr.Dataset(),
         "/pretrained": xr.Dataset(),
         "/pretrained/weights": xr.Dataset(),
@@ -206,6 +210,54 @@ def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr
         {**variables, "lr": (("run", "epoch", "kind"), lr, {"long_name": "learning rate", "units": "1"})},
         coords={"kind": _text(kinds)},
     )
+
+
+def _predictions(axis: Axis) -> dict[str, xr.Dataset]:
+    """The node of what networks gave images; none where nothing is kept. Runs of one split share its images."""
+    asked = [predictions.asked(run) for run in axis.runs]
+    if not any(asked):
+        return {}
+    records = [run.record for run in axis.runs]
+    images: dict[tuple[str, bool, int], int] = {}  # split, whether of its test set, row there -> place
+    told: dict[int, tuple[str, int]] = {}  # place -> name and label
+    lists: dict[tuple[str, bool, str], np.ndarray] = {}
+
+    def places(split: str, part: str, listed: predictions.ImageList) -> np.ndarray:
+        known = lists.get((split, part == "test", listed.digest))
+        if known is None:
+            keys = [(split, part == "test", row) for row in listed.rows.tolist()]
+            known = np.array([images.setdefault(key, len(images)) for key in keys], dtype=np.int64)
+            told.update(zip(known.tolist(), zip(listed.names, listed.labels.tolist(), strict=True), strict=True))
+            lists[split, part == "test", listed.digest] = known
+        return known
+
+    where = [
+        {part: places(record.data_digest, part, listed) for part, listed in of_run.items()}
+        for record, of_run in zip(records, asked, strict=True)
+    ]
+    parts = np.full((len(records), len(images)), "", dtype=object)
+    for row, of_run in zip(parts, where, strict=True):
+        for part, found in of_run.items():
+            row[found] = part
+    named = np.array([record.class_names for record in records], dtype=object)
+    alike = len({record.class_names for record in records}) == 1
+    logits, order = RunLogits(axis, where, len(images), records[0].classes), range(len(images))
+    about = {"long_name": "what the network gives an image", "units": "1"}
+    return {
+        "/predictions": xr.Dataset(
+            {"logits": _lazy(("run", "epoch", "image", "class"), logits, about)},
+            coords={
+                "class": _text(named[0] if alike else range(named.shape[1])),
+                **(
+                    {} if alike else {"class_name": (("run", "class"), named, {"long_name": "where runs differ in it"})}
+                ),
+                "label": ("image", np.array([told[i][1] for i in order]), {"long_name": "index of its class"}),
+                "file": ("image", _text(told[i][0] for i in order), {"long_name": "name of its file"}),
+                "part": (("run", "image"), parts, {"long_name": "test or validation; empty: the run was not asked"}),
+                "probabilities": ("run", _text(map(predictions.spelled, records)), {"long_name": "what makes them"}),
+            },
+        )
+    }
 
 
 def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:

@@ -7,15 +7,16 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from wdiv.errors import BadStore, WdivError
 
 __all__ = [
-    "as_toml", "check_format", "clear_leftovers", "parse_json", "plain_name", "read_bytes", "read_json", "read_toml",
-    "sha256", "short_name", "write_atomically", "write_json",
+    "as_toml", "check_format", "clear_leftovers", "one_at_a_time", "parse_json", "plain_name", "read_bytes",
+    "read_json", "read_toml", "sha256", "short_name", "write_atomically", "write_json",
 ]  # fmt: skip
 
 
@@ -53,6 +54,16 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Around reading a file and writing it anew: of two processes that do, one waits for the other."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def _sync(path: Path) -> None:

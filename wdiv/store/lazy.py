@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ from xarray.core import indexing
 from wdiv import numerics
 from wdiv.errors import BadStore
 from wdiv.layers import Layer
+from wdiv.store import predictions
 from wdiv.store.imported import TensorLocation, read_tensor_at
 from wdiv.store.kept import fingerprint
 from wdiv.store.reader import Run
 
-__all__ = ["Axis", "FilterMoment", "LayerMoment", "PretrainedTensor", "RunTensor"]
+__all__ = ["Axis", "FilterMoment", "LayerMoment", "PretrainedTensor", "RunLogits", "RunTensor"]
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,29 @@ class FilterMoment(LayerMoment):
     """(run, epoch, filter): mean or standard deviation of each filter's weights."""
 
     per_filter = True
+
+
+class RunLogits(_Lazy):
+    """(run, epoch, image, class): what each epoch's network gives images; NaN where that is not kept."""
+
+    def __init__(self, axis: Axis, places: Sequence[Mapping[str, np.ndarray]], images: int, classes: int) -> None:
+        """places: of each run, part -> where on the image axis its images are."""
+        self.axis, self.places, self.leading = axis, places, 2
+        self.bounds = np.array([images])
+        self.shape = (len(axis.runs), len(axis.epochs), images, classes)
+        self.dtype = np.dtype(np.float32)
+
+    def _cell(
+        self, place: tuple[int, ...], parts: list[_Part], rest: list[slice | np.ndarray], out: np.ndarray
+    ) -> None:
+        i, j = place
+        whole = np.full(self.shape[2:], np.nan, self.dtype)
+        for part, images in self.places[i].items():
+            found = predictions.of_run(self.axis.runs[i], self.axis.epochs[j], part)
+            if found is not None:
+                whole[images] = found.logits
+        for _, target, rows in parts:
+            out[target] = _take(whole[rows], rest)
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from wdiv.errors import BadStore, Damaged, WdivError
-from wdiv.store import running_metrics, tensors
+from wdiv.store import predictions, running_metrics, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
 from wdiv.store.names import conflicts, taken
@@ -35,8 +35,8 @@ def verify(path: StoreLike) -> list[Verification]:
 
     Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
     was written; every tensor an epoch should hold is in it; what is called the same in two runs, images or weights, is
-    the same; every frozen tensor is bit-identical to what it was
-    when the run began, and each epoch was saved only after the network in memory had been checked for that.
+    the same; every frozen tensor is bit-identical to what it was when the run began, and each epoch was saved only
+    after the network in memory had been checked for that; the predictions that are kept are those that were written.
 
     The files of an imported run are held to the digests they were imported with. Before wdiv took those, to size and
     time alone; ``note`` says so.
@@ -64,7 +64,7 @@ def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
 def problems_of(run: Run) -> list[str]:
     """What is wrong with a run that wdiv trained."""
     base = [*_base(run)]
-    return [*base, *_epochs(run), *(() if base else _frozen(run)), *_others(run)]
+    return [*base, *_epochs(run), *(() if base else _frozen(run)), *_others(run), *predictions.damaged(run)]
 
 
 def _verify_run(run: Run) -> Verification:

@@ -1,8 +1,12 @@
-"""Writing one run. Epochs are committed in three atomic steps, each harmless if the next never comes:
+"""Writing one run. Epochs are committed in four atomic steps, each harmless if the next never comes:
 
 1. ``epochs/NNNN.safetensors``, what this epoch could change;
-2. ``resume.pt``, what the next epoch needs beyond the weights, with the epochs' history rows in it;
-3. ``history.jsonl``, which makes the epochs count for readers.
+2. ``predictions/NNNN.safetensors``, what its network gives test and validation images;
+3. ``resume.pt``, what the next epoch needs beyond the weights, with the epochs' history rows in it;
+4. ``history.jsonl``, which makes the epochs count for readers.
+
+Predictions of every epoch are kept where those of all the run's epochs are small (:data:`ALL_PREDICTIONS`), else of the
+newest and of the one that counts as things stand; those of others go once the history no longer tells of them.
 
 Epochs that end within moments of one another are committed together, and in the background: a strategy that trains a
 classifier alone takes milliseconds an epoch, and a disk as many to be sure of a file. Before each commit the frozen
@@ -24,9 +28,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from wdiv.errors import BadInput, BadStore, Damaged, FreezeBroken
+from wdiv.store import predictions
 from wdiv.store.files import sha256, write_atomically
 from wdiv.store.names import difference
 from wdiv.store.reader import Run
@@ -39,14 +46,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "RunWriter",
-    "base_digest",
-    "check_same",
-    "clear",
-    "fast_digests",
-    "frozen_digests",
+    "Logits", "RunWriter", "base_digest", "check_same", "clear", "fast_digests", "frozen_digests",
     "write_base",
-]
+]  # fmt: skip
 
 State = Mapping[str, "torch.Tensor"]
 WORDS = {
@@ -57,6 +59,9 @@ LOCK_SECONDS = 1.0
 """To wait for a run's lock: whoever asks how far a run is holds it for an instant."""
 PENDING = 256 * 2**20
 """Bytes of epochs that wait for their commit, about."""
+ALL_PREDICTIONS = 16 * 2**20
+"""Bytes of a run's predictions, up to which those of every epoch are kept: 16 MiB, as of 1,000 epochs of 700 images of
+6 classes, or 40 of 10,000 images of 10."""
 PROOF_SHARE = 20
 """Time from one commit to the next, at least, in lengths of the proof that the frozen tensors are intact."""
 
@@ -79,6 +84,7 @@ def write_base(root: Path, state: State) -> str:
 def clear(run: Run) -> None:
     """Remove what a run that is over needs no more: its writer does, unless it is killed on its very last step."""
     (run.path / "resume.pt").unlink(missing_ok=True)
+    predictions.forget(run)
     _clear_unfinished(run)
 
 
@@ -126,16 +132,33 @@ def _own(state: State) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
+class Logits(NamedTuple):
+    """What a network gives some images: the digest of their list in the store, and (images, classes) float32."""
+
+    images: str
+    values: np.ndarray
+
+
 @dataclass(frozen=True)
 class _Epoch:
-    """An epoch that is not committed yet."""
+    """An epoch that is not committed yet.
+
+    logits  part -> what the network gives its images;  best: the epoch that counts if the run ends with this one
+    """
 
     row: dict[str, Any]
     tensors: Mapping[str, torch.Tensor]
+    logits: Mapping[str, Logits]
+    best: int
 
     @property
     def bytes(self) -> int:
-        return sum(value.nbytes for value in self.tensors.values())
+        return sum(value.nbytes for value in self.tensors.values()) + self.predicted
+
+    @property
+    def predicted(self) -> int:
+        """Bytes of its predictions."""
+        return sum(part.values.nbytes for part in self.logits.values())
 
 
 class RunWriter:
@@ -215,8 +238,14 @@ class RunWriter:
         self._write_history()
         return {**kept, "row": kept["rows"][-1]}
 
-    def commit(self, state: State, row: Mapping[str, Any], resume: Mapping[str, Any]) -> None:
+    def commit(
+        self, state: State, row: Mapping[str, Any], resume: Mapping[str, Any],
+        logits: Mapping[str, Logits] | None = None, best: int | None = None,
+    ) -> None:  # fmt: skip
         """Save an epoch: the tensors it may have changed, its history row, and what the next one needs.
+
+        logits  part (``test``, ``validation``) -> what its network gives those images
+        best    the epoch that counts if the run ends with this one; None: this one
 
         It is saved at once, or with the next ones, ``every`` so many seconds: the last epoch, :meth:`keep` and
         :meth:`give_up` save what waits. Raises :class:`~wdiv.errors.FreezeBroken` if a frozen tensor is not
@@ -226,7 +255,8 @@ class RunWriter:
         last = self._is_last(row)
         keys = self.record.new if row["epoch"] == 0 else self.record.changing
         new = dict(row)
-        self._pending.append(_Epoch(new, _own({key: state[key] for key in keys})))
+        counts = int(row["epoch"]) if best is None else best
+        self._pending.append(_Epoch(new, _own({key: state[key] for key in keys}), logits or {}, counts))
         self.rows.append(new)
         if last or not self.every or self._due():
             self._flush(state, None if last else resume)
@@ -276,18 +306,39 @@ class RunWriter:
 
     def _write(self, epochs: list[_Epoch], resume: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -> None:
         """Commit epochs, whose rows are the last of ``rows``. ``resume`` None: the run ends with them."""
+        kept = self._kept(epochs)
         for epoch in epochs:
             number = int(epoch.row["epoch"])
             content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
             write_atomically(self.run.epoch_file(number), partial(Path.write_bytes, data=content))
             told = {"sha256": hashlib.sha256(content).hexdigest(), "tensors": pack(fast_digests(epoch.tensors))}
             epoch.row.update(told, frozen_intact=True)  # as proven before
+            if epoch.logits and (kept is None or number in kept):
+                epoch.row["predictions"] = self._write_predictions(number, epoch.logits)
+        for row in rows:
+            if kept is not None and row["epoch"] not in kept:
+                row.pop("predictions", None)
         if resume is not None:
             import torch
 
-            kept = {**resume, "rows": rows[-max(1, len(epochs)) :]}
-            write_with_tail(self.run.path / "resume.pt", lambda temporary: torch.save(kept, temporary))
+            after = {**resume, "rows": rows[-max(1, len(epochs)) :]}
+            write_with_tail(self.run.path / "resume.pt", lambda temporary: torch.save(after, temporary))
         self._write_history(rows)
+        if kept is not None:
+            predictions.forget(self.run)
+
+    def _kept(self, epochs: list[_Epoch]) -> frozenset[int] | None:
+        """The epochs whose predictions are kept once these are committed; None: all."""
+        if not epochs or epochs[-1].predicted * (self.record.recipe["epochs"] + 1) <= ALL_PREDICTIONS:
+            return None
+        return frozenset({int(epochs[-1].row["epoch"]), epochs[-1].best})
+
+    def _write_predictions(self, epoch: int, logits: Mapping[str, Logits]) -> dict[str, dict[str, str]]:
+        """Write an epoch's predictions. Returns what its history row says of them."""
+        values = {part: one.values for part, one in logits.items()}
+        file = predictions.file_of(self.run, epoch)
+        found = predictions.write_logits(file, values, predictions.origin_of(self.run, epoch))
+        return {part: {"images": logits[part].images, "logits": digest} for part, digest in found.items()}
 
     def _prove_frozen(self, state: State) -> None:
         start = time.monotonic()

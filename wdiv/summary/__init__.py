@@ -3,6 +3,7 @@
 LAW: this room imports :mod:`wdiv.measure` and what lies below it. It reads trees; it computes no metric.
 """
 
+from wdiv.summary.answered import answers, by_class, one_class_notes
 from wdiv.summary.bought import accuracies, outcomes
 from wdiv.summary.diffs import diff_rows, diff_summary
 from wdiv.summary.moved import comparable, epoch_grid, layer_grid, layers, not_finite, stage_profile, without_value
@@ -11,7 +12,7 @@ from wdiv.summary.order import in_order, labels
 from wdiv.summary.runs import CELL, finished, results
 
 __all__ = [
-    "CELL", "accuracies", "against_noise_floor", "comparable", "diff_rows", "diff_summary", "epoch_grid", "finished",
-    "in_order", "labels", "layer_grid", "layers", "noise_floor", "not_finite", "outcomes", "results", "stage_profile",
-    "without_value",
+    "CELL", "accuracies", "against_noise_floor", "answers", "by_class", "comparable", "diff_rows", "diff_summary",
+    "epoch_grid", "finished", "in_order", "labels", "layer_grid", "layers", "noise_floor", "not_finite",
+    "one_class_notes", "outcomes", "results", "stage_profile", "without_value",
 ]  # fmt: skip

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from wdiv.numerics import share_interval
+from wdiv.numerics.classification import FIGURES
 from wdiv.summary.moved import layers
 from wdiv.summary.order import order
 from wdiv.summary.runs import CELL, results
@@ -20,6 +24,10 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     low, high     95 % interval of ``last`` (:func:`wdiv.numerics.share_interval`), for other test images and other
                   seeds: seeds share their test images, which more seeds do not make more
     over_fc       ``last`` less that of the strategy ``fc`` with as much data, paired by seed
+
+    And, of the seeds whose predictions are kept: the mean of each of
+    :data:`~wdiv.numerics.classification.FIGURES`; ``classes`` and ``confusion``, the sum of theirs, None where there
+    are none; ``only_answer``, the classes that some seed answered whatever it was shown, and how many seeds did.
     """
     rows = [
         {
@@ -30,6 +38,7 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
             "spread": group["last"].std(ddof=1),
             "best": group["best"].mean(),
             "over_fc": _over_fc(runs, group),
+            **(_answered(group) if "confusion" in group else {}),
         }
         for keys, group in runs.groupby(CELL, sort=False)
     ]
@@ -61,6 +70,18 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
         }
         rows.append(dict(zip(CELL, keys, strict=True)) | mean | {"farthest": _farthest(ours)})
     return accuracies(runs).merge(pd.DataFrame(rows), on=CELL)
+
+
+def _answered(group: pd.DataFrame) -> dict[str, Any]:
+    known = group[group["confusion"].notna()]
+    only = known["only_answer"].dropna()
+    told = ", ".join(dict.fromkeys(only)) + ("" if len(only) == len(group) else f" ({len(only)} of {len(group)} seeds)")
+    return {
+        **{name: group[name].mean() for name in FIGURES},
+        "only_answer": told if len(only) else None,
+        "classes": known["classes"].iloc[0] if len(known) else None,
+        "confusion": np.sum(known["confusion"].tolist(), axis=0).tolist() if len(known) else None,
+    }
 
 
 def _over_fc(runs: pd.DataFrame, group: pd.DataFrame) -> float:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from wdiv.measure.reference import final_positions
 from wdiv.numerics import share_interval
+from wdiv.summary.answered import answers, scores_at
 
 __all__ = ["CELL", "finished", "of_runs", "results"]
 
@@ -29,7 +30,9 @@ def finished(tree: xr.DataTree) -> xr.DataTree:
 
 
 def results(tree: xr.DataTree) -> pd.DataFrame:
-    """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost.
+    """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost; and of its
+    predictions after the epoch that counts, where they are kept, the columns of
+    :func:`~wdiv.summary.answered.answers`.
 
     ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images. ``low`` and
     ``high`` are its 95 % interval for other images (:func:`wdiv.numerics.share_interval`); NaN where ``n_test``, the
@@ -59,6 +62,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
                 "best_epoch": None if best is None else int(root["epoch"].values[best]),
                 "train_loss": float(history["train_loss"].values[i, last]),
                 "seconds": float(np.nansum(history["seconds"].values[i])),
+                **answers(*scores_at(tree, i, last)),
             }
         )
     return pd.DataFrame(rows)

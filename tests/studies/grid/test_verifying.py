@@ -57,6 +57,12 @@ def flip(file: Path) -> None:
     file.write_bytes(flipped(content, 8 * (len(content) - 9) + 3))
 
 
+def flip_origin(file: Path) -> None:
+    """A bit of what is said of the tensors, and of none of them."""
+    content = file.read_bytes()
+    file.write_bytes(flipped(content, 8 * (content.index(b"logits of") + 3)))
+
+
 def test_no_bit_of_any_file_is_believed(whole: tuple[Study, Path]) -> None:
     """500 of them on a larger store: ``python -m benchmarks.bit_flips``."""
     found = [(str(file), bit, what) for _, file, bit, what in flips(whole[1], 22, seed=0, check=None)]
@@ -76,6 +82,11 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "the base lost": ("bases/*.safetensors", Path.unlink),
     "a bit of the record": ("runs/*/run.json", flip),
     "a bit of the history": ("runs/*/history.jsonl", flip),
+    "a bit of predictions": ("runs/*/predictions/0001.safetensors", flip),
+    "the head of predictions": ("runs/*/predictions/0001.safetensors", flip_origin),
+    "predictions lost": ("runs/*/predictions/0002.safetensors", Path.unlink),
+    "a bit of a list of images": ("images/*.json", flip),
+    "a list of images lost": ("images/*.json", Path.unlink),
     "a bit of what was measured": ("measures.nc", flip),
     "a bit of the pairs": ("pairs.nc", flip),
     "a bit of the results": ("results.nc", flip),
@@ -169,6 +180,20 @@ def test_without_a_study_files_are_verified_and_repaired(store: Path, damage: Ca
     assert any("0001.safetensors" in line and "cannot be made again" in line for line in lines)
     told = [line for line in lines if line.startswith(f"{store / 'study.json'}: damaged")]
     assert len(told) == (1 if damage is flip else 0)
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_a_baseline_whose_predictions_are_damaged_is_fitted_again(
+    store: Path, whole: tuple[Study, Path], damage: Callable[[Path], None]
+) -> None:
+    file = some(store, "baselines/*.safetensors")
+    before = file.read_bytes()
+    damage(file)
+    assert problems(store)
+    assert "taken away" in repair(store, device="cpu")[0]
+    run_grid(whole[0], store, device="cpu")
+    assert file.read_bytes() == before
+    assert problems(store) == []
 
 
 def test_a_run_that_would_end_elsewhere_is_left_as_it_is(store: Path) -> None:

@@ -165,7 +165,7 @@ def test_densenets_first_norm_is_frozen_though_it_stands_in_no_block_and_is_not_
     plan = make_plan(model, table, head_layers(spec), parse(strategy))
     apply_freeze(model, plan, table)
     data, recipe = images(4, size=29), Recipe("sgd", 1, 2, 0.1, 0.9, decay_all=True)
-    Loop(model, plan, recipe, InputSpec(29), data, data, seed=0, on_epoch=lambda row, opt: None).run()
+    Loop(model, plan, recipe, InputSpec(29), data, data, seed=0, on_epoch=lambda *epoch: None).run()
     assert norm0 <= set(plan.frozen)
     changed = moved(start, model.state_dict())
     assert not changed & norm0
@@ -367,7 +367,7 @@ def test_exactly_the_declared_tensors_move(name: str, terms: Terms, mode: str, o
     recipe = Recipe(optimizer=optimizer, epochs=1, batch_size=4, weight_decay=0.01, decay_all=True)
     data = images(8, size=size)
     loop = Loop(model, plan, recipe, InputSpec(size), data, judged.images, seed=0,
-                on_epoch=lambda row, opt: None, test_feed=judged)  # fmt: skip
+                on_epoch=lambda *epoch: None, test_feed=judged)  # fmt: skip
     loop.run()
     expected = declared(model, name, terms, mode)
     assert set(plan.changing) == expected
@@ -405,7 +405,7 @@ def test_the_auxiliary_head_trains_and_freezes_like_any_layer(
     plan = make_plan(model, table, head_layers(spec), parse(strategy), mode)
     apply_freeze(model, plan, table)
     data = images(2, size=299)
-    loop = Loop(model, plan, Recipe(batch_size=2), InputSpec(299), data, data, seed=0, on_epoch=lambda row, opt: None)
+    loop = Loop(model, plan, Recipe(batch_size=2), InputSpec(299), data, data, seed=0, on_epoch=lambda *epoch: None)
     loop.train_epoch(1)
     if plan.bn_mode == "adapt":
         loop.adapt()
@@ -446,7 +446,7 @@ def test_norms_train_and_freeze_like_any_layer(strategy: str, moves: set[str]) -
     apply_freeze(model, plan, table)
     before = snapshot(model)
     loop = Loop(model, plan, Recipe(optimizer="sgd", epochs=1, batch_size=4, weight_decay=0.01, decay_all=True),
-                InputSpec(8), images(8), images(8), seed=0, on_epoch=lambda row, opt: None)  # fmt: skip
+                InputSpec(8), images(8), images(8), seed=0, on_epoch=lambda *epoch: None)  # fmt: skip
     loop.run()
     assert {key.partition(".")[0] for key in moved(before, snapshot(model))} == moves
     assert {key.partition(".")[0] for key in plan.changing} == moves

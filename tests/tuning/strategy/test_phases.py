@@ -165,7 +165,7 @@ def check(name: str, strategy: str, mode: str = "auto") -> None:
         l2sp = None if strength is None else L2SP(model, away, head_keys(spec), strength)
         loop = Loop(
             model, plan, recipe, InputSpec(size), data, judged.images, seed=0,
-            on_epoch=lambda row, optimizer: False, segment=segment, l2sp=l2sp, test_feed=judged,
+            on_epoch=lambda *epoch: False, segment=segment, l2sp=l2sp, test_feed=judged,
         )  # fmt: skip
         if mode == "adabn":
             loop.adapt()

@@ -278,6 +278,36 @@ def test_accuracy_is_the_share_of_right_answers_in_eval_mode(monkeypatch: pytest
     assert found == right / 50
 
 
+@pytest.mark.parametrize("chunk", [256, 4])
+def test_the_logits_of_an_epoch_are_those_that_its_accuracies_are_made_of(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """Of one pass over each part: nothing is shown to the network twice."""
+    monkeypatch.setitem(loops.EVAL_BATCH, "cpu", chunk)
+    loop, log = make_loop(net(), epochs=2, test=images(9, seed=1))
+    held = images(7, seed=2)
+    feed = loop.validation_feed = loops.Pixels(loop.model, INPUTS, held, loop.recipe)
+    shown: list[int] = []
+    loop.model.get_submodule("fc").register_forward_hook(
+        lambda module, x, y: None if loop.model.training else shown.append(len(y))
+    )
+    loop.run()
+    assert sum(shown) == 3 * (9 + 7)
+    for row, made, state in zip(log.rows, log.logits, log.states, strict=True):
+        assert {part: (logits.dtype, logits.shape) for part, logits in made.items()} == {
+            "test": (np.float32, (9, 3)), "validation": (np.float32, (7, 3)),
+        }  # fmt: skip
+        loop.model.load_state_dict(state)
+        for part, data in (("test", loop.test_set), ("validation", held)):
+            with torch.no_grad():
+                wanted = loop.model.eval()(INPUTS.prepare(data.pixels)).numpy()
+            np.testing.assert_allclose(made[part], wanted, rtol=1e-4, atol=1e-5)
+        assert row["test_accuracy"] == (made["test"].argmax(1) == loop.test_set.labels.numpy()).mean()
+        assert row["val_accuracy"] == (made["validation"].argmax(1) == feed.labels.numpy()).mean()
+        loss = cross_entropy(torch.from_numpy(made["validation"]), held.labels)
+        assert row["val_loss"] == pytest.approx(float(loss), rel=1e-6)
+
+
 def test_training_loss_and_accuracy_are_means_over_the_images() -> None:
     model = net(dropout=0.0)
     loop, _ = make_loop(model, f"fc={STANDSTILL}", optimizer="sgd")  # batches of 4, 4 and 3

@@ -16,7 +16,7 @@ from torchvision import models
 import wdiv
 from tests.tuning.tiny import MOBILENET, SMALL, contents, small_run, tiny_run, write_weights
 from wdiv.errors import BadInput, FreezeBroken, WdivError
-from wdiv.store import seals, writer
+from wdiv.store import predictions, seals, writer
 from wdiv.store.reader import Run
 from wdiv.store.tensors import tensor_digest
 from wdiv.tuning.data.images import Split
@@ -92,11 +92,52 @@ def test_the_folder_holds_what_the_record_says(digits: Split, tmp_path: Path) ->
         0: set(record.new), 1: set(record.changing), 2: set(record.changing),
     }  # fmt: skip
     for row, seen in zip(run.history(), watch.rows, strict=True):
-        assert {k: v for k, v in row.items() if k not in ("sha256", "tensors", "frozen_intact")} == seen
+        written = ("sha256", "tensors", "frozen_intact", "predictions")
+        assert {k: v for k, v in row.items() if k not in written} == seen
         assert row["sha256"] == hashlib.sha256(run.epoch_file(row["epoch"]).read_bytes()).hexdigest()
         assert row["frozen_intact"] is True
     assert not (run.path / "resume.pt").exists()
     assert run.finished
+
+
+@pytest.mark.parametrize("bound", [None, 0], ids=["small", "large"])
+def test_predictions_are_kept_of_the_images_that_the_run_was_judged_on(
+    weights: Path, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int | None
+) -> None:
+    """Those of the epoch that counts and the last at least; of all that are small."""
+    if bound is not None:
+        monkeypatch.setattr(writer, "ALL_PREDICTIONS", bound)
+    spec = small_run(
+        weights, "conv+bn+fc=1e-1", per_class=5, seed=3, epochs=9, validation=0.4, patience=2, optimizer="sgd"
+    )
+    run = fine_tune(spec, digits, tmp_path, device="cpu")
+    last = run.epochs()[-1]
+    assert run.final is not None
+    assert run.final < last < 9, "it stopped early, and its best epoch is not its last"
+    found = {epoch: predictions.of_run(run, epoch) for epoch in run.epochs()}
+    kept = {epoch for epoch, one in found.items() if one is not None}
+    assert kept == (set(run.epochs()) if bound is None else {run.final, last})
+    _, held = spec.rows(digits.pool)
+    for epoch in kept:
+        (row,) = (row for row in run.history() if row["epoch"] == epoch)
+        for part, images, rows, name in (
+            ("test", digits.test, np.arange(len(digits.test)), "test_accuracy"),
+            ("validation", digits.pool, held, "val_accuracy"),
+        ):
+            one = predictions.of_run(run, epoch, part)
+            assert one is not None
+            assert one.images.names == tuple(images.names[i] for i in rows)
+            np.testing.assert_array_equal(one.images.rows, rows)
+            np.testing.assert_array_equal(one.images.labels, images.labels[rows])
+            assert one.classes == digits.pool.classes
+            assert row[name] == (one.logits.argmax(axis=1) == one.images.labels).mean()
+    network = build(SMALL, 5)
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in run.state_dict(run.final).items()})
+    counts = predictions.of_run(run)
+    assert counts is not None
+    with torch.no_grad():
+        plain = network.eval()(spec.inputs.prepare(torch.from_numpy(digits.test.pixels))).numpy()
+    np.testing.assert_allclose(counts.logits, plain, rtol=1e-3, atol=1e-4)
 
 
 def test_what_a_kill_leaves_in_a_run_that_was_through_is_cleared_away(

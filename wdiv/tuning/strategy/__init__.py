@@ -1,1 +1,1 @@
-"""What trains, at what rate and when (``strategies.py``); what does not stays bit-identical (``freeze.py``)."""
+"""What trains, at what rate and when (``strategies.py``); what does not stays, BatchNorm too (``freeze.py``)."""

@@ -250,7 +250,7 @@ class _Bench:
 
         loop = Loop(
             model, self.plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=self.segment,
-            on_epoch=lambda row, optimizer: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
+            on_epoch=lambda *epoch: None, on_batch=tick, train_feed=fed(at.training), test_feed=fed(at.judging),
         )  # fmt: skip
         for group in loop.optimizer.param_groups:
             group["base"] = 0.0  # as much work, and no loss can leave the numbers

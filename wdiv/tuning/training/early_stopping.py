@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["final_epoch"]
+__all__ = ["best_epoch", "final_epoch"]
+
+
+def best_epoch(rows: Sequence[Mapping[str, Any]], first: int) -> int | None:
+    """The epoch that counts if the run ends now: of the lowest validation loss, the earliest of equals.
+
+    Rows and ``first`` as of :func:`final_epoch`; None where no epoch can count yet.
+    """
+    losses = {row["epoch"]: row["val_loss"] for row in rows if row["epoch"] >= first}
+    return min(losses, key=lambda epoch: (losses[epoch], epoch), default=None)
 
 
 def final_epoch(rows: Sequence[Mapping[str, Any]], first: int, last: int, patience: int) -> int | None:
@@ -20,8 +29,8 @@ def final_epoch(rows: Sequence[Mapping[str, Any]], first: int, last: int, patien
     >>> final_epoch(rows, first=3, last=4, patience=2)
     4
     """
-    losses = {row["epoch"]: row["val_loss"] for row in rows if row["epoch"] >= first}
-    if not losses:
+    best = best_epoch(rows, first)
+    if best is None:
         return None
-    now, best = max(losses), min(losses, key=lambda epoch: (losses[epoch], epoch))
+    now = max(row["epoch"] for row in rows)
     return best if now - best >= patience or now == last else None

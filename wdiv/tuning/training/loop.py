@@ -84,7 +84,9 @@ def steps_per_epoch(plan: FreezePlan, recipe: Recipe, images: int) -> int:
 class Loop:
     """Train ``model`` as ``plan`` says, for the epochs of a stretch.
 
-    on_epoch   called with (row, optimizer) after each epoch; training ends early if it returns True
+    on_epoch   called with (row, optimizer, logits) after each epoch, the logits being those of the images judged, part
+               -> float32 (images, classes): ``test`` and, where there are any, ``validation``; training ends early if
+               it returns True
     on_batch   called with (epoch, batches done, of how many)
     on_stop    called with (position, optimizer) when ``stop`` was asked, before :class:`Stopped` is raised
     train_feed, test_feed, validation_feed   what the model is shown; by default the images, by the whole model
@@ -94,7 +96,7 @@ class Loop:
 
     def __init__(
         self, model: nn.Module, plan: FreezePlan, recipe: Recipe, inputs: InputSpec, train: OnDevice, test: OnDevice,
-        *, seed: int, on_epoch: Callable[[Row, torch.optim.Optimizer], bool | None],
+        *, seed: int, on_epoch: Callable[[Row, torch.optim.Optimizer, Mapping[str, np.ndarray]], bool | None],
         on_batch: Callable[[int, int, int], None] = lambda epoch, done, of: None,
         on_stop: Callable[[Position, torch.optim.Optimizer], None] = lambda position, optimizer: None,
         segment: Segment | None = None, stop: Stop | None = None, l2sp: L2SP | None = None,
@@ -138,14 +140,14 @@ class Loop:
     def begin(self) -> None:
         """Report epoch 0: the network before its first step."""
         start = time.perf_counter()
-        self.on_epoch(self._row(Position(0), None, None, start), self.optimizer)
+        self._report(Position(0), None, None, start)
 
     def _epoch(self, at: Position) -> bool:
         start = time.perf_counter()
         loss, seen = self.train_epoch(at.epoch, at)
         if self.plan.bn_mode == "adapt":
             self.adapt()
-        return bool(self.on_epoch(self._row(at, loss, seen, start), self.optimizer))
+        return self._report(at, loss, seen, start)
 
     def train_epoch(self, epoch: int, at: Position | None = None) -> tuple[float, float]:
         """The steps of an epoch, or those it still lacks. Returns the mean loss and the accuracy as trained on."""
@@ -256,22 +258,22 @@ class Loop:
 
     def evaluate(self) -> float:
         """Accuracy on the test images, in eval mode."""
-        return self._judge(self.test_feed)[0]
+        return _accuracy(self._judge(self.test_feed)[0], self.test_feed)
 
-    def _judge(self, feed: Feed) -> tuple[float, float]:
-        """Accuracy and mean loss on a feed's images, in eval mode; nothing is smoothed or blended."""
+    def _judge(self, feed: Feed) -> tuple[np.ndarray, float]:
+        """A feed's logits and their mean loss, in eval mode; nothing is smoothed or blended."""
         import torch
 
         self.model.eval()
-        right, loss, count, size = 0, 0.0, len(feed.labels), EVAL_BATCH[self.device]
+        found, loss, count, size = [], 0.0, len(feed.labels), EVAL_BATCH[self.device]
         precise = computing(self.recipe.precision, self.device)
         with torch.inference_mode(), precise, feed.judging() as show:
             for start in range(0, count, size):
                 rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
                 outputs, labels = _main(show(rows)).float(), feed.labels[rows]
-                right += int((outputs.argmax(1) == labels).sum())
                 loss += float(losses.loss(outputs, labels, labels, kind=self.recipe.loss)) * len(rows)
-        return right / count, loss / count
+                found.append(outputs.cpu().numpy().copy())  # a compiled network writes the next where these are
+        return np.concatenate(found), loss / count
 
     def adapt(self) -> None:
         """Estimate the running statistics that the plan names anew, over one pass of the training images."""
@@ -283,17 +285,21 @@ class Loop:
         batches = (self.images.prepared(torch.from_numpy(p).to(device)) for p in np.array_split(order, parts))
         estimate_bn_statistics(self.model, self.plan.estimated, batches)
 
-    def _row(self, at: Position, loss: float | None, seen: float | None, start: float) -> Row:
+    def _report(self, at: Position, loss: float | None, seen: float | None, start: float) -> bool:
+        """Judge the network, and say so. True if training is to end here."""
         row: Row = {"epoch": at.epoch, "train_loss": loss, "train_accuracy": seen}
+        logits = {}
         if self.validation_feed is not None:
-            row["val_accuracy"], row["val_loss"] = self._judge(self.validation_feed)
+            logits["validation"], row["val_loss"] = self._judge(self.validation_feed)
+            row["val_accuracy"] = _accuracy(logits["validation"], self.validation_feed)
             if not math.isfinite(row["val_loss"]):
                 raise self._diverged(at.epoch, row["val_loss"])
-        row["test_accuracy"] = self.evaluate()
+        logits["test"], _ = self._judge(self.test_feed)
+        row["test_accuracy"] = _accuracy(logits["test"], self.test_feed)
         row["seconds"] = round(self.lead + at.seconds + time.perf_counter() - start, 4)
         self.lead = 0.0
         row["lr"] = self._lrs() if at.epoch else {}
-        return row
+        return bool(self.on_epoch(row, self.optimizer, logits))
 
     # --- ends ------------------------------------------------------------------------------------------------------
 
@@ -314,6 +320,10 @@ class Loop:
             f"the loss is {loss} in epoch {epoch}; the largest gradient was that of {worst}, {sizes[worst]:.3g}; "
             "lower the rate"
         )
+
+
+def _accuracy(logits: np.ndarray, feed: Feed) -> float:
+    return int((logits.argmax(axis=1) == feed.labels.cpu().numpy()).sum()) / len(logits)
 
 
 def _main(outputs: Any) -> torch.Tensor:

@@ -221,7 +221,7 @@ def _train(
     def loop(train_feed: Feed | None) -> _Rising:
         return _Rising(
             network.model, plan, recipe, spec.inputs, images, images, seed=spec.seed, segment=segment,
-            on_epoch=lambda row, optimizer: None, train_feed=train_feed,
+            on_epoch=lambda *epoch: None, train_feed=train_feed,
             l2sp=network.l2sp(segment),
         )  # fmt: skip
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from wdiv.errors import BadInput, WdivError
+from wdiv.store.predictions import write_images
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.record import RunRecord
 from wdiv.store.running_metrics import RunningMetrics
-from wdiv.store.writer import RunWriter, clear
+from wdiv.store.writer import Logits, RunWriter, clear
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.prefix.frozen_prefix import Cut
@@ -21,7 +24,7 @@ from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze
 from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
-from wdiv.tuning.training.early_stopping import final_epoch
+from wdiv.tuning.training.early_stopping import best_epoch, final_epoch
 from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position, check_batches
@@ -139,6 +142,7 @@ class _Session:
         self.images = {"train": OnDevice(split.pool, device, train), "test": OnDevice(split.test, device)}
         if len(validation):
             self.images["validation"] = OnDevice(split.pool, device, validation)
+        self.asked = {name: _list_images(out, part) for name, part in self.images.items() if name != "train"}
         self.network = networks.prepare(spec, len(split.pool.classes), device)
         self.model = self.network.model
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
@@ -248,15 +252,17 @@ class _Session:
             )
         optimizer.load_state_dict(dict(kept))
 
-    def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer) -> bool:
+    def _commit(self, row: dict[str, Any], optimizer: torch.optim.Optimizer, logits: Mapping[str, np.ndarray]) -> bool:
         """Save an epoch. True if the run ends with it, before its time."""
-        recipe, first = self.spec.recipe, self.stages[-1].segment.first
+        recipe, first, best = self.spec.recipe, self.stages[-1].segment.first, None
         if recipe.patience:  # only the last phase can stop early
-            final = final_epoch([*self.writer.rows, row], first, recipe.epochs, recipe.patience)
+            rows = [*self.writer.rows, row]
+            best, final = best_epoch(rows, first), final_epoch(rows, first, recipe.epochs, recipe.patience)
             row = row if final is None else row | {"final": final}
         state = self.model.state_dict()
         self.running_metrics.append(int(row["epoch"]), state)
-        self.writer.commit(state, row, {"optimizer": optimizer.state_dict()})
+        given = {part: Logits(self.asked[part], values) for part, values in logits.items()}
+        self.writer.commit(state, row, {"optimizer": optimizer.state_dict()}, given, best)
         self.watcher.epoch(row)
         return "final" in row
 
@@ -264,6 +270,12 @@ class _Session:
         state = self.model.state_dict()
         now = {key: state[key].detach().cpu().clone() for key in self.writer.record.changing}
         self.writer.keep(state, {"optimizer": optimizer.state_dict(), "position": position.to_json(), "state": now})
+
+
+def _list_images(out: Path, part: OnDevice) -> str:
+    """Keep in the store which images those are. Returns the list's digest."""
+    names = tuple(part.images.names[row] for row in part.rows)
+    return write_images(out, names, part.images.labels[part.rows], part.rows)
 
 
 def _versions(device: str) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""How well images were answered: the scores of a run's or a baseline's predictions, as columns of a table of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from wdiv.errors import BadStore
+from wdiv.numerics.classification import FIGURES, ClassificationScores, classification_scores, scores_of_confusion
+
+__all__ = ["answers", "by_class", "one_class_notes", "scores_at"]
+
+Row = Mapping[str, Any]
+
+
+def scores_at(tree: xr.DataTree, run: int, epoch: int | None) -> tuple[ClassificationScores | None, tuple[str, ...]]:
+    """The scores of a run's test images after an epoch, both by their place in the tree, and the names of the classes.
+
+    None where those predictions are not kept, or damaged: a table has all else nevertheless. Reads the one epoch.
+    """
+    if epoch is None or "predictions" not in tree.children:
+        return None, ()
+    node = tree.children["predictions"].to_dataset(inherit=False)
+    test = np.flatnonzero(node["part"].values[run] == "test")
+    try:
+        logits = node["logits"][run, epoch].values[test]
+    except BadStore:
+        return None, ()
+    classes = tuple(map(str, node["class_name"].values[run] if "class_name" in node else node["class"].values))
+    if not len(test) or np.isnan(logits).all():
+        return None, classes
+    return classification_scores(logits, node["label"].values[test], str(node["probabilities"].values[run])), classes
+
+
+def answers(scores: ClassificationScores | None, classes: Sequence[str]) -> dict[str, Any]:
+    """Columns of one row: each of :data:`~wdiv.numerics.classification.FIGURES`, NaN where not known, and
+
+    only_answer         the class that was answered for every test image; None where answers differ
+    classes, confusion  names, and as lists the confusion matrix; None where not known
+
+    >>> found = answers(scores_of_confusion(np.array([[3, 0], [1, 0]])), ["a", "b"])
+    >>> found["only_answer"], found["balanced_accuracy"], found["confusion"]
+    ('a', 0.5, [[3, 0], [1, 0]])
+    """
+    if scores is None:
+        return dict.fromkeys(FIGURES, math.nan) | dict.fromkeys(("only_answer", "classes", "confusion"))
+    only = scores.only_answer
+    return {
+        **{name: float(getattr(scores, name)) for name in FIGURES},
+        "only_answer": None if only is None else classes[only],
+        "classes": list(classes),
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def by_class(row: Row) -> dict[str, dict[str, float]]:
+    """``recall`` and ``precision`` -> class -> share of 1, of a row with the columns of :func:`answers`.
+
+    >>> by_class({"classes": ["a", "b"], "confusion": [[3, 1], [0, 2]]})["recall"]
+    {'a': 0.75, 'b': 1.0}
+    """
+    if not isinstance(row.get("confusion"), list):
+        return {"recall": {}, "precision": {}}
+    scores = scores_of_confusion(np.array(row["confusion"]))
+    return {
+        name: dict(zip(row["classes"], getattr(scores, name).tolist(), strict=True)) for name in ("recall", "precision")
+    }
+
+
+def one_class_notes(rows: Iterable[Row]) -> list[str]:
+    """A line for each ``run`` that answered one class whatever it was shown.
+
+    >>> one_class_notes([{"run": "r", "only_answer": "a", "classes": ["a", "b"], "confusion": [[3, 0], [1, 0]]}])
+    ["'a' is all that r answers: to each of its 4 test images, of which 75.0 % are of that class"]
+    """
+    found = []
+    for row in rows:
+        name = row.get("only_answer")
+        if isinstance(name, str):
+            images = np.array(row["confusion"]).sum(axis=1)
+            share = 100 * images[row["classes"].index(name)] / images.sum()
+            found.append(
+                f"{name!r} is all that {row['run']} answers: to each of its {images.sum()} test images, of which "
+                f"{share:.1f} % are of that class"
+            )
+    return found
