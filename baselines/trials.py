@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "check_held", "check_predictions", "kept", "load",
-    "of_length_1", "predictions_of", "read", "run", "save", "scores_of",
+    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "check_held", "check_outcomes",
+    "check_predictions", "kept", "load", "of_length_1", "predictions_of", "read", "run", "save", "scores_of",
 ]  # fmt: skip
 
 STAGES = "stages"
@@ -371,11 +371,16 @@ def kept(out: Path, source: Source, split: Split) -> dict[str, Outcome]:
     return {one.id: one for one in load(out) if one.facts == facts}
 
 
+def check_outcomes(out: Path, source: Source, split: Split) -> None:
+    """:func:`check_held` of outcomes alone, for whoever holds runs to one another."""
+    if any(load(out)):  # weights are read for it
+        _check(_facts(source, split), out)
+
+
 def check_held(out: Path, source: Source, split: Split) -> None:
     """Raise :class:`~wdiv.errors.BadInput` where a store holds outcomes, or runs, of other images, or of other weights,
     by the names of these."""
-    if any(load(out)):
-        _check(_facts(source, split), out)
+    check_outcomes(out, source, split)
     runs = readable(CheckpointStore.at(out).folders())
     facts = {"dataset": split.name, "data_digest": split.digest, "source": source.name, "label": label_of(source)}
     facts |= _fed(source, split) | dict.fromkeys(("base", "per_class", "strategy", "bn_mode", "recipe", "changing"))

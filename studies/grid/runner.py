@@ -61,6 +61,7 @@ def run_grid(
     _check_maps(grid, out, device)
     for planned in grid.runs:
         planned.spec.source.fetch()
+    merge_axes(study, out)
     if grid.source is None:
         left = _left(grid.runs, grid.split, out, choose_device(device))
     for folder in (out, out / "bases", out / trials.FOLDER):
@@ -97,7 +98,7 @@ def _left(runs: Sequence[Planned], split: Split, out: Path, device: torch.device
     store, networks, left = CheckpointStore.at(out), NetworkCache(), list[Planned]()
     known = taken(store.folders())
     for source in source_networks([planned.spec for planned in runs]):
-        trials.check_held(out, source, split)
+        trials.check_outcomes(out, source, split)
     for planned in runs:
         run = Run(out / "runs" / planned.id)
         base = networks.base(planned.spec, len(split.pool.classes), device)
@@ -184,10 +185,13 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """What a run of the study into ``out`` would do, as plain data; the seconds from a short trial on the device.
 
     Runs that are finished there are left out, and one that was stopped counts as a whole. The training of a study's
-    own source network is not in it. Raises :class:`~wdiv.errors.BadInput` where ``out`` holds another study.
+    own source network is not in it. Raises :class:`~wdiv.errors.BadInput` where ``out`` holds another
+    study, or other weights or images by these names.
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
+    if grid.source is None and all(planned.spec.source.here or planned.spec.source.random for planned in grid.runs):
+        _left(grid.runs, grid.split, out, choose_device(device))
     runs = _check_maps(grid, out, device)
     seconds = estimate_seconds([planned.spec for planned in runs], grid.split, device)
     return {
