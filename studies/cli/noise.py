@@ -32,7 +32,7 @@ def noise(
     of layers. The metric is one that measures lengths in the unit of the weights: l2.
     """
     from wdiv.cache.measures import measured
-    from wdiv.errors import BadInput
+    from wdiv.errors import BadInput, BadStore
     from wdiv.measure import pairwise
     from wdiv.store.engine import open_store
     from wdiv.store.files import write_atomically
@@ -49,9 +49,10 @@ def noise(
         div = finished(measured(opened, metric, reference or "pretrained", group))
         return div, against_noise_floor(div, pairwise(finished(open_store(opened, group)), metric), metric, fdr)
 
+    left = [run.path.name for run in opened if group in (None, run.record.label) and run.state != "finished"]
+    if len(left) == sum(group in (None, run.record.label) for run in opened):
+        raise BadStore(f"{store}: no run is finished, and only finished ones are compared; there are {', '.join(left)}")
     div, table = without_damaged([opened], compared)
-    label = div.attrs["architecture"]
-    left = [run.path.name for run in opened if run.record.label == label and run.state != "finished"]
     if left:
         click.echo(f"note: {len(left)} runs are not finished, and left out: {', '.join(left)}", err=True)
     if out:

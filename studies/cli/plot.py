@@ -36,11 +36,16 @@ def plot(
     """
     from studies.report.figures.measured import check, draw
     from studies.report.finish import load_measures
+    from wdiv.errors import BadStore
     from wdiv.summary import finished
 
     check(figure, out, metric)
     div = load_measures(measures, (metric,), group)
     if figure != "epochs":  # which is of one run, however far it is; the others are of what strategies come to
         div = finished(div)
+        if not div.sizes["run"]:
+            raise BadStore(
+                f"{measures}: no run is finished, and {figure!r} is of finished runs; 'epochs' draws any run"
+            )
     drawn = draw(div, figure, out, metric=metric, epoch=epoch, roles=roles, run=run_id)
     click.echo(f"wrote {drawn}")
