@@ -221,13 +221,15 @@ def edit_record(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     write_sealed(run / "run.json", record)
 
 
-def shorten(store: Path, run: str, epochs: int) -> None:
-    """Let a run have saved no more than these epochs, as if it were still being made."""
+def shorten(store: Path, run: str, epochs: int, *, early: bool = False) -> None:
+    """Let a run have saved no more than these epochs, as if it were still being made, or early: had stopped then."""
     history = store / "runs" / run / "history.jsonl"
     history.write_text("".join(history.read_text().splitlines(keepends=True)[: epochs + 1]))
     for file in (store / "runs" / run / "epochs").iterdir():
         if int(file.stem) > epochs:
             file.unlink()
+    if early:
+        edit_rows(store / "runs" / run, lambda rows: rows[-1].update(final=epochs))
 
 
 def diverge(store: Path, run: str, why: str) -> None:

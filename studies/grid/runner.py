@@ -73,13 +73,14 @@ def run_grid(
     if grid.source is not None:
         runs = with_sources(runs, _pretrain(grid, source_store or out / "source", device, progress))
         left = _left(runs, grid.split, out, choose_device(device))
-    for planned in runs:
-        if (out / "runs" / planned.id / "run.json").exists() and planned not in left:
-            clear(Run(out / "runs" / planned.id))
-    names = [planned.id for planned in left]
-    with asked_by_signals() as stop, progress.grid(names):
+    with asked_by_signals() as stop, progress.grid([planned.id for planned in runs]):
+        for planned in runs:
+            if planned not in left:
+                clear(Run(out / "runs" / planned.id))
+                with progress.run(planned.id, planned.spec.recipe.epochs):
+                    pass  # finished before
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
-        specs = [planned.spec for planned in left]
+        specs, names = [planned.spec for planned in left], [planned.id for planned in left]
         diverged = train(specs, names, grid.split, out, device, progress, stop) if left else []
         _baselines(study, [planned.spec for planned in runs], grid.split, out, device, progress, stop)
     if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process

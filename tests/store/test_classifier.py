@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
 
-from tests.fabric import make_store
+from tests.fabric import edit_record, make_store
 from wdiv.layers import Layer, LayerTable
 from wdiv.store.classifier import classified
 from wdiv.store.foreign import layers_from_shapes
@@ -66,12 +66,15 @@ def test_a_trunk_alone_has_no_classifier() -> None:
 
 def test_a_store_of_before_opens_with_todays_kinds_beside_a_run_of_today(tmp_path: Path) -> None:
     store = make_store(tmp_path, ("fc",))
-    for number, file in enumerate(sorted((store / "runs").glob("*/run.json"))):
-        data = json.loads(file.read_text())
-        data["table"]["layers"][2] |= {"kind": ("fc", "linear")[number], "shape": [6, 4]}
-        if number:  # a layer that never ran came last
-            data["table"]["layers"].append(data["table"]["layers"].pop(2))
-        file.write_text(json.dumps(data))
+    for number, run in enumerate(sorted((store / "runs").iterdir())):
+
+        def change(record: dict[str, Any], number: int = number) -> None:
+            layers = record["table"]["layers"]
+            layers[2] |= {"kind": ("fc", "linear")[number], "shape": [6, 4]}
+            if number:  # a layer that never ran came last
+                layers.append(layers.pop(2))
+
+        edit_record(run, change)
     tree = xr.open_datatree(store, engine="wdiv")
     assert tree["linear"]["layer"].values.tolist() == ["stage.conv"]
     assert tree["fc"]["layer"].values.tolist() == ["head"]

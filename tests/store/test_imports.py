@@ -124,6 +124,7 @@ def test_nothing_is_copied_and_opening_reads_nothing(tmp_path: Path, monkeypatch
 def test_a_run_and_an_import_answer_alike(folder: Path, tmp_path: Path) -> None:
     run = import_run(folder, out=tmp_path / "store")
     assert run.path == tmp_path / "store" / "runs" / "theirs"
+    assert run.record.strategy == "foreign", "which is what it is called where nobody says it"
     assert run.epochs() == list(EPOCHS)
     assert run.finished
     assert not run.has_pretrained("stem.conv.weight")

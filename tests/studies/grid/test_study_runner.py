@@ -440,7 +440,7 @@ def test_tables_of_a_report_are_means_of_its_observations(done: tuple[Path, Any]
 def test_a_report_can_be_made_elsewhere_and_again(done: tuple[Path, Any], tmp_path: Path) -> None:
     out, _ = done
     found = strictly(wdiv("report", out, "-o", tmp_path / "r", "--json").stdout)
-    assert found.keys() == {"study", "claims", "unfinished", "figures_missing", "files"}
+    assert found.keys() == {"study", "claims", "unfinished", "left_out", "figures_missing", "files"}
     assert (found["study"], found["unfinished"], list(found["figures_missing"])) == ("toy", 0, ["nowhere"])
     assert all(Path(file).is_relative_to(tmp_path / "r") for file in found["files"])
     for name in ("report.md", "claims.json", "observations.csv", "tables/accuracies.csv"):
@@ -454,8 +454,10 @@ def test_a_report_can_be_made_elsewhere_and_again(done: tuple[Path, Any], tmp_pa
 def test_a_report_says_what_is_missing(out: Path) -> None:
     for file in (out / "steps").glob("runs/*/history.jsonl"):
         file.write_text(file.read_text().splitlines(keepends=True)[0])
-    assert "note: 6 of 12 runs are not finished; what they would say is missing" in wdiv("report", out).stdout
-    assert "6 of 12 runs are not finished: what they would say is missing" in (out / "report/report.md").read_text()
+    words = "6 of 12 runs are not finished, and nothing here is of them: steps/"
+    for text in (wdiv("report", out).stdout, (out / "report/report.md").read_text()):
+        assert words in text
+        assert text.count("(stopped after epoch 0 of ") == 6
     shutil.rmtree(out / "steps")
     assert wdiv("status", out).exit_code == 0
     report = gather(out, out / "report" / "figures")

@@ -181,7 +181,7 @@ def test_noise_of_two_seeds_says_that_there_is_no_verdict(store: Path) -> None:
 
 def test_noise_says_that_seeds_ended_after_different_epochs(seeds: Path) -> None:
     assert "different epochs" not in wdiv("noise", seeds).stdout
-    shorten(seeds, "toynet-toy-n2-bn+fc-auto-s2", 1)
+    shorten(seeds, "toynet-toy-n2-bn+fc-auto-s2", 1, early=True)
     said = wdiv("noise", seeds).stdout
     assert "bn+fc: its seeds ended after different epochs, 1 to 2, each of which is taken as it is" in said
     found = strictly(wdiv("noise", seeds, "--json").stdout)["layers"]

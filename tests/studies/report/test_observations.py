@@ -127,7 +127,7 @@ def test_columns_and_types(table: pd.DataFrame, distances: pd.DataFrame) -> None
 
 def test_the_epoch_that_counts_is_taken(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", ("bn+fc",), (0,), 3, sizes=(2, 4))
-    shorten(store, "toynet-toy-n4-bn+fc-auto-s0", 1)
+    shorten(store, "toynet-toy-n4-bn+fc-auto-s0", 1, early=True)
     found = observe({"": store}, "l2")
     gamma = found[found["layers"].eq("bn:gamma") & found["part"].eq("stem")].set_index(["per_class", "against"])[
         "value"

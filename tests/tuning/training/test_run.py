@@ -437,6 +437,6 @@ def test_a_run_begun_with_other_rates_is_not_continued_with_them(digits: Split, 
     file = tmp_path / "runs" / spec.id(digits.name) / "resume.pt"
     kept = torch.load(file, weights_only=True)
     kept["optimizer"]["param_groups"][0]["base"] *= 2
-    torch.save(kept, file)
+    seals.write_with_tail(file, lambda temporary: torch.save(kept, temporary))
     with pytest.raises(BadInput, match=r"begun with other rates or weight decay .*; give another --out, or delete it"):
         fine_tune(spec, digits, tmp_path, device="cpu")
