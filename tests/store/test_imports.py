@@ -21,12 +21,13 @@ from studies.cli import cli
 from tests.conftest import ROOT
 from tests.fabric import BN, KEYS, TABLE, base_state, make_store, run_states, source_state
 from tests.store.test_foreign import sharded
+from wdiv.cache.measures import measured
 from wdiv.errors import BadInput, BadStore, BadWeights, LeftOut
 from wdiv.store import imported, tensors
 from wdiv.store.engine import open_store
 from wdiv.store.export import export
 from wdiv.store.imports import find_epochs, import_run
-from wdiv.store.reader import CheckpointStore, Run, find_run
+from wdiv.store.reader import CheckpointStore, Run, find_run, without_damaged
 from wdiv.store.verify import verify
 
 EPOCHS = (1, 2, 3, 10)
@@ -231,20 +232,40 @@ def test_a_folder_that_grows(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     np.testing.assert_array_equal(run.read("head.bias", 11), STATES[3]["head.bias"])
 
 
+def test_what_was_measured_of_a_file_that_is_another_one_now_is_not_told(folder: Path, tmp_path: Path) -> None:
+    """Of its size and times too; and the other runs of the store go on."""
+    store = tmp_path / "store"
+    import_run(folder, out=store, name="changes", label="net")
+    import_run(shutil.copytree(folder, tmp_path / "copy"), out=store, name="stays", label="net")
+    file = folder / "epoch_002.safetensors"
+    times = file.stat()
+    before = measured(store, "l2", 1)
+    assert before["run"].values.tolist() == ["changes", "stays"]
+    file.write_bytes((folder / "epoch_003.safetensors").read_bytes())
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    opened = CheckpointStore.open(store)
+    with pytest.warns(LeftOut, match=r"changes is left out: .*epoch_002\.safetensors: damaged: changed since"):
+        after = without_damaged([opened], lambda: measured(opened, "l2", 1))
+    assert after["run"].values.tolist() == ["stays"]
+    np.testing.assert_array_equal(after["bn"]["l2"].values, before["bn"]["l2"].sel(run=["stays"]).values)
+    file.unlink()  # which says nothing else than it did
+    assert measured(store, "l2", 1)["run"].values.tolist() == ["changes", "stays"]
+
+
 def test_a_file_that_changed_is_not_read(folder: Path, tmp_path: Path) -> None:
     run = import_run(folder, out=tmp_path / "store")
     tree = open_store(tmp_path / "store")
     file = folder / "epoch_002.safetensors"
     os.utime(file, ns=(0, 0))
-    with pytest.raises(BadStore, match=r"epoch_002\.safetensors: changed since it was imported; import it again"):
+    with pytest.raises(BadStore, match=r"epoch_002\.safetensors: damaged: changed since it was imported"):
         tree["bn/gamma"].values  # noqa: B018
     assert np.isfinite(tree["bn/gamma"].sel(epoch=[1, 3]).values).all()
     (verdict,) = verify(tmp_path / "store")
-    assert verdict.problems == (f"{file}: changed since it was imported; import it again",)
+    assert verdict.problems == (f"{file}: damaged: changed since it was imported; import it again",)
     import_run(folder, out=tmp_path / "store")
     assert verify(tmp_path / "store")[0].problems == ()
     file.unlink()
-    assert verify(tmp_path / "store")[0].problems == (f"{file}: no such file",)
+    assert verify(tmp_path / "store")[0].problems == (f"{file}: damaged: no such file",)
     assert import_run(folder, out=tmp_path / "store").epochs() == [1, 3, 10]
     assert run.epochs() == [1, 3, 10]
 

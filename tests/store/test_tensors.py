@@ -164,7 +164,7 @@ def test_a_file_that_was_cut_short(file: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(20))
     stat = path.stat()
-    with pytest.raises(BadStore, match=r"x\.bin: truncated, 4 bytes are missing at its end"):
+    with pytest.raises(BadStore, match=r"x\.bin: damaged: truncated, 4 bytes are missing at its end"):
         read(path, "a", 0, None, Known(Entry("F32", (4,), 8), stat.st_size, stat.st_mtime_ns))
 
 

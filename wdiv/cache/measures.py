@@ -138,8 +138,13 @@ def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | in
 
 
 def epoch_fingerprints(run: Run) -> dict[int, str]:
-    """Epoch -> digest of it and of all that went before."""
+    """Epoch -> digest of it and of all that went before.
+
+    Raises :class:`~wdiv.errors.Damaged` for an imported run one of whose files is another one now.
+    """
     foreign = run.imported
+    if foreign is not None:
+        foreign.check()
     start = run.record.base if foreign is None else foreign.base  # its files, and what was matched in them
     digest, found = hashlib.sha256(f"{VERSION} {start}".encode()), {}
     for row in run.history():

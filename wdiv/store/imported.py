@@ -114,6 +114,20 @@ class Imported:
         layouts = {id(state.layout): state.layout for state in states}.values()
         return frozenset(key for layout in layouts for key, row in layout.items() if row.dtype == DOUBLE)
 
+    def check(self) -> None:
+        """Raise :class:`~wdiv.errors.Damaged` for a file that is another one now. What is not there says nothing else
+        than it did."""
+        for state in (*self.epochs.values(), *([self.base] if self.base else [])):
+            for file in state.files:
+                if file.path.is_file():
+                    tensors.check_unchanged(file.path, file.path.stat(), *file[1:])
+
+    @cached_property
+    def paths(self) -> frozenset[Path]:
+        """The files that it is in."""
+        states = [*self.epochs.values(), *([self.base] if self.base else [])]
+        return frozenset(file.path for state in states for file in state.files)
+
     def history(self) -> list[dict[str, Any]]:
         """A row for each epoch, as a run of wdiv has one, of which nothing but the files is known."""
         nothing = dict.fromkeys(("train_loss", "train_accuracy", "test_accuracy", "seconds"))
@@ -176,7 +190,7 @@ class _WholeFiles:
             try:
                 location.known.check(location.path, location.path.stat())
             except FileNotFoundError:
-                raise BadStore(f"{location.path}: no such file") from None
+                raise Damaged(location.path, "no such file") from None
             state = self._held.pop(file, None)
             if state is None:
                 state, _ = read_state_dict(location.path)

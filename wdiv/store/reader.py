@@ -154,6 +154,13 @@ class Run:
     def _of_base(self, key: str) -> TensorLocation:
         return TensorLocation(self.base, key, proof=self._base_proofs.get(key) or Proof(sha256=self.record.base))
 
+    def needs(self, file: Path) -> bool:
+        """True if a file is of the run, wherever it lies."""
+        foreign = self.imported
+        if foreign is not None and file in foreign.paths:
+            return True
+        return file == self.base or self.path in file.parents
+
     def find(self, key: str, epoch: int | None) -> TensorLocation | None:
         """Where a tensor lies as it was after an epoch; ``None`` for the epoch: as the source gave it.
 
@@ -318,7 +325,7 @@ class CheckpointStore:
 
     def leave_out(self, error: Damaged) -> bool:
         """Do without the runs that need a damaged file; False if there are none that did not do without it."""
-        runs = [run for run in self if error.path == run.base or run.path in error.path.parents]
+        runs = [run for run in self if run.needs(error.path)]
         for run in runs:
             self._note(run, error)
         return bool(runs)

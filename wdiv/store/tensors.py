@@ -28,7 +28,7 @@ from wdiv.store.files import sha256
 from wdiv.store.kept import fingerprint_of
 from wdiv.store.seals import fast_digest, file_digest
 
-__all__ = ["DTYPES", "Entry", "Known", "Proof", "index", "keys", "read", "span", "tensor_digest"]
+__all__ = ["DTYPES", "Entry", "Known", "Proof", "check_unchanged", "index", "keys", "read", "span", "tensor_digest"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -73,15 +73,22 @@ class Known(NamedTuple):
     digest: str = ""
 
     def check(self, path: Path, stat: os.stat_result) -> None:
-        """Raise :class:`~wdiv.errors.BadStore` unless it is the file that was looked at."""
-        same = stat.st_size == self.size and stat.st_mtime_ns == self.mtime_ns
-        if same and self.digest and stat.st_ctime_ns != self.ctime_ns:
-            now = os.fspath(path), fingerprint_of(stat), stat.st_ctime_ns
-            if _hashed.get(now) is None:
-                _remember(_hashed, now, file_digest(path), _FILES)
-            same = _hashed[now] == self.digest
-        if not same:
-            raise BadStore(f"{path}: changed since it was imported; import it again")
+        """Raise :class:`~wdiv.errors.Damaged` unless it is the file that was looked at."""
+        check_unchanged(path, stat, *self[1:])
+
+
+def check_unchanged(
+    path: Path, stat: os.stat_result, size: int, mtime_ns: int, ctime_ns: int = 0, digest: str = ""
+) -> None:
+    """Raise :class:`~wdiv.errors.Damaged` unless somebody's file is what it was, by what :class:`Known` knows of it."""
+    same = stat.st_size == size and stat.st_mtime_ns == mtime_ns
+    if same and digest and stat.st_ctime_ns != ctime_ns:
+        now = os.fspath(path), fingerprint_of(stat), stat.st_ctime_ns
+        if _hashed.get(now) is None:
+            _remember(_hashed, now, file_digest(path), _FILES)
+        same = _hashed[now] == digest
+    if not same:
+        raise Damaged(path, "changed since it was imported; import it again")
 
 
 class Proof(NamedTuple):
@@ -148,7 +155,7 @@ def read(
     try:
         return _read(path, key, start, stop, known, out, proof)
     except BadStore as error:
-        if proof is None or isinstance(error, Damaged):
+        if (proof is None and known is None) or isinstance(error, Damaged):
             raise
         raise Damaged(path, str(error).removeprefix(f"{path}: ")) from None
 
