@@ -52,9 +52,9 @@ def noise(
     left = [run.path.name for run in opened if group in (None, run.record.label) and run.state != "finished"]
     if len(left) == sum(group in (None, run.record.label) for run in opened):
         raise BadStore(f"{store}: no run is finished, and only finished ones are compared; there are {', '.join(left)}")
-    div, table = without_damaged([opened], compared)
     if left:
         click.echo(f"note: {len(left)} runs are not finished, and left out: {', '.join(left)}", err=True)
+    div, table = without_damaged([opened], compared)
     if out:
         write_atomically(out, lambda temporary: table.to_csv(temporary, index=False))
     if as_json:

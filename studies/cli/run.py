@@ -53,9 +53,10 @@ def run(
     from studies.cli.bars import Bars
     from studies.grid import study_runner
     from studies.grid.answered import answered, notes
+    from studies.grid.study_file import STUDY
     from studies.report.finish import conclude
     from studies.spec.registry import load
-    from wdiv.errors import WdivError
+    from wdiv.errors import BadStore, Damaged, WdivError
     from wdiv.summary import by_class
 
     chosen = load(study, scale, given(options))
@@ -67,7 +68,13 @@ def run(
         else:
             _show_plan(plan, out)
         return
-    diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
+    try:
+        diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
+    except Damaged as error:
+        healed = f"'wdiv verify {out} --repair' makes again what can be"
+        if error.path.name == STUDY:
+            healed = "delete it, and give the command that made the study once more"
+        raise BadStore(f"{error}; {healed}") from None
     table, files = conclude(chosen, out)
     if as_json:
         outcomes = [row | by_class(row) for row in table.to_dict("records")]

@@ -207,6 +207,26 @@ def test_a_run_that_would_end_elsewhere_is_left_as_it_is(store: Path) -> None:
     assert contents(first) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("runs/*/run.json", "--repair' makes again what can be"),
+        ("study.json", "delete it, and give the command that made the study once more"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:what was planned is not known")
+def test_a_command_that_comes_upon_damage_says_what_to_type(
+    store: Path, whole: tuple[Study, Path], tmp_path: Path, name: str, words: str
+) -> None:
+    file = some(store, name)
+    flip(file)
+    (tmp_path / "small.toml").write_text(TOML.format(model=MOBILENET, weights=whole[0].weights))
+    study = (tmp_path / "small.toml", "--strategy", "bn+fc", "--out", store, "--device", "cpu")
+    error = wdiv("run", *study, code=2).stderr
+    assert f"{file}: damaged" in error
+    assert words in error
+
+
 def test_the_rest_of_a_store_goes_on(store: Path) -> None:
     first, second = (run.name for run in sorted((store / "runs").iterdir()))
     flip(store / "runs" / first / "run.json")
