@@ -152,6 +152,15 @@ def test_verify_reads_every_condition(out: Path) -> None:
     assert f"{file}: " in wdiv("verify", out, code=2).stderr
 
 
+def test_source_networks_are_repaired_with_the_study(out: Path) -> None:
+    file = next((out / "sources").glob("*/runs/*/epochs/0001.safetensors"))
+    before = file.read_bytes()
+    file.write_bytes(before[:-1])
+    assert f"{file}: " in wdiv("verify", out, code=2).stderr
+    assert "epochs are the same as before" in wdiv("verify", out, "--repair").stdout
+    assert file.read_bytes() == before
+
+
 # --- once more -----------------------------------------------------------------------------------------------------
 
 
