@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,8 @@ NEEDS_TORCH = (
     "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/store/dataflow.py",
     "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
+
+ASKS_FOR_TORCH = re.compile(r"(import|from) torch|importorskip\(.torch")
 
 Case = TypeVar("Case")
 
@@ -61,10 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def runs_without_torch() -> list[Path]:
-    """The files in which no test or example asks for torch: they do not speak of it, nor does their room need it."""
+    """The files in which no test or example asks for torch, and whose room does not need it."""
     files = [file for place in ("tests", "wdiv") for file in sorted((ROOT / place).rglob("*.py"))]
     free = [file for file in files if not file.relative_to(ROOT).as_posix().startswith(NEEDS_TORCH)]
-    return [file for file in free if "torch" not in file.read_text(encoding="utf-8")]
+    return [file for file in free if not ASKS_FOR_TORCH.search(file.read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="session", autouse=True)
