@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,6 +178,7 @@ def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, dev
             suppress(Diverged),  # as it may have done before
             progress.grid([run.path.name]),
             progress.run(run.path.name, spec.recipe.epochs) as watcher,
+            _threads_of(run),
         ):
             fine_tune(spec, grid.split, place, device=device, watcher=watcher)
         new = Run(place / "runs" / run.path.name)
@@ -198,6 +199,21 @@ def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, dev
         return f"{run.path}: cannot be made again: {error}"
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _threads_of(run: Run) -> Iterator[None]:
+    """As many threads as the run was trained with: on a CPU its bits depend on them."""
+    import torch
+
+    now, told = torch.get_num_threads(), ""
+    with suppress(WdivError):  # its record is damaged, and nobody knows
+        told = run.record.versions.get("threads", "")
+    torch.set_num_threads(int(told) if told.isdecimal() else now)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(now)
 
 
 def _compared(old: Run, new: Run) -> dict[int, bool]:

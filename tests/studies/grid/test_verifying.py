@@ -20,6 +20,7 @@ from studies.grid.verifying import repair
 from studies.report.finish import conclude
 from studies.spec.registry import load
 from studies.spec.study import Study, override
+from tests.fabric import edit_record
 from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import MOBILENET, TOML
 from tests.tuning.tiny import contents, write_weights
@@ -281,3 +282,15 @@ def test_a_file_that_no_run_wants_is_told() -> None:
 
     with pytest.raises(Damaged):
         without_damaged([], stumble)
+
+
+def test_a_run_is_trained_again_with_the_threads_it_had(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    run = sorted((store / "runs").iterdir())[0]
+    edit_record(run, lambda record: record["versions"].update(threads="3"))
+    flip(run / "epochs" / "0001.safetensors")
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    repair(store, device="cpu")
+    assert seen == [3, before]
