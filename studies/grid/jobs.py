@@ -190,13 +190,14 @@ def _work(worker: _Worker, end: Any) -> None:
         signal.signal(signum, signal.SIG_IGN)
     import torch
 
+    from wdiv.store.reader import CheckpointStore
     from wdiv.tuning.prefix.feature_store import FeatureStore
     from wdiv.tuning.training.network_cache import NetworkCache
     from wdiv.tuning.training.run import fine_tune
 
     torch.set_num_threads(worker.threads)
     features, networks = FeatureStore(worker.out / "features", share=worker.jobs), NetworkCache()
-    stop = Stop()
+    store, stop = CheckpointStore.at(worker.out), Stop()
     threading.Thread(target=_listen, args=(worker.asked, stop), daemon=True).start()
     try:
         end.send(("ready",))
@@ -204,7 +205,7 @@ def _work(worker: _Worker, end: Any) -> None:
             error = None
             try:
                 fine_tune(
-                    worker.specs[number], worker.split, worker.out, device=worker.device, watcher=_Reporter(end),
+                    worker.specs[number], worker.split, store, device=worker.device, watcher=_Reporter(end),
                     features=features, networks=networks, stop=stop,
                 )  # fmt: skip
             except Exception as raised:

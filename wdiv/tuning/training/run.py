@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from wdiv.errors import BadInput, WdivError
+from wdiv.store.names import taken
 from wdiv.store.predictions import write_images
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.record import RunRecord
@@ -86,10 +87,10 @@ def fine_tune(
     where, facts = choose_device(device), spec.facts(split)
     networks, classes = networks or NetworkCache(), len(split.pool.classes)
     try:
-        base = networks.base(spec, classes, where)
-        check_identity(store, spec, split, base)
+        base, known = networks.base(spec, classes, where), taken(store.folders())
+        check_identity(store, spec, split, base, known=known)
         if (run.path / "run.json").exists() and _is_over(run):
-            check_identity(store, spec, split, base, networks.prepare(spec, classes, where).changing)
+            check_identity(store, spec, split, base, networks.prepare(spec, classes, where).changing, known)
             return run
         precision.check(spec.recipe.precision, where.type)
         check_maps(spec, classes, where.type)
