@@ -146,11 +146,10 @@ def _others(run: Run) -> Iterator[str]:
     """What is needed to go on, and to look on; as it has been since it was sealed."""
     if not run.record.sealed:
         return
-    resume = run.path / "resume.pt"
-    if resume.exists() and not has_tail(resume):
-        yield str(Damaged(resume))
+    for file in (run.path / "resume.pt", run.path / "diverged.txt"):
+        if file.exists() and not has_tail(file):
+            yield str(Damaged(file))
     yield from live_at_fault(run)
-    assert run.diverged is None or run.diverged  # read, for it raises where it is not what was written
 
 
 def live_at_fault(run: Run) -> Iterator[str]:
