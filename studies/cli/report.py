@@ -22,8 +22,8 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     out, and the report names them.
     """
     from studies.cli.console import print_table
+    from studies.report.findings import p_in_words
     from studies.report.pages import summary, without
-    from studies.report.verdicts import p_in_words
     from studies.report.writing import write
 
     found, files = write(store, out)

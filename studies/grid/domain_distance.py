@@ -107,6 +107,7 @@ def _new(
     """The distances that are kept nowhere yet, or were measured with other weights or images."""
     from baselines.features import features, label_of
     from baselines.transferability import SCORES
+    from studies.grid.planning import seeds_of
     from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
 
     def seen(images: ImageSet, rows: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def _new(
     label, digests = label_of(source), (source.content, source_split.digest, split.digest)
     drawn = {
         (size, seed): nested_subset(split.pool, size, seed)
-        for size, seed in itertools.product(study.per_class, study.seeds)
+        for size, seed in itertools.product(study.per_class, seeds_of(study, source))
         if (label, size, seed) not in kept or kept[label, size, seed].digests != digests
     }
     if not drawn:

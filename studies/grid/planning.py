@@ -24,7 +24,7 @@ from wdiv.tuning.training.prepared import PreparedNetwork
 from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = [
-    "Planned", "StudyGrid", "open_data", "plan_grid", "source_networks", "source_study", "sources_of",
+    "Planned", "StudyGrid", "open_data", "plan_grid", "seeds_of", "source_networks", "source_study", "sources_of",
     "trained_sources", "trials_of",
 ]  # fmt: skip
 
@@ -81,7 +81,7 @@ def plan_grid(study: Study) -> StudyGrid:
         runs += _plan_runs(list(group), split)
     _check_reference(study, [planned.id for planned in runs])
     for network in source_networks(specs):
-        trials.check(network, trials_of(study), split.pool.pixels.shape[-1])
+        trials.check(network, trials_of(study, network), split.pool.pixels.shape[-1])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
     return StudyGrid(study, split, tuple(runs), (*split.notes, *notes), source)
@@ -114,6 +114,8 @@ def _specs(study: Study) -> Iterator[RunSpec]:
         found, study.per_class, study.strategies, study.bn_modes, study.seeds
     ):
         assert source.model is not None
+        if seed not in seeds_of(study, source):
+            continue
         if mode == "frozen" and parse(strategy).random and len(study.bn_modes) > 1:
             continue  # statistics of no network at all, never updated: the other modes say what scratch can do
         model = source.model if study.head is None else source.model.but(head=study.head)
@@ -121,7 +123,7 @@ def _specs(study: Study) -> Iterator[RunSpec]:
 
 
 def sources_of(study: Study) -> list[sources.Source]:
-    """One source a model, each with the model it is for.
+    """One source a model, or as many as the study trains of each, with the model it is for.
 
     Raises :class:`~wdiv.errors.BadInput` for weights that are for another model or for no known one.
     """
@@ -130,7 +132,10 @@ def sources_of(study: Study) -> list[sources.Source]:
         if not models:
             raise BadInput(f"study {study.name!r} trains its own source networks; give --model")
         none = sources.resolve("random")
-        return [replace(none, model=model, name=_pretrained_name(study.pretrain, model)) for model in models]
+        return [
+            replace(none, model=model, name=_pretrained_name(study.pretrain, model, number))
+            for model, number in itertools.product(models, _numbers(study))
+        ]
     if sources.names_model(study.weights):
         own = sources.resolve(study.weights)
     elif models:
@@ -144,8 +149,24 @@ def sources_of(study: Study) -> list[sources.Source]:
     return [own]
 
 
-def _pretrained_name(how: Pretrain, model: ModelSpec) -> str:
-    return f"{how.title} ({model.label})"
+def _pretrained_name(how: Pretrain, model: ModelSpec, number: int) -> str:
+    title = how.title if how.networks == 1 else f"{how.title} #{number}"
+    return f"{title} ({model.label})"
+
+
+def _numbers(study: Study) -> list[int]:
+    """Of the source networks that the study's seeds start from."""
+    return [] if study.pretrain is None else sorted({seed % study.pretrain.networks for seed in study.seeds})
+
+
+def seeds_of(study: Study, source: sources.Source) -> tuple[int, ...]:
+    """The seeds of the study whose runs start from a source: all, where there is one for a model."""
+    if study.pretrain is None or source.model is None:
+        return study.seeds
+    own = {
+        number for number in _numbers(study) if _pretrained_name(study.pretrain, source.model, number) == source.name
+    }
+    return tuple(seed for seed in study.seeds if seed % study.pretrain.networks in own)
 
 
 def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
@@ -169,11 +190,11 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
         yield Planned(spec, spec.id(split.name), len(train) + len(validation), size, len(train), moving)
 
 
-def trials_of(study: Study) -> list[trials.Trial]:
-    """The study's baselines, of each data size and seed."""
+def trials_of(study: Study, source: sources.Source) -> list[trials.Trial]:
+    """The study's baselines on a source, of each data size and each of its seeds."""
     return [
         trials.Trial.named(name, size, seed)
-        for size, name, seed in itertools.product(study.per_class, study.baselines, study.seeds)
+        for size, name, seed in itertools.product(study.per_class, study.baselines, seeds_of(study, source))
     ]
 
 
@@ -191,18 +212,18 @@ def trained_sources(grid: StudyGrid, folder: Path) -> dict[str, sources.Source]:
     assert grid.source is not None
     found = {}
     for planned in grid.source.runs:
-        name = _pretrained_name(grid.study.pretrain, planned.spec.model)
+        name = _pretrained_name(grid.study.pretrain, planned.spec.model, planned.spec.seed)
         found[name] = replace(sources.resolve(f"{folder / 'runs' / planned.id}@last"), name=name)
     return found
 
 
 def source_study(study: Study) -> Study:
-    """The study that trains another study's source networks, one run each."""
+    """The study that trains another study's source networks, one run each, a seed a number."""
     assert study.pretrain is not None
     how = study.pretrain
     return Study(
         f"{study.name}-source", models=study.models, weights="random", data=how.data, classes=how.classes,
         per_class=(how.per_class,), strategies=(f"scratch={how.rate}",), epochs=how.epochs,
         batch_size=how.batch_size, steps_per_epoch=how.steps_per_epoch, image_size=study.image_size,
-        split_seed=study.split_seed,
+        split_seed=study.split_seed, seeds=tuple(_numbers(study)),
     )  # fmt: skip

@@ -135,9 +135,9 @@ def _baselines(
     study: Study, specs: Sequence[RunSpec], split: Split, out: Path, device: str, progress: Progress, stop: Stop
 ) -> None:
     """The study's baselines on each source that is kept nowhere yet."""
-    wanted = trials_of(study)
     store = FeatureStore(out / "features")
     for source in source_networks(specs):
+        wanted = trials_of(study, source)
         kept = trials.kept(out, source, split) if wanted else {}
         missing = [trial for trial in wanted if not trial.made(kept.get(trial.id(source, split)))]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():

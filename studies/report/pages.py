@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from studies.report.findings import FAILS, HOLDS, NOT_DECIDED, Verdict, p_in_words
 from studies.report.report import Report
 from studies.report.tables import in_words, markdown
-from studies.report.verdicts import FAILS, HOLDS, LEVEL, NOT_DECIDED, Verdict, p_in_words
+from studies.report.verdicts import LEVEL
 
 __all__ = ["as_html", "as_markdown", "summary", "without"]
 

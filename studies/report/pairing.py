@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from studies.spec.claim import Claim
-from studies.spec.columns import COLUMNS, SELECTABLE, SIZES
+from studies.spec.columns import COLUMNS, OPTIONAL, SELECTABLE, SIZES
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
-__all__ = ["Observations", "Pairs", "of_claim", "prepare"]
+__all__ = ["CELL", "KEYS", "Observations", "Pairs", "Part", "of_claim", "prepare"]
 
-KEYS = (*(name for name in SELECTABLE if name != "source"), "seed")
-"""What two rows must agree in to be compared, where the claim does not name it. Not the source: a condition has one for
-a network, and training from scratch none."""
+CELL = tuple(name for name in SELECTABLE if name != "source")
+"""What two rows must agree in to be compared, beside the seed, where the claim does not name it. Not the source: a
+condition has one for a network, and training from scratch none."""
+KEYS = (*CELL, "seed")
 ROUNDING = 1e-12
 """The share of two values by which they differ at most, if they differ by rounding alone."""
+Part = tuple[tuple[str, str], float]
+"""A run, by its condition and its name, and with which weight its value enters a difference."""
 
 
 @dataclass(frozen=True)
 class Observations:
     """A checked table, and what words for sizes mean in it.
 
-    table  the columns of :data:`~studies.spec.columns.COLUMNS`, and ``lone``: the strategy exists in one BN mode only
+    table  the columns of :data:`~studies.spec.columns.COLUMNS` and of :data:`~studies.spec.columns.OPTIONAL`, and
+           ``lone``: the strategy exists in one BN mode only
     sizes  word -> (model, dataset) -> per_class
     """
 
@@ -38,13 +43,20 @@ class Observations:
 class Pairs:
     """What a claim compares.
 
-    table     ``seed`` and ``difference`` (of logarithms for a ratio), one row a pair
+    keys      columns that tell its cells: all of :data:`CELL` that it does not compare
+    table     one row a pair: those and ``seed``; ``left`` and ``right``, which of the side's values, counted from 0;
+              ``source`` and ``source_other``; ``difference`` (of logarithms for a ratio); ``parts``, the runs that it
+              is made of, a tuple of :data:`Part`; ``untrained``, those among them that have not learned their training
+              images; ``steps``, of the left side's runs, over those of the right one's, NaN where not known
     left_out  values that are no number on the claim's scale
+    lacking   values of a side that no run has, in words
     missing   why there is no pair; empty where there is one
     """
 
+    keys: tuple[str, ...]
     table: pd.DataFrame
     left_out: int = 0
+    lacking: tuple[str, ...] = ()
     missing: str = ""
 
 
@@ -53,8 +65,10 @@ def prepare(observations: pd.DataFrame) -> Observations:
     lacking = [name for name in COLUMNS if name not in observations]
     if lacking:
         raise BadInput(f"observations have no column {', '.join(lacking)}")
-    table = observations[list(COLUMNS)].astype({"value": "float64", "n_train": "float64"})
-    for name in SELECTABLE:
+    told = [name for name in OPTIONAL if name in observations]
+    table = observations[[*COLUMNS, *told]].astype({"value": "float64", "n_train": "float64"})
+    table = table.assign(**{name: np.nan if name == "steps" else "" for name in OPTIONAL if name not in told})
+    for name in (*SELECTABLE, "trained"):
         table[name] = table[name].astype(str).mask(table[name].isna(), "")  # a file gives NaN for what is empty
     table = table.sort_values([*KEYS, "run"], kind="stable", ignore_index=True)  # the order of rows shall not matter
     modes = table.groupby(["model", "dataset", "strategy"])["bn_mode"].transform("nunique")
@@ -74,39 +88,82 @@ def _sizes(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], str]]:
 
 
 def of_claim(claim: Claim, observations: Observations) -> Pairs:
-    """Left less right, for each combination of what the claim does not name.
+    """Left less right, for each combination of what the claim does not name, and each of the values that a side names.
 
-    What a selector gives several values of is averaged before. Rows agree in their BN mode too, but a strategy that
-    exists in one mode only (a baseline on frozen features, training from scratch) is set against every mode.
+    Rows agree in their BN mode too, but a strategy that exists in one mode only (a baseline on frozen features,
+    training from scratch) is set against every mode. What else differs within a seed is averaged.
     """
     table = observations.table
-    masks = {side: _chosen(observations, claim.side(side)) for side in ("left", "right")}
-    for side, mask in masks.items():
+    keys = tuple(name for name in CELL if name not in claim.compared)
+    whole = {side: _chosen(observations, claim.side(side)) for side in ("left", "right")}
+    for side, mask in whole.items():
         if not mask.any():
-            return _no_pairs(table, _missing(observations, claim.side(side)))
-    same = masks["left"] & masks["right"]  # where words name one size in two ways
-    left, right = (_values(claim, table[mask & ~same], table) for mask in masks.values())
-    left_out = int(left["value"].isna().sum() + right["value"].isna().sum())
-    keys = [name for name in KEYS if name not in claim.compared]
-    beside = _beside(left.dropna(subset=["value"]), right.dropna(subset=["value"]), keys)
+            return _no_pairs(keys, table, _missing(observations, claim.side(side)))
+    same = whole["left"] & whole["right"]  # where words name one size in two ways
+    sides, left_out, lacking = {}, 0, []
+    for side, over in zip(("left", "right"), claim.over_sides, strict=True):
+        values = _values(claim, table[whole[side] & ~same], table, over)
+        left_out += int(values["value"].isna().sum())
+        sides[side] = values
+    frames = []
+    chosen = {side: [*_alternatives(claim, side)] for side in sides}
+    for (i, one), (k, other) in product(enumerate(chosen["left"]), enumerate(chosen["right"])):
+        left, right = (
+            sides[side][_chosen(observations, asked).reindex(sides[side].index)].dropna(subset=["value"])
+            for side, asked in (("left", one), ("right", other))
+        )
+        frames.append(_beside(left, right, [*keys, "seed"]).assign(left=i, right=k))
+    for asked in chosen.values():
+        lacking += [_missing(observations, one) for one in asked if not _chosen(observations, one).any()]
+    beside = pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
     if beside.empty:
-        return _no_pairs(table, _unpaired(claim, same.any(), left, right), left_out)
+        return _no_pairs(keys, table, _unpaired(claim, same.any(), sides["left"], sides["right"]), left_out)
     difference, size = beside["value"] - beside["value_other"], beside["value"].abs() + beside["value_other"].abs()
     beside["difference"] = difference.where(difference.abs() > ROUNDING * size, 0.0)
-    pairs = beside.groupby(keys, as_index=False)["difference"].mean()
-    return Pairs(pairs[["seed", "difference"]], left_out)
+    beside["steps"] = beside["steps"] / beside["steps_other"]
+    beside["untrained"] = beside["untrained"] + beside["untrained_other"]
+    beside["parts"] = [_joined((a, 1.0), (b, -1.0)) for a, b in zip(beside.parts, beside.parts_other, strict=True)]
+    by = [*keys, "left", "right", "seed", "source", "source_other"]
+    return Pairs(keys, _averaged(beside, by, "difference"), left_out, tuple(dict.fromkeys(lacking)))
 
 
-def _no_pairs(table: pd.DataFrame, why: str, left_out: int = 0) -> Pairs:
+def _alternatives(claim: Claim, side: str) -> Iterator[dict[str, tuple[str, ...]]]:
+    """The side's selectors, once for each combination of the values that it, and not both sides, names."""
+    selectors, own = claim.side(side), getattr(claim, side)
+    for values in product(*(selectors[column] for column in own)):
+        yield selectors | {column: (value,) for column, value in zip(own, values, strict=True)}
+
+
+def _joined(*weighted: tuple[tuple[Part, ...], float]) -> tuple[Part, ...]:
+    """Parts with the weights of several sums of them."""
+    total: dict[tuple[str, str], float] = {}
+    for parts, weight in weighted:
+        for run, share in parts:
+            total[run] = total.get(run, 0.0) + weight * share
+    return tuple(total.items())
+
+
+def _averaged(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """One row a group: the means of the value and of the steps; what runs they are of."""
+    groups = rows.groupby(list(by), as_index=False, dropna=False)
+    return groups.agg(
+        **{value: (value, "mean")},
+        steps=("steps", "mean"),
+        untrained=("untrained", lambda several: tuple(dict.fromkeys(run for one in several for run in one))),
+        parts=("parts", lambda several: _joined(*((one, 1.0 / len(several)) for one in several))),
+    )
+
+
+def _no_pairs(keys: tuple[str, ...], table: pd.DataFrame, why: str, left_out: int = 0) -> Pairs:
     none = table.iloc[:0].rename(columns={"value": "difference"})
-    return Pairs(none[["seed", "difference"]], left_out, f"no runs to compare: {why}")
+    return Pairs(keys, none[[*keys, "seed", "difference"]], left_out, missing=f"no runs to compare: {why}")
 
 
 def _unpaired(claim: Claim, same: bool, left: pd.DataFrame, right: pd.DataFrame) -> str:
     """Why two sides that both have rows have none to compare."""
-    for side in (left, right):
+    for side, over in zip((left, right), claim.over_sides, strict=True):
         if side.empty:
-            return "both sides are the same runs" if same else f"no run of {claim.over!r} beside them"
+            return "both sides are the same runs" if same else f"no run of {over!r} beside them"
         if side["value"].isna().all():
             return f"none of {len(side)} values is a number" + (" above 0" if claim.scale == "ratio" else "")
     return "no two of them agree in all that is not compared"
@@ -142,16 +199,31 @@ def _missing(observations: Observations, selectors: Mapping[str, Sequence[str]])
     return f"nothing with {column} {' or '.join(map(repr, values))}{hint}"
 
 
-def _values(claim: Claim, side: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+def _values(claim: Claim, side: pd.DataFrame, table: pd.DataFrame, over: str) -> pd.DataFrame:
     """A side's rows with the values that are compared: logarithms for ratios, gains above ``over``."""
-    side = side.assign(value=_on_scale(side["value"], claim.scale))
-    if not claim.over:
+    side = _told(side, claim.scale)
+    if not over:
         return side
-    base = table[table["strategy"] == claim.over]
-    base = base.assign(value=_on_scale(base["value"], claim.scale))
     keys = [name for name in KEYS if name != "strategy"]
-    means = _beside(side.assign(row=side.index), base, keys).groupby("row")["value_other"].mean()
-    return side.loc[means.index].assign(value=lambda rows: rows["value"] - means)
+    found = _beside(side.assign(row=side.index), _told(table[table["strategy"] == over], claim.scale), keys)
+    found["parts"], found["untrained"] = found["parts_other"], found["untrained_other"]
+    base = _averaged(found, ["row"], "value_other").set_index("row")
+    side = side.loc[base.index]
+    parts = [_joined((a, 1.0), (b, -1.0)) for a, b in zip(side["parts"], base["parts"], strict=True)]
+    return side.assign(
+        value=side["value"] - base["value_other"], parts=parts, untrained=side["untrained"] + base["untrained"]
+    )
+
+
+def _told(rows: pd.DataFrame, scale: str) -> pd.DataFrame:
+    """Rows with their values on the scale, and which run each is of."""
+    runs = list(zip(rows["condition"], rows["run"], strict=True))
+    bad = [(run,) if no else () for run, no in zip(runs, rows["trained"].eq("no"), strict=True)]
+    return rows.assign(
+        value=_on_scale(rows["value"], scale),
+        parts=pd.Series([((run, 1.0),) for run in runs], rows.index, dtype=object),
+        untrained=pd.Series(bad, rows.index, dtype=object),
+    )
 
 
 def _on_scale(values: pd.Series, scale: str) -> pd.Series:
@@ -161,13 +233,18 @@ def _on_scale(values: pd.Series, scale: str) -> pd.Series:
     return values.where(np.isfinite(values))
 
 
+BESIDE = ("lone", "value", "source", "steps", "parts", "untrained")
+"""Columns of the right side that stand beside the left one's, ending in ``_other``."""
+
+
 def _beside(left: pd.DataFrame, right: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Every row of ``left`` beside every row of ``right`` that agrees in the keys, its value as ``value_other``.
+    """Every row of ``left`` beside every row of ``right`` that agrees in the keys.
 
     ``bn_mode``, where it is a key, is that of the side which has several, and empty where neither has.
     """
     by = [name for name in keys if name != "bn_mode"]
-    pairs = left.merge(right[[*by, *({"bn_mode", "lone"} - {*by}), "value"]], on=by, suffixes=("", "_other"))
+    names = ["bn_mode", *BESIDE] if "bn_mode" in keys else [*BESIDE]
+    pairs = left.merge(right[[*by, *names]].rename(columns={name: f"{name}_other" for name in names}), on=by)
     if "bn_mode" not in keys:
         return pairs
     pairs = pairs[(pairs["bn_mode"] == pairs["bn_mode_other"]) | pairs["lone"] | pairs["lone_other"]]

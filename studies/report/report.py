@@ -16,11 +16,13 @@ from studies.grid.conditions import begun
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
+from studies.report.answers import answers_of
 from studies.report.figures.drawing import draw
+from studies.report.findings import Verdict
 from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
 from studies.report.tables import Filled, at_sizes_of, fill
 from studies.report.transfer import negative_transfer
-from studies.report.verdicts import Verdict, judge
+from studies.report.verdicts import judge
 from studies.spec.study import Study
 from wdiv.errors import BadStore, WdivError
 from wdiv.store.reader import CheckpointStore, without_damaged
@@ -82,7 +84,7 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
     return Report(
-        study, observations, distances, judge(study.claims, observations),
+        study, observations, distances, judge(study.claims, observations, answers=answers_of(found)),
         [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
         (len(left_out), len(whole)), left_out,

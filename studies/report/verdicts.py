@@ -1,168 +1,300 @@
-"""Does a claim hold? A test across seeds, corrected for the number of claims, and the numbers behind it."""
+"""Does a claim hold, and where? A test in each cell of what it does not name, and one over all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from studies.report.pairing import Observations, of_claim, prepare
+from studies.report import statements
+from studies.report.effects import Answers, Design
+from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Cell, Verdict
+from studies.report.pairing import Pairs, of_claim, prepare
+from studies.report.statements import Members, Statement
 from studies.spec.claim import Claim
+from wdiv.numerics import false_discovery
+from wdiv.numerics.comparison import Effect, mcnemar, smallest_effect, smallest_margin, units_needed
 
-__all__ = ["FAILS", "HOLDS", "LEVEL", "NOT_DECIDED", "Verdict", "bootstrap", "judge", "p_in_words", "p_value"]
+__all__ = ["LEVEL", "judge"]
 
-HOLDS = "holds"
-FAILS = "fails"
-NOT_DECIDED = "not decided"
 LEVEL = 0.05
-"""The false discovery rate among the claims of a report that are decided."""
-DRAWS = 10_000
+"""The false discovery rate among the claims of a report that are decided; and, apart from it, among their cells."""
 MOST = 700.0
 """The greatest logarithm whose ratio is still a number."""
-ALIKE = 1e-9
-"""Seeds whose numbers differ by less than this share of their size are taken for equal: what differs is rounding."""
-
+TRAINING = frozenset({"train_accuracy", "fitted_accuracy"})
+"""Measures that ask whether a run has learned its images; for all others it must have."""
+UNEQUAL = 1.05
+"""How many times the steps of the other side are no longer as many."""
 EQUAL = "every seed gives the same number, so nothing tells how far noise goes"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a claim.
-
-    verdict    ``holds``, ``fails``, or ``not decided``, and then the reason
-    effect     left less right, mean over the seeds; of a ratio, the geometric mean of left / right
-    low, high  95 % bootstrap interval of the effect over seeds. It decides nothing: see :func:`bootstrap`
-    p, q       of :func:`p_value`, and adjusted for all claims judged together; NaN where nothing was tested
-    pairs      that were compared; agreeing: those that come out as claimed, each for itself
-    left_out   values that are missing, infinite, or for a ratio not above 0
-    """
-
-    claim: Claim
-    verdict: str
-    effect: float
-    low: float
-    high: float
-    p: float
-    q: float
-    seeds: int
-    pairs: int
-    agreeing: int
-    left_out: int
-    reason: str
-
-    @property
-    def in_words(self) -> str:
-        """The effect, and how many pairs agree: ``+1.0 points, 5 of 6 pairs`` or ``×13, 18 of 18 pairs``."""
-        if not self.pairs:
-            return self.reason
-        if self.claim.scale == "ratio":
-            size = f"×{self.effect:.3g}"
-        elif set(self.claim.side("left")["measure"]) <= {"accuracy", "train_accuracy"}:
-            size = f"{100 * self.effect:+.1f} points"
-        else:
-            size = f"{self.effect:+.3g}"
-        return f"{size}, {self.agreeing} of {self.pairs} pair{'' if self.pairs == 1 else 's'}"
-
-    def to_json(self) -> dict[str, Any]:
-        """The claim by its name; what is not known is None."""
-        known = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in vars(self).items()}
-        return known | {"claim": self.claim.name, "in_words": self.in_words}
-
-
-def judge(claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL) -> list[Verdict]:
+def judge(
+    claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL, answers: Answers | None = None
+) -> list[Verdict]:
     """A verdict on each claim of a report.
 
     observations  one row a value, with the columns of :data:`~studies.spec.columns.COLUMNS`
+    answers       which test images each run got right: then accuracies are tested, and their intervals are, for other
+                  images too, paired by image (:func:`wdiv.numerics.crossed_effect`); else verdicts are about these
 
-    Differences of pairs are averaged within each seed; the seeds' numbers are tested (:func:`p_value`), and the p
-    values of all claims adjusted by Benjamini and Hochberg (1995). At or below ``level`` a claim holds where the effect
-    is as claimed, and fails where it is against it: for ``same``, where it is beyond the margin. A seed is one draw of
-    the training images, the new head and the order of batches; the test images are the same in all, so a verdict is
-    about these test images.
+    A cell is a combination of what a claim does not name, seeds apart. In it and over all, on average or in each, as
+    the claim says, differences make one number a seed (one draw of the training images, the new head and the order of
+    batches), or a source network where the sides start from different ones; t tests are of these. p values of the
+    claims are adjusted by Benjamini and Hochberg (1995), and so, apart from them, are those of all cells, and those of
+    the tests that cells differ (t tests of each value of a column against the others, Bonferroni). At or below
+    ``level`` a claim holds where what was found is as claimed, and fails where it is against it. A cell in which a run
+    has not learned its training images is not decided, and enters nothing else.
 
     Raises :class:`~wdiv.errors.BadInput` for a table that lacks a column.
     """
-    from wdiv.numerics import false_discovery
-
     prepared = prepare(observations)
-    tested = [_tested(claim, prepared) for claim in claims]
-    adjusted = false_discovery([one.p for one in tested]).tolist()
-    return [_decided(replace(one, q=q), level) for one, q in zip(tested, adjusted, strict=True)]
+    asked = [_Question.of(claim, of_claim(claim, prepared), answers or {}) for claim in claims]
+    whole = _findings([one.whole for one in asked], level)
+    inner = iter(_findings([test for one in asked for test in one.in_cells], level))
+    differ = false_discovery([one.differ_p for one in asked]).tolist()
+    found = []
+    for one, values, q in zip(asked, whole, differ, strict=True):
+        cells = tuple(Cell(where=test.where, **next(inner)) for test in one.in_cells)
+        told = {"claim": one.claim, "cells": cells, "differ": one.differ, "differ_q": q, "notes": one.notes}
+        found.append(_concluded(Verdict(**values, **told)))
+    return found
 
 
-def p_value(numbers: ArrayLike, margin: float = 0.0) -> float:
-    """Of t tests that the mean of one number a seed lies off the margin, on the side where it was found.
-
-    Without a margin: the two-sided t test of mean 0. With one: where the mean is found within ± margin, the larger of
-    two one-sided t tests, that it is above −margin and below +margin (Schuirmann 1987); where it is found beyond, the
-    two-sided t test of a mean at the nearer margin. NaN for fewer than 2 numbers.
-
-    Numbers that are all equal show no noise to test against, as happens when few test images are told apart. Then each
-    test is that of signs, exact for noise of either sign alike: 2⁻ⁿ a side. Six seeds are needed to decide by that.
-    (Were p 0 there, a third of reports on 5 claims in which nothing differs would decide something, of 2 seeds and 100
-    test images of which 95 % are told right.)
-
-    >>> p_value([0.01, 0.02, 0.03]) < 0.1, round(p_value([0.01, 0.01, 0.01]), 3), p_value([0.01])
-    (True, 0.25, nan)
-    >>> p_value([-0.001, 0.001, 0.0], margin=0.01) < 0.01
-    True
-    """
-    from scipy.special import stdtr
-
-    x = np.asarray(numbers, dtype=np.float64)
-    n = len(x)
-    if n < 2:
-        return math.nan
-    mean, off = float(x.mean()), abs(abs(float(x.mean())) - margin)
-    sides = 1 if abs(mean) < margin else 2
-    if _all_equal(x):
-        return sides * 0.5**n if off > ALIKE * margin and off > 0 else 1.0
-    error = float(x.std(ddof=1)) / math.sqrt(n)
-    return float(sides * stdtr(n - 1, -off / error))
+# ---------------------------------------------------------------------------------------------------------- questions
 
 
-def bootstrap(numbers: ArrayLike, draws: int = DRAWS) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of one number a seed; repeatable. NaN for fewer than 2 numbers.
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """One test: what it is of, and what it says. Without a statement there is none, and ``reason`` says why."""
 
-    It says how far the seeds spread and is too narrow to decide by: of few seeds it covers the true mean less often
-    than 95 % (of three, of normal noise, about 75 %).
-    """
-    x = np.asarray(numbers, dtype=np.float64)
-    if len(x) < 2:
-        return math.nan, math.nan
-    means = x[np.random.default_rng(0).integers(len(x), size=(draws, len(x)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    claim: Claim
+    table: pd.DataFrame
+    design: Design | None
+    statement: Statement | None
+    answers: Answers
+    where: Mapping[str, str]
+    left_out: int = 0
+    reason: str = ""
+
+    @property
+    def p(self) -> float:
+        return math.nan if self.statement is None else self.statement.p(self.statement.value > 0)
 
 
-def _all_equal(x: np.ndarray) -> bool:
-    return bool(x.max() - x.min() <= ALIKE * abs(x).max())
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """All tests of one claim."""
+
+    claim: Claim
+    whole: _Test
+    in_cells: tuple[_Test, ...] = ()
+    differ: str = ""
+    differ_p: float = math.nan
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, claim: Claim, pairs: Pairs, answers: Answers) -> _Question:
+        if pairs.missing:
+            nothing = _Test(claim, pairs.table, None, None, {}, {}, pairs.left_out, pairs.missing)
+            return cls(claim, nothing)
+        if set(claim.measures) != {"accuracy"} or claim.scale == "ratio":
+            answers = {}
+        design = Design.of(pairs)
+        axes = [key for key in pairs.keys if design.rows[key].nunique() > 1]
+        tests, learned = [], np.zeros(len(design.rows), dtype=bool)
+        for cell, rows in design.cells(axes).items():
+            where = dict(zip(axes, cell, strict=True))
+            table = _of_cell(pairs.table, where)
+            reason, ours = _not_comparable(claim, table, pairs), design.where(rows)
+            statement = None if reason else _statement(claim, ours, answers)
+            tests.append(_Test(claim, table, ours, statement, answers, where, reason=reason))
+            learned |= rows & (statement is not None)
+        inside = [one for one in tests if one.statement is not None]
+        kept = design.where(learned)
+        table = pd.concat([one.table for one in inside or tests])
+        statement = _over_cells(claim, kept, [one.statement for one in tests if one.statement is not None], answers)
+        whole = _Test(claim, table, kept, statement, answers, {}, pairs.left_out, "" if inside else tests[0].reason)
+        axis, p = _differ(claim, kept, axes, answers) if len(inside) > 1 else ("", math.nan)
+        return cls(claim, whole, tuple(tests) if len(tests) > 1 else (), axis, p, _notes(claim, pairs, tests))
 
 
-def _tested(claim: Claim, observations: Observations) -> Verdict:
-    pairs = of_claim(claim, observations)
-    numbers = pairs.table.groupby("seed")["difference"].mean().to_numpy(dtype="float64")
-    equal = len(numbers) > 1 and _all_equal(numbers)
-    low, high = bootstrap(numbers)
-    return Verdict(
-        claim=claim,
-        verdict=NOT_DECIDED,
-        effect=_spelled(claim, numbers.mean() if len(numbers) else math.nan),
-        low=_spelled(claim, low),
-        high=_spelled(claim, high),
-        p=p_value(numbers, _margin(claim)),
-        q=math.nan,
-        seeds=len(numbers),
-        pairs=len(pairs.table),
-        agreeing=int(_agrees(claim, pairs.table["difference"].to_numpy(dtype="float64")).sum()),
-        left_out=pairs.left_out,
-        reason=pairs.missing or (EQUAL if equal else ""),
-    )
+def _of_cell(table: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    for column, value in where.items():
+        table = table[table[column] == value]
+    return table
+
+
+def _not_comparable(claim: Claim, table: pd.DataFrame, pairs: Pairs) -> str:
+    """Why a cell cannot be judged; empty where it can."""
+    if claim.than != "mean":
+        if pairs.lacking:
+            return pairs.lacking[0]
+        if len(table[["left", "right"]].drop_duplicates()) < len(pairs.table[["left", "right"]].drop_duplicates()):
+            return "some of what is compared has no run here"
+    runs = dict.fromkeys(run for several in table["untrained"] for run in several)
+    if runs and not set(claim.measures) <= TRAINING:
+        (condition, first), *more = runs
+        name = f"{condition}/{first}" if condition else first
+        have = f" and {len(more)} more have" if more else " has"
+        return f"{name}{have} not learned the training images: no better on them than always the largest class"
+    return ""
+
+
+def _notes(claim: Claim, pairs: Pairs, tests: Sequence[_Test]) -> tuple[str, ...]:
+    found = [*pairs.lacking] if claim.than == "mean" else []
+    times = float(pairs.table["steps"].median())
+    if "per_class" in claim.compared and times > 0 and max(times, 1.0 / times) > UNEQUAL:
+        found.append(f"the left side's runs took {times:.2g} times the steps of the right one's, which may be why")
+    out = [one.reason for one in tests if one.reason]
+    if out and len(out) < len(tests):
+        found.append(f"{len(out)} of {len(tests)} cells enter nothing: {out[0]}")
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------------------- tests
+
+
+def _statement(claim: Claim, design: Design, answers: Answers) -> Statement:
+    """What the claim says of some rows of a design, those of several cells averaged."""
+    effects = {key: design.effect(weights, answers) for key, weights in _weights(claim, design).items()}
+    return statements.of_claim(claim, effects, _margin(claim))
+
+
+def _weights(claim: Claim, design: Design) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """(left, right) -> weights of the rows that are of it, all cells alike; for the mean, of all of them as one."""
+    if claim.than == "mean":
+        shares = np.zeros(len(design.rows))
+        for rows in design.cells(design.keys).values():
+            shares[rows] = 1.0 / rows.sum()
+        return {(0, 0): shares / shares.sum()}
+    found = {}
+    for side in dict.fromkeys(map(tuple, design.sides.tolist())):
+        rows = (design.sides == side).all(axis=1)
+        found[side] = rows / rows.sum()
+    return found
+
+
+def _over_cells(claim: Claim, design: Design, inside: Sequence[Statement], answers: Answers) -> Statement | None:
+    if not inside:
+        return None
+    if claim.cells == "each" and len(inside) > 1:
+        return Members(tuple(inside), every=True)
+    return _statement(claim, design, answers)
+
+
+def _differ(claim: Claim, design: Design, axes: Sequence[str], answers: Answers) -> tuple[str, float]:
+    """The axis along which cells differ most, and p of that they differ along any."""
+    found: list[tuple[float, str]] = []
+    for weights in _weights(claim, design).values():
+        for axis in axes:
+            values = design.rows[axis]
+            levels = list(dict.fromkeys(values[weights != 0]))
+            if len(levels) < 2:
+                continue
+            for one in levels[:1] if len(levels) == 2 else levels:  # of two, one against the other says it all
+                ours = np.where(values == one, weights, 0.0)
+                others = weights - ours
+                effect = design.effect(ours / ours.sum() - others / others.sum(), answers)
+                found.append((2.0 * min(effect.p_above(), effect.p_below()), axis))
+    known = [one for one in found if not math.isnan(one[0])]
+    p, axis = min(known, default=(math.nan, ""))
+    return axis, min(1.0, p * len(known))
+
+
+# ----------------------------------------------------------------------------------------------------------- findings
+
+
+def _findings(tests: Sequence[_Test], level: float) -> list[dict[str, Any]]:
+    """What each test came to, as fields of a :class:`~studies.report.findings.Finding`; decided together."""
+    adjusted = false_discovery([one.p for one in tests]).tolist()
+    known = sum(not math.isnan(q) for q in adjusted)
+    passed = sum(q <= level for q in adjusted)
+    least = level * min(passed + 1, known) / known if known else math.nan  # below it one more would have passed
+    return [_finding(one, q, level, least) for one, q in zip(tests, adjusted, strict=True)]
+
+
+def _finding(test: _Test, q: float, level: float, least: float) -> dict[str, Any]:
+    agreeing, pairs = _agreeing(test.claim, test.design)
+    seeds = int(test.table["seed"].nunique())
+    found: dict[str, Any] = {
+        "seeds": seeds, "pairs": pairs, "agreeing": agreeing, "left_out": test.left_out, "reason": test.reason,
+    }  # fmt: skip
+    if test.statement is None or test.design is None:
+        return found
+    claim, statement, binding = test.claim, test.statement, test.statement.binding
+    effect, (low, high) = _effect_of(claim, statement)
+    spelled = {"effect": _spelled(claim, effect), "low": _spelled(claim, low), "high": _spelled(claim, high)}
+    found |= spelled | {"p": test.p, "q": q, "sources": binding.units if test.design.sources else 0}
+    found |= _of_images(test) | _power(claim, statement, least)
+    return found | _decision(found, statement, level)
+
+
+def _decision(found: Mapping[str, Any], statement: Statement, level: float) -> dict[str, Any]:
+    binding = statement.binding
+    if binding.units < 2:
+        one = "one pair of source networks" if found["sources"] else "one seed"
+        return {"verdict": NOT_DECIDED, "reason": f"{one}; a verdict needs two or more"}
+    if found["q"] <= level and statement.value != 0:
+        return {"verdict": HOLDS if statement.value > 0 else FAILS}
+    over = f"{binding.units} pairs of source networks" if found["sources"] else f"{found['seeds']} seeds"
+    reason = f"undecided: p = {found['p']:.2g}, q = {found['q']:.2g} over {over}"
+    return {"verdict": NOT_DECIDED, "reason": f"{reason}; {EQUAL}" if binding.error == 0 else reason}
+
+
+def _of_images(test: _Test) -> dict[str, Any]:
+    assert test.design is not None
+    found = [test.design.where(weights != 0).answered(weights[weights != 0], test.answers)
+             for weights in _weights(test.claim, test.design).values()]  # fmt: skip
+    images = sum(table.shape[1] for table in found[0].values())
+    alone = len(found) == 1 and len(found[0]) == 1
+    return {"images": images, "mcnemar": mcnemar(next(iter(found[0].values())).mean(axis=0)) if alone else math.nan}
+
+
+def _power(claim: Claim, statement: Statement, least: float) -> dict[str, Any]:
+    """What could have been decided among so many tests, and with how many seeds the effect that was found would be."""
+    binding = statement.binding
+    if math.isnan(least) or not binding.error > 0:
+        return {}
+    if claim.direction == "same":
+        off, sides = abs(_margin(claim) - abs(binding.value)), 1 if statement.value > 0 else 2
+        smallest = smallest_margin(binding.error, binding.freedom, least)
+    else:
+        off, sides = abs(binding.value), 2
+        smallest = smallest_effect(binding.error, binding.freedom, least)
+    return {"smallest": _spelled(claim, smallest), "needed": units_needed(binding, off, least, sides)}
+
+
+def _effect_of(claim: Claim, statement: Statement) -> tuple[float, tuple[float, float]]:
+    """Left less right, and its interval."""
+    if claim.direction == "same":
+        return statement.binding.value, statement.interval()
+    sign = 1 if claim.direction == "more" else -1
+    low, high = sorted(sign * end for end in statement.interval())
+    return sign * statement.value, (low, high)
+
+
+def _agreeing(claim: Claim, design: Design | None) -> tuple[int, int]:
+    """How many combinations of a cell and a unit come out as claimed, each for itself, and how many there are."""
+    if design is None:
+        return 0, 0
+    found = []
+    for rows in design.cells(design.keys).values():
+        sides = design.sides[rows].tolist()
+        for values in design.values[rows].T:
+            known = {tuple(side): value for side, value in zip(sides, values.tolist(), strict=True) if value == value}
+            if not known:
+                continue
+            if claim.than == "mean":
+                known = {(0, 0): sum(known.values()) / len(known)}
+            effects = {side: Effect(value, 1, *[math.nan] * 4) for side, value in known.items()}
+            value = statements.of_claim(claim, effects, _margin(claim)).value
+            found.append(value >= 0 if claim.direction == "same" else value > 0)
+    return sum(found), len(found)
 
 
 def _margin(claim: Claim) -> float:
@@ -170,45 +302,19 @@ def _margin(claim: Claim) -> float:
     return math.log(claim.margin or 1.0) if claim.scale == "ratio" else float(claim.margin or 0.0)
 
 
-def _agrees(claim: Claim, differences: np.ndarray) -> np.ndarray:
-    if claim.direction == "same":
-        return abs(differences) <= _margin(claim)
-    return differences > 0 if claim.direction == "more" else differences < 0
-
-
 def _spelled(claim: Claim, number: float) -> float:
     return float(number) if claim.scale == "difference" else math.exp(number) if not number > MOST else math.inf
 
 
-def _decided(verdict: Verdict, level: float) -> Verdict:
-    if not verdict.pairs:
-        return verdict
-    if verdict.seeds < 2:
-        return replace(verdict, reason="one seed; a verdict needs two or more")
-    way = _way(verdict)
-    if verdict.q > level or not way:
-        numbers = f"undecided: p = {verdict.p:.2g}, q = {verdict.q:.2g} over {verdict.seeds} seeds"
-        return replace(verdict, reason=f"{numbers}; {verdict.reason}" if verdict.reason else numbers)
-    return replace(verdict, verdict=HOLDS if way > 0 else FAILS, reason="")
-
-
-def _way(verdict: Verdict) -> int:
-    """1 where the effect is as claimed, −1 where it is against the claim, 0 where it is neither."""
-    claim, effect = verdict.claim, verdict.effect
-    if claim.margin is not None:
-        low = 1 / claim.margin if claim.scale == "ratio" else -claim.margin
-        return 1 if low < effect < claim.margin else -1
-    none = 1.0 if claim.scale == "ratio" else 0.0
-    sign = (effect > none) - (effect < none)
-    return sign if claim.direction == "more" else -sign
-
-
-def p_in_words(value: float | None) -> str:
-    """A p or q value; empty where there is none.
-
-    >>> p_in_words(0.0213), p_in_words(1e-5), p_in_words(None), p_in_words(float("nan"))
-    ('0.021', '<0.001', '', '')
-    """
-    if value is None or math.isnan(value):
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+def _concluded(found: Verdict) -> Verdict:
+    """The verdict over all cells, in the light of each: where some hold and others fail, it depends."""
+    said = [cell.verdict for cell in found.cells]
+    holds, fails = said.count(HOLDS), said.count(FAILS)
+    if found.claim.cells == "most" and said:
+        most = HOLDS if 2 * holds > len(said) else FAILS if 2 * fails >= len(said) else NOT_DECIDED
+        counted = f"holds in {holds} of {len(said)} cells and fails in {fails}"
+        return replace(found, verdict=most, reason=counted if most == NOT_DECIDED else "")
+    against = {HOLDS: fails, FAILS: 0 if found.claim.cells == "each" else holds, NOT_DECIDED: holds and fails}
+    if against[found.verdict]:
+        return replace(found, verdict=DEPENDS, reason="")
+    return found

@@ -13,10 +13,12 @@ from studies.spec.fields import record
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
-__all__ = ["DIRECTIONS", "SCALES", "Claim", "Selectors"]
+__all__ = ["CELLS", "DIRECTIONS", "SCALES", "THAN", "Claim", "Selectors"]
 
 DIRECTIONS = ("more", "less", "same")
 SCALES = ("difference", "ratio")
+THAN = ("mean", "each", "best", "worst")
+CELLS = ("average", "each", "most")
 
 Selectors = Mapping[str, str | tuple[str, ...]]
 """Column of the observations -> the value, or the values, that its rows shall have."""
@@ -28,12 +30,17 @@ class Claim:
 
     name       lower-case words joined by hyphens;  text: one sentence, as the document says it;  where: its place there
     left, right, of   selectors of each side, and of both. A size may be one of :data:`SIZES`. Where none names a
-               measure, it is ``accuracy``. What neither side names is paired: rows that agree in it are compared
+               measure, it is ``accuracy``. What neither side names is paired: rows that agree in it are compared, and
+               each combination of it, seeds apart, is a cell
     direction  of the left side against the right: ``more``, ``less`` or ``same``
+    than       where a side names several values, which of them counts: their ``mean``, ``each`` (the claim must be
+               true of every one), the ``best`` (the greatest) or the ``worst`` (the least)
+    cells      where there are several, what the claim is about: their ``average``; ``each``, as ``same`` always is;
+               or ``most``: more than half of them, counted
     margin     of ``same``, in the claim's scale: how far apart still is the same (0.01: a point; in ratios 1.2: a fifth
                more, or as much less)
     scale      ``difference``, or ``ratio``: values are compared by their logarithms
-    over       a strategy: each value counts as its gain above that strategy, all else equal
+    over       a strategy: each value counts as its gain above that strategy, all else equal; or two, for left and right
     question   of the document, that the claim answers
 
     >>> claim = Claim("bn-helps", "Tuning BN beats the classifier alone.", "table 3",
@@ -55,11 +62,13 @@ class Claim:
     of: Selectors = field(default_factory=dict, hash=False)
     margin: float | None = None
     scale: str = "difference"
-    over: str = ""
+    over: str | tuple[str, ...] = ""
     question: str = ""
+    than: str = "mean"
+    cells: str = ""
 
     def __post_init__(self) -> None:
-        for key in ("name", "text", "where", "over", "question"):
+        for key in ("name", "text", "where", "question"):
             if not isinstance(getattr(self, key), str):
                 raise self._bad(f"{key} is text, not {getattr(self, key)!r}")
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
@@ -68,14 +77,20 @@ class Claim:
             raise self._bad("the text is empty; give the sentence that is claimed")
         for key in ("left", "right", "of"):
             object.__setattr__(self, key, self._selectors(key))
-        for key, allowed in (("direction", DIRECTIONS), ("scale", SCALES)):
+        if not self.cells:
+            object.__setattr__(self, "cells", "each" if self.direction == "same" else "average")
+        for key, allowed in (("direction", DIRECTIONS), ("scale", SCALES), ("than", THAN), ("cells", CELLS)):
             if getattr(self, key) not in allowed:
                 raise self._bad(f"{key} is one of {', '.join(allowed)}, not {getattr(self, key)!r}")
         if self.over:
-            (over,) = selector("strategy", self.over, f"claim {self.name!r}: over")
-            object.__setattr__(self, "over", over)
+            over = selector("strategy", self.over, f"claim {self.name!r}: over")
+            if len(over) > 2:
+                raise self._bad(f"over is a strategy, or two, for left and right, not {len(over)}")
+            object.__setattr__(self, "over", over[0] if len(over) == 1 else over)
         self._check_sides()
         self._check_margin()
+        if self.direction == "same" and (self.than in ("best", "worst") or self.cells == "average"):
+            raise self._bad("'same' is of each, or of the mean, and of each cell: effects that cancel are not equal")
 
     def _bad(self, what: str) -> BadInput:
         return BadInput(f"claim {self.name!r}: {what}")
@@ -117,6 +132,12 @@ class Claim:
         return {column: (value,) if isinstance(value, str) else value for column, value in given.items()}
 
     @property
+    def over_sides(self) -> tuple[str, str]:
+        """The strategies above which a gain counts, of the left side and of the right; empty where values count."""
+        both = (self.over, self.over) if isinstance(self.over, str) else self.over
+        return both[0], both[1]
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """What is compared."""
         return tuple(dict.fromkeys((*self.side("left")["measure"], *self.side("right")["measure"])))
@@ -143,6 +164,8 @@ class Claim:
             value = getattr(self, one.name)
             if isinstance(value, Mapping):
                 value = {column: list(v) if isinstance(v, tuple) else v for column, v in value.items()}
+            if isinstance(value, tuple):
+                value = list(value)
             if value not in (None, "", {}) or one.name in ("left", "right"):
                 found[one.name] = value
         return found

@@ -31,10 +31,12 @@ __all__ = ["Condition", "Pretrain", "Study", "override"]
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Source networks to train first, one for each of the study's models, from scratch.
+    """Source networks to train first, for each of the study's models, from scratch.
 
     data       a data set's name or a folder;  classes: the first of its classes only;  per_class: images of each
     steps_per_epoch   as of the study: so that sources of different sizes train for as long
+    networks   how many of each, of seeds 0, 1, …; runs of seed s start from number s mod ``networks``. What is said of
+               sources is then said over several of a kind
     """
 
     data: str
@@ -44,6 +46,11 @@ class Pretrain:
     classes: int | None = None
     per_class: int | None = None
     steps_per_epoch: int | None = None
+    networks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.networks < 1:
+            raise BadInput(f"pretrain: networks is a whole number from 1, not {self.networks}")
 
     @property
     def title(self) -> str:

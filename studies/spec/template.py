@@ -16,7 +16,7 @@ WORDS: Mapping[str, str] = {
     "source": "Whose study it is.",
     "models": "Networks: 'wdiv list models'. Leave out where the weights say which network they are for.",
     "weights": "A torchvision name, a file, a source card, RUN_DIR@EPOCH, or 'random'.",
-    "pretrain": "Or source networks trained first; also: rate, batch_size, classes, per_class.",
+    "pretrain": "Or source networks trained first; also: rate, batch_size, classes, per_class, networks.",
     "data": "A name of 'wdiv list datasets', or a folder with one folder of images a class.",
     "per_class": "Training images of each class; \"all\" is all there are.",
     "strategies": "What trains: 'wdiv list strategies', or in free spelling: bn@stage4+fc, conv=1e-4,fc=1e-3.",

@@ -11,9 +11,9 @@ import pytest
 
 from studies.grid import study_runner
 from studies.papers import published
+from studies.report.findings import NOT_DECIDED
 from studies.report.report import Report
 from studies.report.tables import fill
-from studies.report.verdicts import NOT_DECIDED
 from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import override

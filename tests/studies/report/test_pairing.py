@@ -44,7 +44,8 @@ def test_seeds_are_paired_and_runs_and_image_counts_are_not() -> None:
         row(0.25, strategy="fc", seed=1, n_train=8, run="y"),
     ]
     found = pairs(claim(), table([*rows, row(0.9, strategy="fc", seed=2)]))
-    assert found.table.to_dict("list") == {"seed": [1], "difference": [0.25]}
+    assert found.table[["seed", "difference"]].to_dict("list") == {"seed": [1], "difference": [0.25]}
+    assert found.table["parts"].tolist() == [((("", "x"), 1.0), (("", "y"), -1.0))]
 
 
 def test_what_a_side_names_is_not_paired() -> None:
@@ -53,9 +54,11 @@ def test_what_a_side_names_is_not_paired() -> None:
     assert differences(claim(left={"strategy": "bn+fc", "bn_mode": "frozen"}), table(rows)) == [0.2]
 
 
-def test_several_values_are_averaged_and_those_of_both_sides_are_paired() -> None:
+def test_several_values_of_a_side_stand_apart_and_those_of_both_sides_are_paired() -> None:
     rows = [row(0.9, strategy="bn+fc"), row(0.5, strategy="fc"), row(0.7, strategy="conv+fc")]
-    assert differences(claim(right={"strategy": ["fc", "conv+fc"]}), table(rows)) == [0.3]
+    found = pairs(claim(right={"strategy": ["fc", "conv+fc", "svm"]}), table(rows))
+    assert found.table[["left", "right", "difference"]].round(9).values.tolist() == [[0, 0, 0.4], [0, 1, 0.2]]
+    assert found.lacking == ("nothing with strategy 'svm'; known: bn+fc, conv+fc, fc",)
     both = [
         row(v, strategy=s, per_class=n)
         for s, n, v in (("bn+fc", "5", 1), ("bn+fc", "6", 2), ("fc", "5", 3), ("fc", "6", 8))
@@ -98,7 +101,7 @@ def test_two_that_exist_in_one_mode_each_make_one_pair() -> None:
 
 def test_one_lone_mode_among_several_strategies_counts_in_each_mode() -> None:
     rows = [*modes("bn+fc", auto=0.9, frozen=0.7), *modes("svm", frozen=0.5), *modes("fc", auto=0.3, frozen=0.1)]
-    assert differences(claim(left={"strategy": ["bn+fc", "svm"]}), table(rows)) == [0.4, 0.5]
+    assert differences(claim(left={"strategy": ["bn+fc", "svm"]}), table(rows)) == [0.2, 0.4, 0.6, 0.6]
 
 
 def test_whether_a_mode_is_alone_is_asked_of_each_model() -> None:
@@ -170,6 +173,10 @@ def test_over_counts_the_gain_above_a_strategy_in_the_same_cell() -> None:
     ]  # fmt: skip
     asked = claim(left={"per_class": "5"}, right={"per_class": "all"}, of={"strategy": "fc"}, over="scratch")
     assert differences(asked, table(rows)) == [0.3]
+    steps = claim(left={"per_class": "5"}, right={"per_class": "all"}, of={"strategy": "fc"}, over=["scratch", "fc"])
+    assert differences(steps, table(rows)) == [0.3, 0.4], "each side over its own"
+    found = pairs(steps, table(rows)).table
+    assert [sorted(share for _, share in parts) for parts in found["parts"]] == [[-1.0, 0.0, 1.0]] * 2
     none = claim(left={"per_class": "5"}, right={"per_class": "all"}, of={"strategy": "fc"}, over="svm")
     assert pairs(none, table(rows)).missing == "no runs to compare: no run of 'svm' beside them"
 
