@@ -137,6 +137,8 @@ class Outcome:
     cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
     fallback      what could not be done as asked, and was done instead; empty where nothing
     seconds       of choosing and fitting, features at hand
+    fitted        of the training images, as a run's history has it: ``fitted_accuracy``, ``n_fitted`` and
+                  ``fitted_majority``; empty of an outcome made before they were kept
     weights       digest of the network's weights; empty where the outcome is of before there was one
     input         what images are turned into for it, and bn_eps, that of its BatchNorm; empty likewise
     predictions   of an outcome that is kept: ``kind``, what it says of each test image, a name of :data:`KINDS`, and
@@ -170,6 +172,7 @@ class Outcome:
     input: Mapping[str, Any] = field(default_factory=dict)
     bn_eps: float | None = None
     predictions: Mapping[str, str] = field(default_factory=dict)
+    fitted: Mapping[str, float] = field(default_factory=dict)
     given: Predictions | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -257,7 +260,8 @@ def _try(
         columns |= {STAGES: slice(0, ends[-2])}  # the bottleneck is the last
         estimator = BestLayer(estimator, columns, folds=trial.folds, random_state=trial.seed)
     began = time.perf_counter()
-    estimator.fit(np.hstack(train), labels)
+    shown = np.hstack(train)
+    estimator.fit(shown, labels)
     seconds = time.perf_counter() - began
     asked = np.hstack(test)
     given = _given(estimator, asked, split)
@@ -293,9 +297,19 @@ def _try(
         fallback=getattr(estimator, "fallback_", None) or "",
         seconds=seconds,
         weights=source.content,
+        fitted=_fitted(np.asarray(estimator.predict(shown)), labels),
         given=given,
         **_fed(source, split),
     )
+
+
+def _fitted(answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """As a run's history has it of the epoch that counts."""
+    return {
+        "fitted_accuracy": float((answers == labels).mean()),
+        "n_fitted": len(labels),
+        "fitted_majority": float(np.bincount(labels).max() / len(labels)),
+    }
 
 
 def _given(estimator: Any, features: np.ndarray, split: Split) -> Predictions:

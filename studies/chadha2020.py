@@ -1,7 +1,7 @@
 """Chadha and Jain (2020), Fine-tuning Models: each guideline of the note as a claim that a grid can test.
 
-The note gives advice and no experiment, so that the networks, epochs, batches, sizes and seeds are ours. What it says
-and what is run:
+The note gives advice and no experiment, so that the networks, epochs, batches, sizes and seeds are ours. All sizes take
+as many steps. What it says and what is run:
 
 - guideline 1, a new softmax layer: every run has one. ``fc`` trains it alone on the source's features, and
   ``fc+random`` on random ones; ``conv+bn+fc`` then trains the rest too. "Make sure cross validation is performed":
@@ -123,6 +123,7 @@ STUDY = Study(
     seeds=(0, 1, 2),
     optimizer="adam",
     epochs=30,
+    steps=960,  # 30 passes over the note's thousand images
     batch_size=32,
     metrics=("relative_l2", "cosine_distance"),
     reference=0,
@@ -132,7 +133,7 @@ STUDY = Study(
     mini={
         "models": ("resnet18",), "data": "digits-5-9", "image_size": 32, "test_count": 20,
         "pretrain": Pretrain("digits-0-4", epochs=3), "per_class": (5, None), "seeds": (0, 1, 2), "epochs": 2,
-        "steps_per_epoch": 6, "batch_size": 16,  # as many for 5 images as for all: 25 make two batches
+        "steps": 12, "batch_size": 16,
         "conditions": _conditions("rotate=15", "shift=0.1"),  # a mirrored digit is none
     },
 )  # fmt: skip

@@ -106,7 +106,7 @@ STUDY = Study(
     conditions=_conditions(epochs=10, steps=100),
     image_size=64,
     epochs=10,
-    steps_per_epoch=32,
+    steps=320,  # 10 passes over the 500 images of the largest size
     batch_size=16,
     metrics=("relative_l2",),
     reference=0,
@@ -131,7 +131,7 @@ STUDY = Study(
     ),
     mini={
         "models": ("resnet18",), "image_size": 32, "per_class": (int(FEW), int(MANY)), "seeds": (0, 1, 2),
-        "epochs": 1, "steps_per_epoch": 16, "test_count": 50,
+        "epochs": 1, "steps": 16, "test_count": 50,
         "conditions": _conditions(epochs=2, steps=20),
     },
 )  # fmt: skip

@@ -66,7 +66,7 @@ STUDY = Study(
         Condition("far", {"data": "ferrographs"}),
     ),
     epochs=20,
-    steps_per_epoch=16,
+    steps=320,  # 20 passes over the 500 images of the larger size
     metrics=("relative_l2",),
     reference=0,
     claims=CLAIMS,
@@ -83,7 +83,7 @@ STUDY = Study(
     ),
     mini={
         "models": ("resnet18",), "pretrain": Pretrain("digits-0-4", epochs=4), "data": "digits-5-9",
-        "image_size": 32, "test_count": 50, "seeds": (0, 1, 2), "epochs": 1, "steps_per_epoch": 24,
+        "image_size": 32, "test_count": 50, "seeds": (0, 1, 2), "epochs": 1, "steps": 24,
         "batch_size": 16,
     },
 )  # fmt: skip

@@ -22,7 +22,9 @@ from studies.cli.options import as_json, device, echo_json, given, of_a_study
     help="mini: the same shape in minutes on two cores, with its own small source networks.",
 )  # fmt: skip
 @of_a_study(grid=True)
-@click.option("--epochs", type=int, metavar="N")
+@click.option("--epochs", type=int, metavar="N", help="After each of which a run is kept.")
+@click.option("--steps", type=int, metavar="N", help="Of each run, for all sizes; its epochs are equal parts of them.")
+@click.option("--passes", is_flag=True, help="Each epoch is one pass over the images: more images, more steps.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="Batches of an epoch.  [default: one pass]")
 @click.option("--schedule", metavar="NAME", help="Of the rate: constant, linear, cosine or one-cycle.")
 @click.option("--warmup", type=float, metavar="EPOCHS", help="In which the rate rises from 0 first.")
@@ -43,7 +45,15 @@ from studies.cli.options import as_json, device, echo_json, given, of_a_study
 @click.option("--dry-run", is_flag=True, help="Say what would be done and what it would take, and stop.")
 @as_json
 def run(
-    study: str, out: Path | None, scale: str, device: str, jobs: int, dry_run: bool, as_json: bool, **options: Any
+    study: str,
+    out: Path | None,
+    scale: str,
+    passes: bool,
+    device: str,
+    jobs: int,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Fine-tune a grid of runs, keep every epoch, measure it, and draw it.
 
@@ -59,7 +69,12 @@ def run(
     from wdiv.errors import BadStore, Damaged, WdivError
     from wdiv.summary import by_class
 
-    chosen = load(study, scale, given(options))
+    values = given(options)
+    if passes:
+        if asked := {"steps", "steps_per_epoch"} & values.keys():
+            raise click.UsageError(f"--passes or --{min(asked).replace('_', '-')}, not both")
+        values |= {"steps": None, "steps_per_epoch": None}
+    chosen = load(study, scale, values)
     out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
     if dry_run:
         plan = study_runner.describe(chosen, out, device)

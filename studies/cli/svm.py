@@ -55,7 +55,7 @@ def svm(
     from studies.report.figures.baselines import draw
     from studies.report.figures.measured import check_file
     from studies.spec.study import Study, override
-    from wdiv.summary import accuracies, answers, by_class
+    from wdiv.summary import accuracies, answers, by_class, fitted
 
     if figure is not None:
         check_file(figure)
@@ -68,7 +68,7 @@ def svm(
         beside = accuracies(table[table["dataset"] == found[0].dataset]).to_dict("records")
     if figure is not None:
         files.append(draw(found, figure))
-    answered = [one.row() | answers(*scores_of(one, out or Path())) for one in found]
+    answered = [one.row() | fitted(one.fitted) | answers(*scores_of(one, out or Path())) for one in found]
     if as_json:
         outcomes = [one.to_json() | {"answered": row | by_class(row)} for one, row in zip(found, answered, strict=True)]
         echo_json({"outcomes": outcomes, "beside": beside, "files": [str(file) for file in files]})
@@ -82,7 +82,7 @@ def svm(
 
 def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     from studies.cli.answered import print_answered, print_confusion
-    from wdiv.summary import one_class_notes
+    from wdiv.summary import one_class_notes, untrained_notes
 
     first = found[0]
     click.echo(
@@ -113,7 +113,7 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
         click.echo(f"note: {note}")
     print_answered("How the test images were answered:", answered, ["n_train", "seed", "strategy"])
-    for note in one_class_notes(answered):
+    for note in (*untrained_notes(answered), *one_class_notes(answered)):
         click.echo(f"note: {note}")
     if len(found) == 1:
         print_confusion(answered[0])

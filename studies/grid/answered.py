@@ -1,4 +1,4 @@
-"""How each run of a study, and each of its baselines, answered the test images."""
+"""How each run of a study, and each of its baselines, answered the test images, and whether it learned its own."""
 
 from __future__ import annotations
 
@@ -22,27 +22,33 @@ Found = tuple[ClassificationScores | None, tuple[str, ...]]
 
 
 def answered(out: Path, opened: Mapping[str, CheckpointStore] | None = None) -> list[dict[str, Any]]:
-    """A row for each finished run that has kept predictions of the epoch that counts, and for each baseline.
+    """A row for each finished run of which answers after the epoch that counts are known, and for each baseline.
 
-    ``run``, the columns of :func:`wdiv.summary.answers`, and ``problem``: why they are not known though they were kept,
-    else empty.
+    ``run``, the columns of :func:`wdiv.summary.answers` and of :func:`wdiv.summary.fitted`, and ``problem``: why the
+    former are not known though they were kept, else empty.
 
     opened: those of the study's :func:`~studies.grid.conditions.stores` that are open already.
     """
     found = stores(out) | dict(opened or {})
     rows = [
-        _row(name, partial(_of_run, run)) for name, run in named_runs(found).items() if run is not None and run.finished
-    ]
+        _row(name, partial(_of_run, run)) | summary.fitted(run.final_row)
+        for name, run in named_runs(found).items() if run is not None and run.finished
+    ]  # fmt: skip
     for condition, store in found.items():
         for outcome in trials.load(store.path):
             name = f"{condition}/{outcome.id}" if condition else outcome.id
-            rows.append(_row(name, partial(trials.scores_of, outcome, store.path)))
-    return [row for row in rows if row["problem"] or row["confusion"] is not None]
+            rows.append(_row(name, partial(trials.scores_of, outcome, store.path)) | summary.fitted(outcome.fitted))
+    return [row for row in rows if row["problem"] or row["trained"] or row["confusion"] is not None]
 
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is to be said of rows of :func:`answered` in words: who answers one class alone, and what is damaged."""
-    return [*summary.one_class_notes(rows), *(row["problem"] for row in rows if row["problem"])]
+    """What is to be said of rows of :func:`answered` in words: who has not trained, who answers one class alone, and
+    what is damaged."""
+    return [
+        *summary.untrained_notes(rows),
+        *summary.one_class_notes(rows),
+        *(row["problem"] for row in rows if row["problem"]),
+    ]
 
 
 def _row(name: str, scores: Callable[[], Found]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ ANSWERED = {
     "majority_share": "share of the test images that are of the largest class",
 }
 """Columns made of predictions after the epoch that counts, in words."""
+TRAINED = "yes where the interval of fitted_accuracy lies above fitted_majority, else no; empty: not known"
 ONLY = "the class that was answered for every test image; empty where answers differ"
 
 
@@ -56,7 +57,8 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
     store = CheckpointStore.at(out)
     if found is None:
         found = [summary.results(summary.finished(open_store(store, label))) for label in architectures(store)]
-    frozen = pd.DataFrame([one.row() | _answers(one, store.path) for one in trials.load(store.path)])
+    outcomes = trials.load(store.path)
+    frozen = pd.DataFrame([one.row() | summary.fitted(one.fitted) | _answers(one, store.path) for one in outcomes])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:
         raise BadStore(f"{store.path}: no run is finished yet, and there is no baseline; there is nothing to tabulate")
@@ -95,6 +97,10 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
         "best_test_accuracy": ("best", "best test accuracy of all epochs, chosen on the test images", "1"),
         "best_epoch": ("best_epoch", "epoch of the best test accuracy", "1"),
         "epochs": ("epochs", "epochs of training; 0: a baseline on frozen features", "1"),
+        "steps": ("steps", "optimizer steps up to the epoch that counts", "1"),
+        "fitted_accuracy": ("fitted_accuracy", "accuracy on the training images in eval mode", "1"),
+        "n_fitted": ("n_fitted", "training images that fitted_accuracy is of", "1"),
+        "fitted_majority": ("fitted_majority", "share of those that are of the largest class", "1"),
         "train_loss": ("train_loss", "training loss after the epoch that counts", "1"),
         "seconds": ("seconds", "time of training", "s"),
         **{name: (name, text, "nat" if name == "log_loss" else "1") for name, text in ANSWERED.items()},
@@ -104,6 +110,8 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
         for name, (column, text, units) in facts.items()
         if column in table
     }
+    if "trained" in table:
+        variables["trained"] = ("run", _plain(table["trained"].fillna("")), {"long_name": TRAINED})
     if "confusion" in table:
         variables["only_answer"] = ("run", _plain(table["only_answer"].fillna("")), {"long_name": ONLY})
         by_class, names = _by_class(table)

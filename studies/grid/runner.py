@@ -211,5 +211,23 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
         "steps": sum(planned.steps for planned in runs) * grid.study.epochs,
         "bytes": sum(p.bytes for p in runs),
         "seconds": round(sum(seconds), 1),
-        "notes": list(grid.notes),
+        "notes": [*grid.notes, *_steps_in_words(grid)],
     }
+
+
+def _steps_in_words(grid: StudyGrid) -> list[str]:
+    """How sizes are compared: where they differ, or where the study says how many steps each run takes."""
+    study = grid.study
+    by_size = sorted({(planned.n_step, planned.steps * study.epochs) for planned in grid.runs})
+    (few, least), (many, most) = by_size[0], by_size[-1]
+    if least != most:
+        return [
+            f"sizes are compared at unequal steps, {least} on {few} images and {most} on {many}: more images are more "
+            f"training too; --steps {most} gives each run as many"
+        ]
+    if study.steps is None:
+        return []
+    passes = dict.fromkeys(
+        f"{most * min(study.batch_size, count) / count:.3g} on {count} images" for count in (few, many)
+    )
+    return [f"each run takes {most} steps, passes over its images: {' and '.join(passes)}"]

@@ -36,6 +36,8 @@ FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "t
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
 """Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""
+STEPS = ("steps", "steps_per_epoch")
+"""Fields that say one thing in two ways: what counts is how many steps an epoch comes to."""
 AXES = ("models", "per_class", "strategies", "bn_modes", "seeds", "baselines", "conditions")
 """Fields that grow when a study is run again."""
 
@@ -122,12 +124,18 @@ def merge_axes(study: Study, out: Path) -> dict[str, Any]:
     new = _plain(study)
     if not (out / STUDY).exists():
         return new
-    before = _plain(read_study(out))
+    held = read_study(out)
+    before = _plain(held)
     fixed = [key for key in new if key not in AXES and key not in FREE]
     changed = [key for key in fixed if _told(key, before[key]) != _told(key, new[key])]
+    if held.recipe.steps_per_epoch == study.recipe.steps_per_epoch:
+        changed = [key for key in changed if key not in STEPS]
     if changed:
         what = ", ".join(f"{key} {before[key]!r}, now {new[key]!r}" for key in changed)
-        raise BadInput(f"{out}: holds this study with {what}; give another --out")
+        passes = (
+            ", or --passes, as it was made by" if held.recipe.steps_per_epoch is None and "steps" in changed else ""
+        )
+        raise BadInput(f"{out}: holds this study with {what}; give another --out{passes}")
     for axis in AXES:
         new[axis] = [*before[axis], *(one for one in new[axis] if one not in before[axis])]
     conditions = {one["name"]: one["values"] for one in before["conditions"]}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baselines import trials
 from studies.grid import domain_distance
 from studies.grid.results import architectures
-from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, RUN, SCORED
+from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, OPTIONAL, RUN, SCORED
 from wdiv import summary
 from wdiv.cache.measures import measured
 from wdiv.cache.pairs import measured_pairs
@@ -39,7 +39,7 @@ __all__ = [
     "typed", "write_observations",
 ]  # fmt: skip
 
-TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float64"}
+TYPES = {"n_train": "int64", "seed": "int64", "depth": "int64", "value": "float64", "steps": "float64"}
 """Of columns that are no text."""
 START = "start"
 """``against``: the run's own state before the first step. Otherwise ``per_class`` of the larger run of a pair."""
@@ -54,13 +54,14 @@ def observe(
     distances: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a value of every run and every baseline of some stores, in the columns
-    :data:`~studies.spec.columns.COLUMNS`.
+    :data:`~studies.spec.columns.COLUMNS` and :data:`~studies.spec.columns.OPTIONAL`.
 
     stores     condition -> a store, or its folder;  distances: :func:`layer_distances` of the same, where they are at
                hand
     reference  that divergence is counted from: 0, called ``start``, or ``pretrained``
 
-    measure ``accuracy`` and ``train_accuracy``: after the epoch that counts; of a baseline the first alone.
+    measure ``accuracy``, ``train_accuracy`` and ``fitted_accuracy``: after the epoch that counts, as far as they are
+    known (:data:`~studies.spec.columns.ACCURACIES`); of a baseline not the second.
     A metric's name: its mean over layers of one kind and role, ``part`` saying which: ``all`` of the trunk, its
     ``shallow`` and ``deep`` halves by depth (the middle one of an odd number belongs to neither), the ``last`` layer,
     or those of one stage; a stage outside of the trunk counts for no part but itself. A frozen layer counts as the
@@ -83,7 +84,8 @@ def observe(
 def layer_distances(
     stores: Mapping[str, StoreLike], metrics: str | Sequence[str] = ("relative_l2",), reference: str | int = 0
 ) -> pd.DataFrame:
-    """One row a run, metric, ``against`` and layer, in the columns :data:`DISTANCES`; ``value`` is NaN where undefined.
+    """One row a run, metric, ``against`` and layer, in the columns :data:`DISTANCES` and
+    :data:`~studies.spec.columns.OPTIONAL`; ``value`` is NaN where undefined.
 
     Both the divergence from the reference and that between sizes are kept in the stores, and measured once.
     """
@@ -98,7 +100,7 @@ def layer_distances(
                 continue
             frames += _from_start(store, label, runs, names, reference)
             frames += _between_sizes(store, label, runs, names)
-    empty = pd.DataFrame(columns=list(DISTANCES))
+    empty = pd.DataFrame(columns=[*DISTANCES, *OPTIONAL])
     return typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
 
 
@@ -137,9 +139,15 @@ def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd
 
 
 def typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
-    """Some columns of a table, in their order, each of the type that observations have it in."""
-    types: dict[str, Any] = {name: TYPES.get(name, "str") for name in columns}
-    return table[list(columns)].astype(types)
+    """Some columns of a table, in their order, and those of :data:`~studies.spec.columns.OPTIONAL` that it has, each of
+    the type that observations have it in."""
+    names = [*columns, *_optional(table)]
+    types: dict[str, Any] = {name: TYPES.get(name, "str") for name in names}
+    return table[names].astype(types)
+
+
+def _optional(table: pd.DataFrame) -> list[str]:
+    return [name for name in OPTIONAL if name in table]
 
 
 def write_observations(table: pd.DataFrame, path: Path) -> Path:
@@ -162,13 +170,15 @@ def read_observations(path: Path) -> pd.DataFrame:
         raise BadStore(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:  # all of pandas' own here are ValueErrors
         raise BadStore(f"{path}: damaged ({(str(error).splitlines() or [''])[0]})") from None
-    columns = next((known for known in (COLUMNS, DISTANCES) if set(known) == set(table.columns)), None)
+    told = set(table.columns).difference(OPTIONAL)
+    columns = next((known for known in (COLUMNS, DISTANCES) if set(known) == told), None)
     if columns is None:
         lacking = [name for name in COLUMNS if name not in table.columns]
         problem = f"no column {lacking[0]!r}" if lacking else "other columns than it should have"
         raise BadStore(f"{path}: not a table of observations ({problem})")
     try:
-        return typed(table.assign(value=table["value"].replace("", "nan")), columns)
+        numbers = [name for name in ("value", "steps") if name in table]
+        return typed(table.assign(**table[numbers].replace("", "nan")), columns)
     except ValueError as error:
         raise BadStore(f"{path}: damaged ({error})") from None
 
@@ -180,10 +190,11 @@ def observe_distances(stores: Mapping[str, StoreLike]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    empty = dict.fromkeys(("strategy", "run", "layers", "part"), "")
+    empty = dict.fromkeys(("strategy", "run", "layers", "part", "trained"), "")
     rows = [
         {
-            **empty, "condition": condition, "model": one.model, "source": one.source, "dataset": one.dataset,
+            **empty, "steps": float("nan"), "condition": condition,
+            "model": one.model, "source": one.source, "dataset": one.dataset,
             "per_class": _in_words(one.per_class), "n_train": one.n_train,
             "bn_mode": "frozen", "seed": one.seed, "measure": name, "against": domain_distance.AGAINST,
             "value": getattr(one, name),
@@ -191,7 +202,7 @@ def observe_distances(stores: Mapping[str, StoreLike]) -> pd.DataFrame:
         for condition, path in stores.items()
         for one in domain_distance.load(CheckpointStore.at(path).path) for name in SCORED
     ]  # fmt: skip
-    return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return typed(pd.DataFrame(rows, columns=[*COLUMNS, *OPTIONAL]))
 
 
 # ------------------------------------------------------------------------------------------------------------ runs
@@ -204,7 +215,7 @@ def _labels(store: CheckpointStore) -> list[str]:
 
 
 def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
-    """The columns :data:`RUN` and both accuracies, one row a run."""
+    """The columns :data:`RUN`, :data:`ACCURACIES` and :data:`OPTIONAL`, one row a run."""
     import pandas as pd
 
     tree, records = summary.finished(open_store(store, label)), [run.record for run in store.by_label()[label]]
@@ -213,9 +224,12 @@ def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
     rows["per_class"] = rows["run"].map({record.id: _in_words(record.per_class) for record in records})
     rows["model"] = rows["model"].map(_alone)
-    for measure, name in zip(ACCURACIES, ("test_accuracy", "train_accuracy"), strict=True):
-        rows[measure] = [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
-    return rows
+    rows["accuracy"], rows["train_accuracy"] = (
+        [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
+        for name in ("test_accuracy", "train_accuracy")
+    )
+    learned = [summary.learned(history, run, at) for run, at in enumerate(last)]
+    return rows.assign(**{name: [one[name] for one in learned] for name in ("fitted_accuracy", *OPTIONAL)})
 
 
 def _alone(model: str) -> str:
@@ -237,14 +251,15 @@ def _accuracies(condition: str, store: CheckpointStore) -> pd.DataFrame:
     frames = [_runs(condition, store, label) for label in _labels(store)]
     outcomes = trials.load(store.path)
     if outcomes:
-        frozen = pd.DataFrame([outcome.row() for outcome in outcomes]).rename(columns={"last": "accuracy"})
+        frozen = pd.DataFrame([outcome.row() | summary.fitted(outcome.fitted) for outcome in outcomes])
+        frozen = frozen.rename(columns={"last": "accuracy"})
         frozen = frozen.assign(condition=condition, per_class=[_in_words(one.per_class) for one in outcomes])
-        frames.append(frozen[[*RUN, "accuracy"]])
+        frames.append(frozen[[*RUN, "accuracy", "fitted_accuracy", "trained"]])
     if not frames:
-        return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.concat(frames, ignore_index=True).reindex(columns=[*RUN, *ACCURACIES])
-    long = table.melt(list(RUN), list(ACCURACIES), "measure")
-    return long.dropna(subset="value").assign(against="", layers="", part="")[list(COLUMNS)]
+        return pd.DataFrame(columns=[*COLUMNS, *OPTIONAL])
+    table = pd.concat(frames, ignore_index=True).reindex(columns=[*RUN, *OPTIONAL, *ACCURACIES])
+    long = table.melt([*RUN, *OPTIONAL], list(ACCURACIES), "measure")
+    return long.dropna(subset="value").assign(against="", layers="", part="")[[*COLUMNS, *OPTIONAL]]
 
 
 # ------------------------------------------------------------------------------------------------------- divergence
@@ -302,17 +317,17 @@ def _told(table: pd.DataFrame) -> pd.DataFrame:
 def _long(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     told = table if "layers" in table else _told(table)
     places = told[["run", "layers", "layer", "depth", "stage", "value"]].assign(measure=metric)
-    return places.merge(runs[list(RUN)], on="run", how="left", validate="many_to_one")
+    return places.merge(runs[[*RUN, *OPTIONAL]], on="run", how="left", validate="many_to_one")
 
 
 def _parts(distances: pd.DataFrame) -> pd.DataFrame:
-    """Means over the layers of each part: the columns :data:`COLUMNS`."""
+    """Means over the layers of each part: the columns of :func:`observe`."""
     import pandas as pd
 
-    keys = [name for name in COLUMNS if name not in ("part", "value")]
+    keys = [*(name for name in COLUMNS if name not in ("part", "value")), *_optional(distances)]
     table = distances.sort_values("depth", kind="stable")
     trunk = table[~table["stage"].isin(OUTSIDE)]
-    groups = trunk.groupby(keys, sort=False)["value"]
+    groups = trunk.groupby(keys, sort=False, dropna=False)["value"]
     place, count = groups.cumcount(), groups.transform("size")
     chosen = {
         "all": trunk,
@@ -323,7 +338,7 @@ def _parts(distances: pd.DataFrame) -> pd.DataFrame:
     parts = [rows.assign(part=part) for part, rows in chosen.items()]
     parts.append(table[table["stage"].ne("")].assign(part=table["stage"]))
     known = pd.concat(parts, ignore_index=True).dropna(subset="value")
-    return known.groupby([*keys, "part"], sort=False)["value"].mean().reset_index()
+    return known.groupby([*keys, "part"], sort=False, dropna=False)["value"].mean().reset_index()
 
 
 def _gains(observations: pd.DataFrame) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "DISTANCES", "LAYERS", "RUN", "SCORED", "SELECTABLE", "SIZES", "labelled", "metrics_of",
-    "selector", "strategy_name", "texts",
+    "ACCURACIES", "COLUMNS", "DISTANCES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE", "SIZES", "labelled",
+    "metrics_of", "selector", "strategy_name", "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
@@ -24,11 +24,18 @@ COLUMNS = (*RUN, "measure", "against", "layers", "part", "value")
 
 condition  what tells a study's parts apart, empty where it has none
 per_class  training images of each class, in words: ``"20"``, ``"all"``;  n_train: all of them, a number
-measure    ``accuracy`` and ``train_accuracy``, shares of 1, or a metric's name
+measure    one of :data:`ACCURACIES`, shares of 1, or a metric's name
 against    of a divergence: ``start``, the weights it began from; or the ``per_class`` of the other run, where two
            differ in their size alone
 layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``
 part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
+"""
+OPTIONAL = ("steps", "trained")
+"""What a table of observations, or of distances, may also tell of the run of each row; one without them is as good.
+
+steps      of the optimizer, up to the epoch that counts; NaN where it is not known, and of a baseline, which takes none
+trained    ``yes`` if the run has learned the images that it trains on, ``no`` if not
+           (:func:`wdiv.summary.has_trained`), ``""`` where it is not known
 """
 DISTANCES = (*RUN, "measure", "against", "layers", "layer", "depth", "stage", "value")
 """Of a table of distances, one row a layer."""
@@ -37,8 +44,9 @@ SELECTABLE = (
     "part",
 )  # fmt: skip
 """What values are chosen by; what follows from others comes after them."""
-ACCURACIES = ("accuracy", "train_accuracy")
-"""Measures that are no divergence: shares of 1, on the test images and on the training batches."""
+ACCURACIES = ("accuracy", "train_accuracy", "fitted_accuracy")
+"""Measures that are no divergence: shares of 1. On the test images; on the training batches as they were trained on;
+and on the training images in eval mode, after the epoch that counts."""
 SCORED = ("frechet_distance", "mmd")
 """Measures of how far the target's images lie from the source's, of :data:`~baselines.transferability.SCORES`."""
 LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "linear:weight", "fc:weight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -84,6 +84,11 @@ class Study:
     data          a data set's name or a folder; None: the user must give one
     head          in place of the networks' own classifier; None: that one stays
     per_class     training images of each class; None (in TOML ``"all"``) is all of them
+    epochs        of each run, after each of which it is kept
+    steps         of the optimizer, of each run, however many images it has: sizes are then compared at equal steps, and
+                  ``epochs`` is the number of checkpoints, equally spaced. None (in TOML ``"none"``): an epoch is
+                  ``steps_per_epoch`` or, without that, one pass over the images. A run is what this comes to: 20 steps
+                  in 4 epochs and 4 epochs of 5 steps are the same one
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
@@ -111,6 +116,7 @@ class Study:
     conditions: tuple[Condition, ...] = ()
     optimizer: str = Recipe.optimizer
     epochs: int = Recipe.epochs
+    steps: int | None = None
     batch_size: int = Recipe.batch_size
     weight_decay: float = Recipe.weight_decay
     momentum: float = Recipe.momentum
@@ -153,6 +159,7 @@ class Study:
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         for mode in self.bn_modes:
             BN_MODES[mode]
+        self._check_steps()
         reported = [
             one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
         ]
@@ -170,6 +177,24 @@ class Study:
                 raise BadInput(f"study {self.name!r}: two {what} are called {name!r}")
         self._check_conditions()
 
+    def _check_steps(self) -> None:
+        if self.steps is None:
+            return
+        if self.steps_per_epoch is not None:
+            raise BadInput(f"study {self.name!r}: steps or steps_per_epoch, not both; the other one is none")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise BadInput(f"study {self.name!r}: steps: a whole number, at least 1, not {self.steps!r}")
+        over = self.steps % self.epochs
+        if over:
+            whole = self.steps - over
+            steps = [n for n in (whole, whole + self.epochs) if n]
+            able = [n for n in range(1, self.steps + 1) if self.steps % n == 0]
+            epochs = [*[n for n in able if n < self.epochs][-1:], *[n for n in able if n > self.epochs][:1]]
+            raise BadInput(
+                f"study {self.name!r}: {self.steps} steps do not divide into {self.epochs} epochs, which are the "
+                f"checkpoints of a run; give {_or(steps)} steps, or {_or(epochs)} epochs"
+            )
+
     def _check_conditions(self) -> None:
         for condition in self.conditions:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
@@ -186,7 +211,9 @@ class Study:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+        """How each run is trained, equal steps as so many of each epoch."""
+        given = {field.name: getattr(self, field.name) for field in fields(Recipe)}
+        return Recipe(**given | ({} if self.steps is None else {"steps_per_epoch": self.steps // self.epochs}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""
@@ -207,7 +234,7 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
             raise BadInput(f"unknown key {key!r}; {did_you_mean(key, known)}")
         if key == "per_class":
             value = [_size(entry) for entry in (value if isinstance(value, (list, tuple)) else (value,))]
-        changed[key] = fitting(Study, key, value)
+        changed[key] = fitting(Study, key, None if (key, value) == ("steps", "none") else value)
     changed = _reconciled(changed)
     if study.conditions and "conditions" not in changed:
         taken = set(changed).intersection(*(condition.values for condition in study.conditions))
@@ -218,10 +245,12 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
 
 def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
     """Weights that name their own network replace the axis of models, unless both are given; and a test count
-    replaces a test fraction, or the other way round; data with a test set of their own need neither."""
-    for one, other in (("test_count", "test_fraction"), ("test_fraction", "test_count")):
-        if changed.get(one) is not None:
-            changed.setdefault(other, None)
+    replaces a test fraction, or the other way round; data with a test set of their own need neither. Steps of a run
+    replace those of an epoch likewise."""
+    for pair in (("test_count", "test_fraction"), ("steps", "steps_per_epoch")):
+        for one, other in (pair, pair[::-1]):
+            if changed.get(one) is not None:
+                changed.setdefault(other, None)
     own = DATASETS.get(changed.get("data") or "")
     if own is not None and own.n_train is not None:  # it has a test set of its own
         changed = {"test_count": None, "test_fraction": None} | changed
@@ -230,6 +259,10 @@ def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
         if "models" not in changed and names_model(changed["weights"]):
             changed["models"] = ()
     return changed
+
+
+def _or(numbers: Iterable[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def _size(entry: Any) -> int | None:

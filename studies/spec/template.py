@@ -25,12 +25,13 @@ WORDS: Mapping[str, str] = {
     "baselines": "On frozen features, beside the runs: svm, svm@bottleneck, ncm@stage3: 'wdiv list baselines'.",
     "conditions": "The whole grid once more with fields replaced, each in a store of its own.",
     "optimizer": "'wdiv list optimizers'; the rates belong to the strategies.",
-    "epochs": "Of each run.",
+    "epochs": "Of each run, which is kept after each of them.",
+    "steps": "Of each run, however many images it has: equal steps for all sizes, kept after each of its epochs.",
     "batch_size": "Images of a step.",
     "weight_decay": "Of weights; of gamma, beta and biases only with decay_all.",
     "momentum": "Of optimizers that take one.",
     "decay_all": "Decay gamma, beta and biases too.",
-    "steps_per_epoch": "Batches of an epoch; left out: one pass over the images.",
+    "steps_per_epoch": "Or batches of an epoch. Neither: an epoch is one pass over the images.",
     "schedule": "Of the rate: 'wdiv list schedules'.",
     "warmup": "Epochs in which the rate rises from 0 first.",
     "loss": "softmax or sigmoid.",
@@ -58,7 +59,8 @@ WORDS: Mapping[str, str] = {
     "mini": "Fields replaced by --scale mini.",
 }  # fmt: skip
 EXAMPLES = {
-    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "steps_per_epoch": 100, "head": "mlp512",
+    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "steps": 3000, "steps_per_epoch": 100,
+    "head": "mlp512",
     "pretrain": {"data": "digits-0-4", "epochs": 4}, "data": "path/to/images",
     "conditions": [{"name": "plain", "values": {}}, {"name": "flipped", "values": {"augment": ["flip"]}}],
     "claims": [{

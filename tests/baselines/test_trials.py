@@ -54,6 +54,9 @@ def test_it_is_fitted_on_the_images_that_a_run_of_its_size_and_seed_trains_on(
     (outcome,) = trials.run(source, digits, [Trial("ncm", "bottleneck", 2, 3)], device="cpu")
     assert outcome.accuracy == pytest.approx((nearest == digits.test.labels).mean())
     assert outcome.n_train == 10
+    own = np.linalg.norm(((train - mean) / scale)[:, None] - centres, axis=2).argmin(1)
+    fitted = (own == digits.pool.labels[rows]).mean()
+    assert outcome.fitted == {"fitted_accuracy": fitted, "n_fitted": 10, "fitted_majority": 0.2}
 
 
 def test_layers_side_by_side_have_the_features_of_all(outcomes: dict[str, Outcome]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from studies.spec.study import override
 from tests.conftest import ROOT, once
 from tests.studies.toy import NETWORK
 from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.data.ferrographs import COUNTS
 from wdiv.tuning.strategy.spelling import parse
 
 
@@ -30,7 +32,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
         load("peng2020", "mini"),
         {
             "models": NETWORK, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
-            "bn_modes": "batch",
+            "steps": 1, "bn_modes": "batch",
             "pretrain": {"data": "digits-0-4", "epochs": 1, "per_class": 5},
         },
     )  # fmt: skip
@@ -47,6 +49,7 @@ def test_the_grid_is_the_papers() -> None:
     assert study.bn_modes == ("batch", "frozen"), "the paper does not say; both are run"
     assert DATASETS[str(study.data)].classes == 7
     assert study.optimizer == "adam"
+    assert study.steps == study.epochs * math.ceil(sum(COUNTS["train"]) / study.batch_size), "passes over all images"
     assert study.paper == "peng2020"
 
 
@@ -72,7 +75,7 @@ def test_the_example_report_is_what_its_command_makes() -> None:
     text = " ".join((folder / "README.md").read_text("utf-8").split())
     assert "wdiv run peng2020 --scale mini --data neu" in text
     assert f"in batches of {study.batch_size}, each one pass over the images" in text
-    assert study.steps_per_epoch is None, "the command does not say how many, so it must be one pass"
+    assert "--passes" in text, "or each run would take as many steps"
     told = [claim["claim"] for claim in json.loads((folder / "claims.json").read_text("utf-8"))]
     assert told == [claim.name for claim in study.claims]
     assert {file.stem for file in (folder / "tables").iterdir()} == {table.name for table in study.tables}

@@ -10,7 +10,8 @@ node                   holds
 =====================  ======================================================================================
 ``/``                  coords of each run, ``final`` the epoch that counts; ``saved(run, epoch)``
 ``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``; val_loss and
-                       val_accuracy of runs that hold images out
+                       val_accuracy of runs that hold images out; steps, and of the epoch that counts fitted_accuracy,
+                       n_fitted and fitted_majority, where they are known
 ``/predictions``       ``logits(run, epoch, image, class)`` of test and validation images, ``part(run, image)`` saying
                        which; label and file of each; absent where no run has kept any
 ``/bn``                gamma, beta, running_mean, running_var (run, epoch, channel), CF contiguous ragged
@@ -53,9 +54,13 @@ HISTORY = {
     "val_accuracy": {"long_name": "accuracy on the validation images after the epoch", "units": "1"},
     "test_accuracy": {"long_name": "accuracy on the test images after the epoch", "units": "1"},
     "seconds": {"long_name": "wall time of the epoch", "units": "s"},
+    "steps": {"long_name": "optimizer steps of the epoch", "units": "1"},
+    "fitted_accuracy": {"long_name": "accuracy on the training images in eval mode, after the epoch", "units": "1"},
+    "n_fitted": {"long_name": "training images that fitted_accuracy is of", "units": "1"},
+    "fitted_majority": {"long_name": "share of those that are of the largest class", "units": "1"},
 }
-OPTIONAL = ("val_loss", "val_accuracy")
-"""Of runs that hold images out."""
+OPTIONAL = ("val_loss", "val_accuracy", "steps", "fitted_accuracy", "n_fitted", "fitted_majority")
+"""Of runs that hold images out; and of runs made since these are kept, the last three of epochs that may count."""
 RUN_COORDS = {
     "model": "label",  # two widths of a network are two models
     **{name: name for name in ("source", "dataset", "n_train", "n_test", "strategy", "bn_mode", "seed")},
@@ -141,7 +146,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
     for run in runs:
         if {x.name: x.shape for x in run.record.table} != {x.name: x.shape for x in table}:
             raise BadStore(f"{run.path}: its layers are not those of {runs[0].path}, though both are {label!r}")
-    histories = [run.history() for run in runs]
+    histories = [[_with_steps(run, row) for row in run.history()] for run in runs]
     saved = [frozenset(row["epoch"] for row in rows) for rows in histories]
     axis = Axis(tuple(runs), tuple(sorted(frozenset().union(*saved))), tuple(saved))
     groups = {
@@ -188,6 +193,12 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "title": f"wdiv store {store.path.name}",
         },
     )
+
+
+def _with_steps(run: Run, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A history row; of a run of before they were counted, with the steps that its recipe tells."""
+    each = run.record.steps_per_epoch
+    return row if "steps" in row or each is None else {**row, "steps": each if row["epoch"] else 0}
 
 
 def _history(axis: Axis, histories: Sequence[Sequence[Mapping[str, Any]]]) -> xr.Dataset:

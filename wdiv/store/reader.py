@@ -115,6 +115,11 @@ class Run:
         rows = self.history()
         return int(rows[-1].get("final", rows[-1]["epoch"])) if rows else None
 
+    @property
+    def final_row(self) -> dict[str, Any]:
+        """The history row of the epoch that counts; empty where nothing is saved."""
+        return next((row for row in self.history() if row["epoch"] == self.final), {})
+
     def epoch_file(self, epoch: int) -> Path:
         return self.path / "epochs" / epoch_name(epoch)
 

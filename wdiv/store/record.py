@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
@@ -74,6 +75,19 @@ class RunRecord:
     def sealed(self) -> bool:
         """True if all files of the run are."""
         return self.format >= SEALED
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps of an epoch, where the recipe alone says how many: runs of before have no more than that.
+
+        None of an imported run, and where it also depends on which images were held out, or on whose statistics a
+        batch of one image would have been of.
+        """
+        given, size = self.recipe.get("steps_per_epoch"), self.recipe.get("batch_size")
+        if given is not None or size is None or self.recipe.get("validation"):
+            return given
+        parts = math.ceil(self.n_train / size)
+        return parts if parts <= self.n_train // 2 else None
 
     def to_json(self) -> dict[str, Any]:
         return {"format": self.format} | asdict(self) | {"table": self.table.to_json()}

@@ -10,9 +10,11 @@ from wdiv.summary.moved import comparable, epoch_grid, layer_grid, layers, not_f
 from wdiv.summary.noise import against_noise_floor, noise_floor
 from wdiv.summary.order import in_order, labels
 from wdiv.summary.runs import CELL, finished, results
+from wdiv.summary.trained import FITTED, fitted, has_trained, learned, untrained_notes
 
 __all__ = [
-    "CELL", "accuracies", "against_noise_floor", "answers", "by_class", "comparable", "diff_rows", "diff_summary",
-    "epoch_grid", "finished", "in_order", "labels", "layer_grid", "layers", "noise_floor", "not_finite",
-    "one_class_notes", "outcomes", "results", "stage_profile", "without_value",
+    "CELL", "FITTED", "accuracies", "against_noise_floor", "answers", "by_class", "comparable", "diff_rows",
+    "diff_summary", "epoch_grid", "finished", "fitted", "has_trained", "in_order", "labels", "layer_grid", "layers",
+    "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes", "results", "stage_profile",
+    "untrained_notes", "without_value",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import xarray as xr
 from wdiv.measure.reference import final_positions
 from wdiv.numerics import share_interval
 from wdiv.summary.answered import answers, scores_at
+from wdiv.summary.trained import learned
 
 __all__ = ["CELL", "finished", "of_runs", "results"]
 
@@ -33,6 +34,10 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
     """One row a run: its coordinates, its last and best test accuracy, its training loss and its cost; and of its
     predictions after the epoch that counts, where they are kept, the columns of
     :func:`~wdiv.summary.answered.answers`.
+
+    ``steps`` of the optimizer are counted up to the epoch that counts. ``fitted_accuracy``, ``n_fitted``,
+    ``fitted_majority`` and ``trained`` say whether the run has learned the images that it trains on
+    (:func:`wdiv.summary.trained.has_trained`).
 
     ``last`` is of the epoch that counts: of a run that stopped early, the best by its validation images. ``low`` and
     ``high`` are its 95 % interval for other images (:func:`wdiv.numerics.share_interval`); NaN where ``n_test``, the
@@ -62,6 +67,7 @@ def results(tree: xr.DataTree) -> pd.DataFrame:
                 "best_epoch": None if best is None else int(root["epoch"].values[best]),
                 "train_loss": float(history["train_loss"].values[i, last]),
                 "seconds": float(np.nansum(history["seconds"].values[i])),
+                **learned(history, i, last),
                 **answers(*scores_at(tree, i, last)),
             }
         )

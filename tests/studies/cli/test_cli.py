@@ -339,6 +339,20 @@ def is_picture(file: Path) -> bool:
     return min(pixels.shape) > 200 and len(np.unique(pixels)) > 20
 
 
+def test_steps_or_passes(toml: Path, tmp_path: Path) -> None:
+    said = wdiv("run", toml, "--steps", 3, "--epochs", 2, code=2).stderr
+    assert "3 steps do not divide into 2 epochs, which are the checkpoints of a run; give 2 or 4 steps" in said
+    for one in ("--steps", "--steps-per-epoch"):
+        assert f"--passes or {one}, not both" in wdiv("run", toml, one, 2, "--passes", code=2).stderr
+    text = toml.read_text()
+    toml.write_text("steps = 6\n" + text)
+    how = ("run", toml, "--epochs", 2, "--dry-run", "--json", "--out", tmp_path / "out")
+    plan, passes = (strictly(wdiv(*how, *more).stdout) for more in ((), ("--passes",)))
+    runs = len(plan["runs"])
+    assert (plan["steps"], plan["epochs"], passes["epochs"]) == (6 * runs, 2, 2)
+    assert passes["steps"] != plan["steps"]
+
+
 def test_from_a_study_to_figures_and_files(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = tmp_path / "work"
     work.mkdir()

@@ -123,6 +123,26 @@ def test_status_tells_it_and_names_who_answers_one_class(store: Path) -> None:
     assert told[ONE]["confusion"] == [[4, 0, 0], [3, 0, 0], [2, 0, 0]]
 
 
+def test_who_has_not_learned_its_own_images_is_named(store: Path) -> None:
+    """In results.csv, results.nc, status and a report; of a run or a baseline of before nothing is said."""
+    other = ONE.replace("-fc-", "-bn+fc-")
+    fitted = {"fitted_accuracy": 0.5, "n_fitted": 6, "fitted_majority": 1 / 3}
+    edit_rows(store / "runs" / ONE, lambda rows: rows[-1].update(fitted))
+    edit_rows(store / "runs" / other, lambda rows: rows[-1].update(fitted | {"fitted_accuracy": 1.0}))
+    write_results(store)
+    table = pd.read_csv(store / "results.csv", keep_default_na=False).set_index("run")
+    assert table["trained"].to_dict() == {ONE: "no", other: "yes", NOW: "", BEFORE: ""}
+    assert float(table.loc[ONE, "fitted_accuracy"]) == 0.5
+    with xr.open_dataset(store / "results.nc") as found:
+        assert found["trained"].values.tolist() == table["trained"].tolist()
+        assert found["fitted_majority"].sel(run=ONE) == 1 / 3
+    said = CliRunner().invoke(cli, ["status", str(store)], catch_exceptions=False).stdout
+    (note,) = (line for line in said.splitlines() if line.startswith("note: not trained"))
+    assert ONE in note
+    assert other not in note
+    assert note.removeprefix("note: not ") in as_markdown(gather(store), store)
+
+
 def test_a_report_names_who_answers_one_class(store: Path) -> None:
     page = as_markdown(gather(store), store)
     assert f"- **Note**: 'a' is all that {ONE} answers: to each of its 9 test images" in page

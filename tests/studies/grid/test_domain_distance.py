@@ -15,7 +15,7 @@ from studies.grid import domain_distance
 from studies.grid.conditions import parts
 from studies.grid.planning import plan_grid, source_study, trained_sources
 from studies.grid.runner import run_grid
-from studies.report.observations import COLUMNS, observe_distances
+from studies.report.observations import COLUMNS, OPTIONAL, observe_distances
 from studies.report.verdicts import judge
 from studies.spec.claim import Claim
 from studies.spec.columns import SCORED
@@ -99,7 +99,7 @@ def test_is_that_of_the_images_which_the_runs_train_on_from_source_images_that_n
 def test_is_observed_beside_the_runs_without_their_images(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.grid.planning.open_data", None)
     table = observe_distances({"near": out / "near", "far": out / "far"})
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == [*COLUMNS, *OPTIONAL]
     assert table.groupby(["condition", "measure"]).size().to_dict() == {
         (condition, measure): 4 for condition in ("near", "far") for measure in SCORED
     }

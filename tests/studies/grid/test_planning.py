@@ -53,3 +53,27 @@ def test_a_dry_run_decodes_them_once(decoded: Counter[str], tmp_path: Path) -> N
     found = study_runner.describe(STUDY, tmp_path, "cpu")
     assert [part["condition"] for part in found["parts"]] == ["source", ""]
     assert decoded == {"digits-0-4": 1, "digits-5-9": 1}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "each"),
+    [
+        ({}, "sizes are compared at unequal steps, 4 on 10 images and 8 on 30: more images are more training too; "
+             "--steps 8 gives each run as many", {10: 2, 30: 4}),
+        ({"steps": 6}, "each run takes 6 steps, passes over its images: 4.8 on 10 images and 1.6 on 30 images",
+         {10: 3, 30: 3}),
+        ({"steps_per_epoch": 3}, "", {10: 3, 30: 3}),
+        ({"per_class": (2,)}, "", {10: 2}),
+    ],
+)  # fmt: skip
+def test_a_dry_run_says_how_sizes_are_compared(
+    recipe: dict[str, Any], words: str, each: dict[int, int], tmp_path: Path
+) -> None:
+    study = replace(
+        STUDY, pretrain=None, weights="random", per_class=(2, 6), epochs=2, batch_size=8, tables=()
+    )  # fmt: skip
+    study = replace(study, **recipe)
+    grid = planning.plan_grid(study)
+    assert {planned.n_train: planned.steps for planned in grid.runs} == each
+    notes = study_runner.describe(study, tmp_path, "cpu")["notes"]
+    assert [note for note in notes if "steps" in note] == [words] * bool(words)

@@ -23,7 +23,7 @@ from studies.grid import study_runner
 from studies.grid.conditions import begun, parts, stores
 from studies.grid.progress import Progress
 from studies.grid.state import states
-from studies.grid.study_file import read_study
+from studies.grid.study_file import merge_axes, read_study
 from studies.report.observations import read_observations
 from studies.report.pages import as_html
 from studies.report.report import gather
@@ -196,6 +196,19 @@ def test_a_condition_that_comes_is_added_and_one_that_goes_is_kept(toml: Path, o
     study_runner.run(new, out, device="cpu")
     assert list(stores(out)) == ["plain", "steps", "batches"]
     assert [condition.name for condition in read_study(out).conditions] == ["plain", "steps", "batches"]
+
+
+def test_steps_that_come_to_the_same_are_the_same_study_and_others_are_not(out: Path) -> None:
+    held = stores(out)["steps"].path
+    study = read_study(held)
+    same = replace(study, steps=2, steps_per_epoch=None)
+    assert merge_axes(same, held)["steps"] == 2
+    with pytest.raises(BadInput, match="steps_per_epoch 2, now None") as error:
+        merge_axes(replace(study, steps_per_epoch=None), held)
+    assert "--passes" not in str(error.value)
+    plain = stores(out)["plain"].path
+    with pytest.raises(BadInput, match="steps None, now 2; give another --out, or --passes"):
+        merge_axes(replace(read_study(plain), steps=2), plain)
 
 
 @pytest.mark.parametrize(

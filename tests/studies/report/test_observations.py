@@ -23,8 +23,9 @@ from studies.spec.columns import (
     COLUMNS,
     DISTANCES,  # fmt: skip
     LAYERS,
+    OPTIONAL,
 )
-from tests.fabric import CHANGES, drift_seed, make_store, rewrite, run_states, shorten
+from tests.fabric import CHANGES, drift_seed, edit_rows, make_store, rewrite, run_states, shorten
 from wdiv.errors import BadStore, UnknownName
 from wdiv.store.seals import read_sealed, write_sealed
 
@@ -117,12 +118,36 @@ def test_accuracies_are_those_of_the_history(folder: Path, table: pd.DataFrame) 
 
 def test_columns_and_types(table: pd.DataFrame, distances: pd.DataFrame) -> None:
     for found, columns in ((table, COLUMNS), (distances, DISTANCES), (observe({}), COLUMNS)):
-        assert tuple(found.columns) == columns
+        assert tuple(found.columns) == (*columns, *OPTIONAL)
         assert {name: str(found[name].dtype) for name in ("n_train", "seed", "value")} == {
             "n_train": "int64", "seed": "int64", "value": "float64",
         }  # fmt: skip
     assert set(distances["layers"]) <= set(LAYERS)
     assert layer_distances({}).empty
+
+
+def test_steps_and_who_has_trained_stand_in_each_row_of_a_run(tmp_path: Path) -> None:
+    """Those that are not known are not guessed, and such a table is as good."""
+    store = make_store(tmp_path / "s", ("fc", "bn+fc"), (0,), 2, sizes=(2, 4))
+    known = {"toynet-toy-n4-fc-auto-s0": (0.2, "no"), "toynet-toy-n4-bn+fc-auto-s0": (1.0, "yes")}
+    for run, (accuracy, _) in known.items():
+        fitted = {"fitted_accuracy": accuracy, "n_fitted": 12, "fitted_majority": 1 / 3}
+        edit_rows(store / "runs" / run, lambda rows, fitted=fitted: rows[-1].update(fitted))
+        edit_rows(store / "runs" / run, lambda rows: [row.update(steps=5 * (row["epoch"] > 0)) for row in rows])
+    table, distances = observe({"": store}), layer_distances({"": store})
+    for found in (table, distances):
+        for run, rows in found.groupby("run"):
+            accuracy, trained = known.get(run, (np.nan, ""))
+            assert set(rows["trained"]) == {trained}
+            assert (rows["steps"].eq(10) if run in known else rows["steps"].isna()).all()
+    fitted = table[table["measure"].eq("fitted_accuracy")].set_index("run")["value"]
+    assert fitted.to_dict() == {run: accuracy for run, (accuracy, _) in known.items()}
+    for found in (table, distances, table[list(COLUMNS)], distances[list(DISTANCES)]):
+        pd.testing.assert_frame_equal(read_observations(write_observations(found, tmp_path / "o.csv")), found)
+    plain = observe({"": store}, distances=distances[list(DISTANCES)])
+    assert plain.loc[plain["measure"].eq("relative_l2"), "value"].tolist() == (
+        table.loc[table["measure"].eq("relative_l2"), "value"].tolist()
+    )
 
 
 def test_the_epoch_that_counts_is_taken(tmp_path: Path) -> None:
@@ -199,7 +224,8 @@ def test_a_store_of_baselines_alone_and_one_of_nothing(tmp_path: Path) -> None:
     assert row == {
         "condition": "c", "model": "toynet", "source": "toy", "dataset": "toy", "per_class": "20", "n_train": 60,
         "strategy": "svm@stage1", "bn_mode": "frozen", "seed": 3, "run": facts["id"], "measure": "accuracy",
-        "against": "", "layers": "", "part": "", "value": 0.75,
+        "against": "", "layers": "", "part": "", "value": 0.75, "steps": pytest.approx(np.nan, nan_ok=True),
+        "trained": "",
     }  # fmt: skip
     (tmp_path / "baselines" / "x.json").write_text(json.dumps(facts | {"per_class": 30}))
     (row,) = observe({"c": tmp_path}).to_dict("records")

@@ -73,6 +73,18 @@ def test_peng2020_is_the_papers_grid() -> None:
 # --- a user's file -------------------------------------------------------------------------------------------------
 
 
+def test_steps_are_equal_parts_of_each_epoch_and_one_way_to_say_them_replaces_the_other() -> None:
+    study = Study("s", epochs=4, steps=20)
+    assert study.recipe == Study("s", epochs=4, steps_per_epoch=5).recipe == override(study, {"epochs": 4}).recipe
+    each = override(study, {"steps_per_epoch": 3})
+    assert (each.steps, each.recipe.steps_per_epoch) == (None, 3)
+    again = override(each, {"steps": 8})
+    assert (again.steps_per_epoch, again.recipe.steps_per_epoch) == (None, 2)
+    passes = override(study, {"steps": "none"})
+    assert (passes.steps, passes.recipe.steps_per_epoch) == (None, None)
+    assert override(study, {"epochs": 5}).recipe.steps_per_epoch == 4, "as many steps, more checkpoints"
+
+
 def test_a_toml_file_is_a_study(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
@@ -113,6 +125,16 @@ def test_a_toml_file_is_a_study(tmp_path: Path) -> None:
         ("epochs = 3.0", "epochs: int, not 3.0"),
         ("epochs = true", "epochs: int, not True"),
         ("epochs = 0", "epochs: a whole number, at least 1"),
+        ("steps = 0", "steps: a whole number, at least 1, not 0"),
+        ("steps = true", "steps: int, not True"),
+        ("steps = 20\nsteps_per_epoch = 5", "steps or steps_per_epoch, not both"),
+        (
+            "epochs = 10\nsteps = 43",
+            "43 steps do not divide into 10 epochs, which are the checkpoints of a run; give 40 "
+            "or 50 steps, or 1 or 43 epochs",
+        ),
+        ("epochs = 10\nsteps = 24", "give 20 or 30 steps, or 8 or 12 epochs"),
+        ("epochs = 10\nsteps = 3", "give 10 steps, or 3 epochs"),
         ("weight_decay = 'much'", "weight_decay: float, not 'much'"),
         ("skip_bad_images = 1", "skip_bad_images: bool, not 1"),
         ("data = 5", "data: str, not 5"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,34 @@ def test_predictions_are_kept_of_the_images_that_the_run_was_judged_on(
     with torch.no_grad():
         plain = network.eval()(spec.inputs.prepare(torch.from_numpy(digits.test.pixels))).numpy()
     np.testing.assert_allclose(counts.logits, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "recipe"),
+    [
+        ("conv+bn+fc=1e-1", {"epochs": 9, "validation": 0.4, "patience": 2, "optimizer": "sgd"}),
+        ("fc for 1 then bn+fc", {"epochs": 3, "augment": ("flip",), "validation": 0.4}),
+        ("fc", {"epochs": 2, "steps_per_epoch": 5}),
+    ],
+)
+def test_how_far_its_own_images_are_learned_is_asked_in_eval_mode_of_the_epoch_that_counts(
+    weights: Path, digits: Split, tmp_path: Path, strategy: str, recipe: dict[str, Any]
+) -> None:
+    spec = small_run(weights, strategy, per_class=5, seed=3, **recipe)
+    run = fine_tune(spec, digits, tmp_path, device="cpu")
+    train, _ = spec.rows(digits.pool)
+    network = build(SMALL, 5)
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in run.state_dict(run.final or 0).items()})
+    with torch.no_grad():
+        plain = network.eval()(spec.inputs.prepare(torch.from_numpy(digits.pool.pixels[train]))).numpy()
+    row = run.final_row
+    assert row["fitted_accuracy"] == (plain.argmax(axis=1) == digits.pool.labels[train]).mean()
+    assert (row["n_fitted"], row["fitted_majority"]) == (len(train), 1 / 5)
+    told = {row["epoch"] for row in run.history() if "fitted_accuracy" in row}
+    assert (max(told) == run.final) if "patience" in recipe else (told == {recipe["epochs"]})
+    steps = recipe.get("steps_per_epoch", math.ceil(len(train) / 8))
+    assert [row["steps"] for row in run.history()] == [0, *[steps] * run.epochs()[-1]]
+    assert run.record.steps_per_epoch == (None if "validation" in recipe else steps)
 
 
 def test_what_a_kill_leaves_in_a_run_that_was_through_is_cleared_away(

@@ -108,14 +108,15 @@ class Cost:
     def seconds(self, train: int, judged: int) -> float:
         """Of a run on so many training images, and test and validation images together; the prefix apart.
 
-        setup + judging before the first step + Σ over epochs of steps and judging. Writing epochs is not in it.
+        setup + judging before the first step + Σ over epochs of steps and judging + judging the training images once,
+        at the end. Writing epochs is not in it.
 
         >>> pace = Pace(epochs=10, step=Line(0.01, 0.001), judge=Line(0.0, 0.001))
         >>> round(Cost(Recipe(epochs=10, batch_size=32), 1.0, (pace,)).seconds(train=64, judged=100), 6)
-        2.94
+        3.004
         """
-        before = self.paces[0].judge(judged)
-        return self.setup + before + sum(pace.seconds(train, judged, self.recipe) for pace in self.paces)
+        once = self.paces[0].judge(judged) + self.paces[-1].judge(train)
+        return self.setup + once + sum(pace.seconds(train, judged, self.recipe) for pace in self.paces)
 
 
 def estimate_seconds(specs: Sequence[RunSpec], split: Split, device: str = "auto") -> list[float]:

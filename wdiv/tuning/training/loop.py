@@ -260,6 +260,10 @@ class Loop:
         """Accuracy on the test images, in eval mode."""
         return _accuracy(self._judge(self.test_feed)[0], self.test_feed)
 
+    def fitted_accuracy(self) -> float:
+        """Accuracy on the training images as they are, in eval mode: not that of the batches it was trained on."""
+        return _accuracy(self._judge(self.train_feed)[0], self.train_feed)
+
     def _judge(self, feed: Feed) -> tuple[np.ndarray, float]:
         """A feed's logits and their mean loss, in eval mode; nothing is smoothed or blended."""
         import torch
@@ -299,6 +303,7 @@ class Loop:
         row["seconds"] = round(self.lead + at.seconds + time.perf_counter() - start, 4)
         self.lead = 0.0
         row["lr"] = self._lrs() if at.epoch else {}
+        row["steps"] = steps_per_epoch(self.plan, self.recipe, len(self.train_set)) if at.epoch else 0
         return bool(self.on_epoch(row, self.optimizer, logits))
 
     # --- ends ------------------------------------------------------------------------------------------------------

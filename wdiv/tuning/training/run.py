@@ -235,6 +235,7 @@ class _Session:
             began = time.perf_counter()
             shown = loop(stage.prefix.training, stage.prefix.judging)
             shown.lead = time.perf_counter() - began
+            self.loop = shown
             if optimizer is not None:
                 self._restore(shown.optimizer, optimizer)
             shown.run(done, position)
@@ -260,12 +261,23 @@ class _Session:
             rows = [*self.writer.rows, row]
             best, final = best_epoch(rows, first), final_epoch(rows, first, recipe.epochs, recipe.patience)
             row = row if final is None else row | {"final": final}
+        if row["epoch"] == (best if recipe.patience else recipe.epochs):  # it counts, as things stand
+            row = row | self._fitted()
         state = self.model.state_dict()
         self.running_metrics.append(int(row["epoch"]), state)
         given = {part: Logits(self.asked[part], values) for part, values in logits.items()}
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()}, given, best)
         self.watcher.epoch(row)
         return "final" in row
+
+    def _fitted(self) -> dict[str, float]:
+        """What a history row says of how far the run has learned the images that it trains on."""
+        counts = np.bincount(self.images["train"].labels.cpu().numpy())
+        return {
+            "fitted_accuracy": self.loop.fitted_accuracy(),
+            "n_fitted": int(counts.sum()),
+            "fitted_majority": float(counts.max() / counts.sum()),
+        }
 
     def _keep(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
         state = self.model.state_dict()
