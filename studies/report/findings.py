@@ -96,7 +96,7 @@ class Verdict(Finding):
         return f"{self.spelled(self.effect)}, {self.agreeing} of {self.pairs} pair{'' if self.pairs == 1 else 's'}"
 
     @property
-    def where(self) -> str:
+    def in_cells(self) -> str:
         """In which cells it is what; empty where there are none."""
         return cells_in_words([(cell.where, cell.verdict) for cell in self.cells])
 
@@ -113,7 +113,7 @@ class Verdict(Finding):
         cells = [cell.to_json() for cell in self.cells]
         return self.plain() | {
             "claim": self.claim.name, "cells": cells, "notes": list(self.notes), "in_words": self.in_words,
-            "where": self.where,
+            "in_cells": self.in_cells,
         }  # fmt: skip
 
 

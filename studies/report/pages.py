@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from studies.report.findings import FAILS, HOLDS, NOT_DECIDED, Verdict, p_in_words
+from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Verdict, p_in_words
 from studies.report.report import Report
 from studies.report.tables import in_words, markdown
 from studies.report.verdicts import LEVEL
@@ -23,10 +24,14 @@ MOST = 20
 """Rows of a table that only supports; the whole stands in its file."""
 
 STATISTICS = f"""\
-Pairs are runs that agree in all but what is compared. Their differences are averaged within each seed; a t test over
-the seeds' means gives p, and q is p corrected for all claims by Benjamini and Hochberg's false discovery rate. At
-q ≤ {LEVEL:g} a claim holds, or fails where the effect is the other way; all else is not decided. One seed decides
-nothing. The bootstrap interval over seeds is in claims.json and decides nothing: of three seeds it is too narrow.
+Pairs are runs that agree in all but what is compared. What a claim does not name (network, size, BN mode) makes its
+cells; it is tested in each of them and over all. A difference is one number a seed, or a source network where sides
+start from different ones; t tests of those give p, for other seeds and, where each run's answers are kept, for other
+test images: then intervals and tests are paired by image. q is p corrected by Benjamini and Hochberg's false discovery
+rate, for all claims of this report together, and apart from those for all of their cells. At q ≤ {LEVEL:g} a claim
+holds, or fails where the effect is the other way; it depends where some cells hold and others fail; all else is not
+decided. Beside it stands the smallest effect that would have been decided here in 4 of 5 cases, and how many seeds would decide
+the one that was found. One seed decides nothing, and a run that has not learned its training images is no rival.
 """
 PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
@@ -49,9 +54,12 @@ img { max-width: 100%; }
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many claims came out which way: ``9 hold, 2 fail, 15 not decided``."""
+    """How many claims came out which way: ``9 hold, 2 fail, 1 depends, 15 not decided``."""
     counts = Counter(verdict.verdict for verdict in verdicts)
-    words = {HOLDS: ("holds", "hold"), FAILS: ("fails", "fail"), NOT_DECIDED: (NOT_DECIDED, NOT_DECIDED)}
+    words = {
+        HOLDS: ("holds", "hold"), FAILS: ("fails", "fail"), DEPENDS: ("depends", "depend"),
+        NOT_DECIDED: (NOT_DECIDED, NOT_DECIDED),
+    }  # fmt: skip
     return ", ".join(f"{counts[key]} {one if counts[key] == 1 else many}" for key, (one, many) in words.items())
 
 
@@ -60,7 +68,7 @@ def as_markdown(report: Report, to: Path) -> str:
     study = report.study
     parts = [f"# {study.name}" + (f": {study.title}" if study.title else ""), *_opening(report)]
     if report.verdicts:
-        parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report.verdicts), STATISTICS.strip()]
+        parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report, to), STATISTICS.strip()]
     beside = any(table.cells["theirs"].notna().any() for table in report.tables)
     if report.tables:
         parts += [
@@ -121,18 +129,65 @@ def _several(values: pd.Series) -> str:
     return ", ".join(str(value) for value in dict.fromkeys(values.tolist()) if value != "")
 
 
-def _claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    questions = dict.fromkeys(verdict.claim.question for verdict in verdicts)
-    for question in questions:
+def _claims(report: Report, to: Path) -> Iterator[str]:
+    for question in dict.fromkeys(verdict.claim.question for verdict in report.verdicts):
+        verdicts = [verdict for verdict in report.verdicts if verdict.claim.question == question]
         if question:
             yield f"### Question {question}" if question.isdecimal() else f"### {question}"
         yield _table([
             {
                 "claim": verdict.claim.text, "where": verdict.claim.where, "verdict": f"**{verdict.verdict}**",
-                "found": verdict.in_words, "seeds": str(verdict.seeds), "q": p_in_words(verdict.q),
+                "found": verdict.in_words, "95 %": _interval(verdict), "of": _drawn(verdict),
+                "q": p_in_words(verdict.q), "would decide": _power(verdict),
             }
-            for verdict in verdicts if verdict.claim.question == question
+            for verdict in verdicts
         ])  # fmt: skip
+        told = [f"- **{verdict.claim.name}**: {line}." for verdict in verdicts for line in _more_of(verdict)]
+        if told:
+            yield "\n".join(told)
+        if question in report.shown:
+            yield f"![{question or 'claims'}]({report.shown[question].relative_to(to).as_posix()})"
+
+
+def _interval(verdict: Verdict) -> str:
+    if math.isnan(verdict.low):
+        return ""
+    low, high = (verdict.spelled(end).removesuffix(" points") for end in (verdict.low, verdict.high))
+    return f"{low} to {high}"
+
+
+def _drawn(verdict: Verdict) -> str:
+    units = f"{verdict.sources} pairs of sources" if verdict.sources else f"{verdict.seeds} seeds"
+    return f"{units}, {verdict.images} images" if verdict.images else units
+
+
+def _power(verdict: Verdict) -> str:
+    """What would have been decided, and of what is not, with how many units."""
+    if math.isnan(verdict.smallest):
+        return ""
+    found = verdict.spelled(verdict.smallest, sign=False)
+    if verdict.verdict == NOT_DECIDED:
+        units = "sources" if verdict.sources else "seeds"
+        found += f", or {verdict.needed or 'over 1000'} {units}"
+    return found
+
+
+def _more_of(verdict: Verdict) -> Iterator[str]:
+    """What else is to be said of a claim, a line each."""
+    if verdict.cells:
+        along = verdict.differ.replace("_", " ")
+        apart = f"; cells differ with {along} (q {_at(verdict.differ_q)})" if verdict.differ_q <= LEVEL else ""
+        yield verdict.in_cells + apart
+    if verdict.verdict == NOT_DECIDED and verdict.pairs and verdict.reason:
+        yield verdict.reason
+    if not math.isnan(verdict.mcnemar):
+        yield f"on these very runs and images, McNemar's p {_at(verdict.mcnemar)}"
+    yield from verdict.notes
+
+
+def _at(p: float) -> str:
+    words = p_in_words(p)
+    return words if words.startswith("<") else f"= {words}"
 
 
 def _figures(report: Report, to: Path) -> Iterator[str]:

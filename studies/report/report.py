@@ -18,6 +18,7 @@ from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
 from studies.report.answers import answers_of
 from studies.report.figures.drawing import draw
+from studies.report.figures.verdicts import draw as verdicts_drawn
 from studies.report.findings import Verdict
 from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
 from studies.report.tables import Filled, at_sizes_of, fill
@@ -38,6 +39,7 @@ class Report:
     """What there is to say of a study.
 
     transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
+    shown       question -> the figure of its claims, in each of their cells
     figures     name -> its files;  missing: name -> why it could not be drawn
     unfinished  how many of the study's runs are not finished, and how many there are; nothing here is of these
     left_out    run that is not finished -> why, in words
@@ -50,6 +52,7 @@ class Report:
     tables: Sequence[Filled]
     transfer: pd.DataFrame
     change: pd.DataFrame
+    shown: dict[str, Path]
     figures: dict[str, list[Path]]
     missing: dict[str, str]
     unfinished: tuple[int, int]
@@ -83,10 +86,12 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     whole = states(out, found)
     left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
+    verdicts = judge(study.claims, observations, answers=answers_of(found))
     return Report(
-        study, observations, distances, judge(study.claims, observations, answers=answers_of(found)),
+        study, observations, distances, verdicts,
         [fill(table, read, paper, n_test=tests) for table in study.tables],
-        negative_transfer(observations, tests), change_and_gain(observations), drawn, missing,
+        negative_transfer(observations, tests), change_and_gain(observations),
+        {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,
         (len(left_out), len(whole)), left_out,
         [*notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
     )  # fmt: skip

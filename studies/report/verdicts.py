@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Cell, Ve
 from studies.report.pairing import Pairs, of_claim, prepare
 from studies.report.statements import Members, Statement
 from studies.spec.claim import Claim
+from studies.spec.rates import rates
 from wdiv.numerics import false_discovery
 from wdiv.numerics.comparison import Effect, mcnemar, smallest_effect, smallest_margin, units_needed
 
@@ -28,6 +30,8 @@ MOST = 700.0
 """The greatest logarithm whose ratio is still a number."""
 TRAINING = frozenset({"train_accuracy", "fitted_accuracy"})
 """Measures that ask whether a run has learned its images; for all others it must have."""
+FAR = 10.0
+"""How many times another rate must be to be told."""
 UNEQUAL = 1.05
 """How many times the steps of the other side are no longer as many."""
 EQUAL = "every seed gives the same number, so nothing tells how far noise goes"
@@ -150,10 +154,36 @@ def _notes(claim: Claim, pairs: Pairs, tests: Sequence[_Test]) -> tuple[str, ...
     times = float(pairs.table["steps"].median())
     if "per_class" in claim.compared and times > 0 and max(times, 1.0 / times) > UNEQUAL:
         found.append(f"the left side's runs took {times:.2g} times the steps of the right one's, which may be why")
+    found += _rates(claim)
     out = [one.reason for one in tests if one.reason]
     if out and len(out) < len(tests):
         found.append(f"{len(out)} of {len(tests)} cells enter nothing: {out[0]}")
     return tuple(found)
+
+
+def _rates(claim: Claim) -> list[str]:
+    """What trains at very different rates on the two sides, by design."""
+    if "strategy" not in claim.compared:
+        return []
+    left, right = (claim.side(side) for side in ("left", "right"))
+    asked = [
+        (one.partition(":")[0], other.partition(":")[0])
+        for one, other in itertools.product(left.get("layers", ()), right.get("layers", ()))
+    ]
+    found: dict[str, list[str]] = {}
+    for one, other in itertools.product(left["strategy"], right["strategy"]):
+        ours, theirs = rates(one), rates(other)
+        for kind, against in asked or itertools.product(ours, theirs):
+            alone = kind not in theirs and against not in ours  # each stands for what its strategy is
+            if kind in ours and against in theirs and (asked or kind == against or alone):
+                times = f"{ours[kind] / theirs[against]:.3g}"
+                if not 1 / FAR < float(times) < FAR:
+                    named = kind if kind == against else f"{kind} (beside {against})"
+                    found.setdefault(times, []).append(named)
+    return [
+        f"by design the left side trains {' and '.join(dict.fromkeys(kinds))} at {times} times the right one's rate"
+        for times, kinds in found.items()
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- tests

@@ -45,6 +45,7 @@ def write(
         *(_write_csv(table.cells, to / "tables" / f"{plain_name(table.table.name)}.csv") for table in report.tables),
         _write_csv(report.change, to / "change_and_gain.csv"),
         _write_csv(report.transfer, to / "negative_transfer.csv"),
+        *report.shown.values(),
         *(file for drawn in report.figures.values() for file in drawn),
     ]  # fmt: skip
     return report, files

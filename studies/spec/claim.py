@@ -78,10 +78,12 @@ class Claim:
         for key in ("left", "right", "of"):
             object.__setattr__(self, key, self._selectors(key))
         if not self.cells:
-            object.__setattr__(self, "cells", "each" if self.direction == "same" else "average")
+            object.__setattr__(self, "cells", self._usual_cells)
         for key, allowed in (("direction", DIRECTIONS), ("scale", SCALES), ("than", THAN), ("cells", CELLS)):
             if getattr(self, key) not in allowed:
                 raise self._bad(f"{key} is one of {', '.join(allowed)}, not {getattr(self, key)!r}")
+        if not isinstance(self.over, (str, tuple, list)):
+            raise self._bad(f"over is text, not {self.over!r}")
         if self.over:
             over = selector("strategy", self.over, f"claim {self.name!r}: over")
             if len(over) > 2:
@@ -91,6 +93,10 @@ class Claim:
         self._check_margin()
         if self.direction == "same" and (self.than in ("best", "worst") or self.cells == "average"):
             raise self._bad("'same' is of each, or of the mean, and of each cell: effects that cancel are not equal")
+
+    @property
+    def _usual_cells(self) -> str:
+        return "each" if self.direction == "same" else "average"
 
     def _bad(self, what: str) -> BadInput:
         return BadInput(f"claim {self.name!r}: {what}")
@@ -158,14 +164,15 @@ class Claim:
         return record(cls, {"where": "", **data}, called)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain tables and lists; what is not given is left out."""
+        """Plain tables and lists; what is not given is left out, and what is as usual."""
         found: dict[str, Any] = {}
+        usual = {"than": "mean", "cells": self._usual_cells}
         for one in fields(self):
             value = getattr(self, one.name)
             if isinstance(value, Mapping):
                 value = {column: list(v) if isinstance(v, tuple) else v for column, v in value.items()}
             if isinstance(value, tuple):
                 value = list(value)
-            if value not in (None, "", {}) or one.name in ("left", "right"):
+            if value not in (None, "", {}, usual.get(one.name)) or one.name in ("left", "right"):
                 found[one.name] = value
         return found

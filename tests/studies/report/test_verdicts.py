@@ -43,7 +43,7 @@ def test_a_claim_holds_with_its_numbers() -> None:
     assert (found.seeds, found.pairs, found.agreeing, found.left_out) == (3, 3, 3, 0)
     wanted = stats.ttest_1samp(x, 0).confidence_interval()
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
-    assert (found.cells, found.images, found.sources, found.where) == ((), 0, 0, "")
+    assert (found.cells, found.images, found.sources, found.in_cells) == ((), 0, 0, "")
     assert found.in_words == "+10.0 points, 3 of 3 pairs"
 
 
@@ -163,7 +163,7 @@ def test_as_json_it_is_plain_and_whole() -> None:
     found = one(claim(), two([0.5, 0.75, math.nan], [0.25, 0.25, 0.0])).to_json()
     assert found["claim"] == "made"
     assert (found["seeds"], found["pairs"], found["agreeing"], found["left_out"]) == (2, 2, 2, 1)
-    assert set(found) == {*Verdict.__dataclass_fields__, "in_words", "where"}
+    assert set(found) == {*Verdict.__dataclass_fields__, "in_words", "in_cells"}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -250,7 +250,7 @@ MODES = {(mode, size): more for mode, more in (("batch", 0.12), ("frozen", -0.12
 def test_opposite_effects_do_not_cancel() -> None:
     found = one(claim(), effects(MODES))
     assert found.verdict == DEPENDS
-    assert found.where == "holds with batch statistics; fails with frozen statistics"
+    assert found.in_cells == "holds with batch statistics; fails with frozen statistics"
     assert [cell.verdict for cell in found.cells] == [HOLDS, HOLDS, FAILS, FAILS]
     assert dict(found.cells[0].where) == {"bn_mode": "batch", "per_class": "20"}
     assert found.differ == "bn_mode"
@@ -269,7 +269,7 @@ def test_what_is_the_same_on_average_only_is_not_the_same() -> None:
 
 def test_cells_that_are_alike_say_so() -> None:
     found = one(claim(), effects(dict.fromkeys(MODES, 0.1)))
-    assert (found.verdict, found.where) == (HOLDS, "holds in each of 4 cells")
+    assert (found.verdict, found.in_cells) == (HOLDS, "holds in each of 4 cells")
     assert found.differ_q > LEVEL
 
 
@@ -419,7 +419,8 @@ def test_a_rival_that_has_not_learned_is_no_rival() -> None:
     assert found.verdict == HOLDS
     assert [cell.verdict for cell in found.cells] == [HOLDS, NOT_DECIDED, HOLDS, NOT_DECIDED]
     assert "not learned the training images" in found.cells[1].reason
-    assert found.notes == (f"2 of 4 cells enter nothing: {found.cells[1].reason}",)
+    rate = "by design the left side trains fc at 10 times the right one's rate"
+    assert found.notes == (rate, f"2 of 4 cells enter nothing: {found.cells[1].reason}")
     assert found.pairs == 10
     never = one(claim(), rows.assign(trained="no"))
     assert (never.verdict, never.effect) == (NOT_DECIDED, pytest.approx(math.nan, nan_ok=True))

@@ -39,7 +39,15 @@ def test_a_claim_is_read_from_toml_and_written_as_json() -> None:
 
 
 def test_every_field_survives_the_way_there_and_back() -> None:
-    given = {"of": {"model": "net"}, "margin": 0.01, "scale": "difference", "over": "scratch", "question": "2"}
+    given = {
+        "of": {"model": "net"},
+        "margin": 0.01,
+        "scale": "difference",
+        "over": "scratch",
+        "question": "2",
+        "than": "each",
+        "cells": "most",
+    }
     whole = claim("same", **given)
     assert set(whole.to_json()) == {field.name for field in fields(Claim)}
     assert Claim.from_mapping(whole.to_json()) == whole
