@@ -46,7 +46,7 @@ def test_measure_twice_in_a_row_and_from_another_folder(store: Path, monkeypatch
     assert "mean over the layers of a stage, metric(reference, run), reference pretrained" in first.stdout
 
 
-@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.reductions])
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.of_weights])
 def test_measure_takes_a_family(store: Path, family: str) -> None:
     found = strictly(wdiv("measure", store, "-m", family, "--json").stdout)
     names = {name for name, metric in METRICS.items() if metric.family == family}
