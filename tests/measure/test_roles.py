@@ -67,7 +67,6 @@ def test_together_each_has_its_roles_and_is_as_alone(grid: Path, chunks: dict[st
             xr.testing.assert_identical(node[name].sel(role=roles).compute(), alone[name])
             others = [role for role in node["role"].values.tolist() if role not in roles]
             assert bool(node[name].sel(role=others).isnull().all())
-            assert ((node["flag"].sel(role=others) & int(Flag.ABSENT)) == 0).all()
 
 
 def test_why_there_is_no_value_at_another_role_is_said(grid: Path) -> None:
