@@ -16,7 +16,7 @@ from studies.spec.columns import HEADLINES, headline
 from studies.spec.study import Study
 from wdiv import summary
 from wdiv.cache import formats
-from wdiv.cache.measures import measured, place_of
+from wdiv.cache.measures import measured, places_of
 from wdiv.errors import BadInput, BadStore, NoOutputs
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
@@ -33,7 +33,7 @@ __all__ = ["conclude", "finish", "load_measures"]
 
 
 def finish(out: StoreLike, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
-    """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
+    """Write, for each architecture of the store, ``measures.nc`` (and ``outputs.nc``) and ``heatmap.png``, and ``results.csv`` and ``.nc``.
 
     Runs that are not finished are measured, and enter nothing else.
 
@@ -54,7 +54,7 @@ def _finish(store: CheckpointStore, metrics: Sequence[str], reference: str | int
         tail = "" if len(labels) == 1 else "-" + plain_name(label)
         tree = open_store(store, label)
         div = summary.finished(measured(store, metrics, reference, label))
-        files.append(place_of(store, tree, reference))
+        files += places_of(store, tree, reference, metrics)
         tree = summary.finished(tree)
         if not tree.sizes["run"]:
             continue

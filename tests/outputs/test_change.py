@@ -263,7 +263,11 @@ def test_an_imported_run_is_shown_to_the_network_that_is_named(imported: Path, g
 @pytest.mark.parametrize(
     ("how", "error", "words"),
     [
-        ({"images": IMAGES}, NoOutputs, "its network cannot be built here .*--model .*output_change_proxy needs no"),
+        (
+            {"images": IMAGES},
+            NoOutputs,
+            "cannot be built here .unknown model .*--model .*output_change_proxy needs no",
+        ),
         ({"images": IMAGES, "model": "resnet18"}, BadInput, "is not its own: .* of its tensors have no partner"),
         ({"images": IMAGES, "model": "resnt18"}, Exception, "unknown model 'resnt18'; did you mean"),
         ({"model": ToyNet()}, NoOutputs, "does not say where its images are; .*output_change_proxy"),

@@ -37,7 +37,7 @@ from wdiv.store.seals import has_tail, write_with_tail
 if TYPE_CHECKING:
     from wdiv.outputs import Images
 
-__all__ = ["STEMS", "VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "write"]
+__all__ = ["STEMS", "VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "places_of", "write"]
 
 STEMS: Mapping[tuple[str, bool], str] = {
     ("tensor", False): "measures", ("layer", False): "proxies", ("layer", True): "outputs",
@@ -115,6 +115,12 @@ def _kept(
 
 def _nothing_else(_run: Run) -> str:
     return ""
+
+
+def places_of(path: StoreLike, tree: xr.DataTree, reference: str | int, metrics: Sequence[str]) -> list[Path]:
+    """The files that measures of these metrics are kept in."""
+    families = (FAMILIES[METRICS[group[0]].family] for group in by_roles(metrics))
+    return [place_of(path, tree, reference, STEMS[family.per, family.images]) for family in families]
 
 
 def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int, stem: str = "measures") -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from wdiv.errors import BadData, BadInput, NoOutputs
 from wdiv.store.reader import Run
 from wdiv.store.seals import read_sealed
-from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.datasets import DATASETS, open_split
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import IMAGENET, InputSpec
 
@@ -127,15 +127,23 @@ def _own_pool(run: Run, size: int) -> ImageSet:
         raise NoOutputs(f"{run.path}: does not say where its images are; {instead}")
     try:
         split = open_split(
-            data, size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
+            _found(data, run.root), size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
             split_seed=study.get("split_seed", 0), skip_bad=bool(study.get("skip_bad_images")),
         )  # fmt: skip
         split = split if study.get("classes") is None else split.first_classes(study["classes"])
     except (BadData, BadInput) as error:
-        raise NoOutputs(f"{run.path}: its images cannot be opened ({error}); {instead}") from None
+        reason = str(error).partition(";")[0]
+        raise NoOutputs(f"{run.path}: its images cannot be opened ({reason}); {instead}") from None
     if split.digest != run.record.data_digest:
         raise NoOutputs(f"{run.path}: the images of {data} are not those that it was trained on; {instead}")
     return split.pool
+
+
+def _found(data: str, store: Path) -> str:
+    """A folder as the study was given it, or from above the store, if wdiv runs elsewhere by now."""
+    if data in DATASETS or Path(data).exists():
+        return data
+    return next((str(above / data) for above in store.resolve().parents if (above / data).is_dir()), data)
 
 
 def _study_of(run: Run) -> Mapping[str, Any]:

@@ -52,9 +52,9 @@ class Starts:
         """Layer of the run -> what it is fed at the run's start. Raises :class:`~wdiv.errors.NoOutputs`."""
         key = self.key(run)
         if key not in _kept:
+            sample, where = self.sample(run), choose_device(self.device)
             network, modules = _network(run, self.images.model)
-            where = choose_device(self.device)
-            found = capture(network.to(where), self.sample(run).batches(where), modules.values())
+            found = capture(network.to(where), sample.batches(where), modules.values())
             inputs = {layer: found[module] for layer, module in modules.items() if module in found}
             _kept[key] = self.images.model, inputs
         _kept[key] = _kept.pop(key)  # the last is the last to go
@@ -115,8 +115,8 @@ def _network(run: Run, model: Any) -> tuple[nn.Module, dict[str, str]]:
         except (BadInput, UnknownName) as error:
             if model is not None:
                 raise
-            what = f"cannot be built here ({error}); name it with --model (model=), or give the module"
-            raise NoOutputs(f"{run.path}: its network {what}; {INSTEAD}") from None
+            what = f"network {spec.label!r} cannot be built here ({str(error).partition(';')[0]})"
+            raise NoOutputs(f"{run.path}: its {what}; name another with --model (model=); {INSTEAD}") from None
     else:
         network = copy.deepcopy(model)
     return network, _load(network, state, run)
