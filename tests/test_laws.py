@@ -46,7 +46,7 @@ def _law(*names: str, late: frozenset[str] = frozenset()) -> Law:
 
 NETWORKS = ("wdiv.tuning.data", "wdiv.tuning.networks", "wdiv.tuning.strategy", "wdiv.tuning.prefix")
 TUNING = (*NETWORKS, "wdiv.tuning.training")
-RESULTS = ("wdiv.layers", "wdiv.metrics", "wdiv.measure", "wdiv.summary", "wdiv.store", "wdiv.cache")
+RESULTS = ("wdiv.layers", "wdiv.metrics", "wdiv.measure", "wdiv.summary", "wdiv.store", "wdiv.cache", "wdiv.outputs")
 RECORDS = ("studies.spec", "studies.spec.registry", "studies.papers")
 
 LAWS = {
@@ -67,7 +67,11 @@ LAWS = {
         late=frozenset({"safetensors", "filelock", "tomlkit", "torch", "xxhash"}),
     ),
     "wdiv.compare": _law("wdiv.layers", "wdiv.measure", "wdiv.store", "numpy", late=frozenset({"xarray"})),
-    "wdiv.cache": _law("wdiv.metrics", "wdiv.measure", "wdiv.store", "numpy", "xarray"),
+    "wdiv.outputs": _law(
+        "wdiv.layers", "wdiv.metrics", "wdiv.measure", "wdiv.store", *TUNING, "numpy", "xarray",
+        late=frozenset({"torch"}),
+    ),
+    "wdiv.cache": _law("wdiv.metrics", "wdiv.measure", "wdiv.store", "wdiv.outputs", "numpy", "xarray"),
     "wdiv.tuning": Law(),  # holds rooms and nothing else
     "wdiv.tuning.data": _law("numpy", late=frozenset({"torch", "PIL", "sklearn"})),
     "wdiv.tuning.networks": _law("wdiv.layers", "wdiv.store", "wdiv.tuning.data", "numpy", late=DEEP),
@@ -261,7 +265,15 @@ def test_no_room_of_wdiv_may_import_what_stands_on_it() -> None:
 def test_torch_is_for_late_imports_and_the_upper_rooms_only() -> None:
     assert {room for room, law in LAWS.items() if DEEP & law.packages} == set()
     able = {room for room, law in LAWS.items() if "torch" in law.late}
-    assert able == {"wdiv.store", "wdiv.similarity", "baselines", "studies.grid", "studies.report", *TUNING}
+    assert able == {
+        "wdiv.store",
+        "wdiv.outputs",
+        "wdiv.similarity",
+        "baselines",
+        "studies.grid",
+        "studies.report",
+        *TUNING,
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wdiv.measure import divergence as divergence
     from wdiv.measure import pairwise as pairwise
     from wdiv.metrics import METRICS as METRICS
+    from wdiv.outputs import output_change as output_change
     from wdiv.similarity import similarity as cka  # noqa: F401
     from wdiv.store.engine import open_store as open  # noqa: F401
     from wdiv.store.export import export as export
@@ -48,6 +49,7 @@ _HOMES = {
     "measured": "wdiv.cache.measures:measured",
     "open": "wdiv.store.engine:open_store",
     "outcomes": "wdiv.summary:outcomes",
+    "output_change": "wdiv.outputs:output_change",
     "pairwise": "wdiv.measure:pairwise",
     "results": "wdiv.summary:results",
     "save": "wdiv.cache.formats:save",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
-    "BadData", "BadInput", "BadStore", "BadWeights", "Damaged", "FreezeBroken", "LeftOut", "UnknownName", "WdivError",
+    "BadData", "BadInput", "BadStore", "BadWeights", "Damaged", "FreezeBroken", "LeftOut", "NoOutputs", "UnknownName",
+    "WdivError",
 ]  # fmt: skip
 
 
@@ -48,6 +49,10 @@ class Damaged(BadStore):
 
     def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:
         return Damaged, (self.path, self.what)
+
+
+class NoOutputs(WdivError):
+    """What layers give out cannot be had: there are no images, or no network to show them to."""
 
 
 class LeftOut(UserWarning):

@@ -146,6 +146,7 @@ def _metric(record: Any) -> Facts:
         "name": record.name, "meaning": record.long_name, "formula": record.formula, "units": record.units,
         "family": family.name, "takes": family.takes,
         "one_value_for": " or ".join(f"a {what}" for what in family.reductions) or "a layer's features",
+        "needs_images": not family.of_weights,
         "bounds": f"{record.lower:g} to {record.upper:g}", "identical": record.identity,
         "symmetric": record.symmetric, "scale_free": record.scale_free, "source": record.source,
         "notes": (inspect.getdoc(record.function) or "").partition("\n")[0],

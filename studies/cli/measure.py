@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,8 @@ from studies.cli import options
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+    from wdiv.store.reader import CheckpointStore
 
 
 @click.command()
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     metavar="layer|filter|stage",
     help="What one value stands for; filters are written with -o, not printed.",
 )
+@options.shown
 @options.group
 @options.epoch
 @click.option(
@@ -40,22 +43,25 @@ def measure(
     epoch: str,
     out: Path | None,
     as_json: bool,
+    **of_images: Any,
 ) -> None:
     """Measure how far each layer has moved; print the mean of each stage.
 
-    What was measured before is kept in DIR/measures.nc: only epochs that are new are read.
+    What was measured before is kept in DIR/measures.nc: only epochs that are new are read. output_change shows each
+    layer images, those that the runs trained on or others: then it is one number for every kind of layer.
     """
     from studies.cli.console import print_table
     from wdiv import summary
     from wdiv.cache import formats
     from wdiv.cache.measures import measured
     from wdiv.errors import BadInput
-    from wdiv.measure import DEFAULT_METRICS, divergence
+    from wdiv.measure import DEFAULT_METRICS
     from wdiv.metrics import METRICS, metric_names
     from wdiv.store.engine import open_store
     from wdiv.store.reader import CheckpointStore, without_damaged
 
-    names = metric_names(metrics or DEFAULT_METRICS, reduction)
+    names = metric_names(metrics or DEFAULT_METRICS, reduction, images=True)
+    images = options.images_of("output_change" in names, **of_images)
     if reduction == "filter" and not out:
         raise BadInput("--reduction filter gives a value for each filter: say where to, with -o FILE.nc")
     if out:
@@ -65,8 +71,8 @@ def measure(
 
     def divergences() -> xr.DataTree:
         if reduction == "layer":
-            return measured(opened, names, against, group)
-        return divergence(open_store(opened, group), names, against, reduction=reduction)
+            return measured(opened, names, against, group, images)
+        return _by_reduction(opened, open_store(opened, group), names, against, reduction, images)
 
     div = without_damaged([opened], divergences)
     if out:
@@ -97,6 +103,21 @@ def measure(
         print_table(broken, list(broken[0]))
     if out:
         click.echo(f"wrote {out}")
+
+
+def _by_reduction(
+    store: CheckpointStore, tree: xr.DataTree, names: tuple[str, ...], reference: str, reduction: str, images: Any
+) -> xr.DataTree:
+    """By filter or stage, which is not kept."""
+    from wdiv.measure import divergence, together
+
+    of_weights = [name for name in names if name != "output_change"]
+    parts = [divergence(tree, of_weights, reference, reduction=reduction)] if of_weights else []
+    if len(of_weights) < len(names):
+        from wdiv.outputs import Images, Starts, changes
+
+        parts.append(changes(store, tree, Starts(images or Images()), reference, reduction=reduction))
+    return together(parts, names)
 
 
 def _by_stage(div: xr.DataTree, names: tuple[str, ...], epoch: str) -> pd.DataFrame:

@@ -14,8 +14,8 @@ MOST = 8
 """Metrics that a table on a console has room for."""
 
 __all__ = [
-    "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "metrics", "of_a_study",
-    "of_frozen", "pooling", "reference",
+    "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "images_of", "metrics",
+    "of_a_study", "of_frozen", "pooling", "reference", "shown",
 ]  # fmt: skip
 
 
@@ -30,6 +30,34 @@ class PerClass(click.ParamType):
         if not str(value).isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither a whole number from 1 nor 'all'", param, ctx)
         return int(value)
+
+
+def shown(command: Command) -> Command:
+    """Which images ``output_change`` is measured on; :func:`images_of` makes one thing of them."""
+    return _together(
+        click.option("--data", metavar="NAME|PATH", help="Images for output_change.  [default: the store's own]"),
+        click.option("--images", "count", type=int, metavar="N", help="How many of them.  [default: 64]"),
+        click.option("--model", metavar="NAME", help="Of an imported run: the network that its images are shown to."),
+        click.option("--image-size", type=int, metavar="N", help="Of an imported run, in pixels.  [default: 224]"),
+    )(command)
+
+
+def images_of(asked: bool, **given: Any) -> Any:
+    """The options of :func:`shown` as :class:`wdiv.outputs.Images`, None where none was given.
+
+    asked: ``output_change`` is among what is measured. Raises :class:`~wdiv.errors.BadInput` where it is not.
+    """
+    from wdiv.errors import BadInput
+
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    if not asked:
+        option = {"count": "images"}.get(name := next(iter(given)), name).replace("_", "-")
+        raise BadInput(f"--{option}: only output_change is measured on images; ask for it with -m output_change")
+    from wdiv.outputs import Images
+
+    return Images(**given)
 
 
 metrics = click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,22 +14,24 @@ from studies.cli import options
 @click.argument("measures", metavar="DIR|FILE.nc|.zarr", type=click.Path(path_type=Path))
 @click.argument("figure", metavar="heatmap|profile|epochs")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Or .pdf, .svg.")
-@click.option("-m", "--metric", default="relative_l2", show_default=True, metavar="METRIC")
+@click.option("-m", "--metric", metavar="METRIC", help="[default: output_change, or its proxy without images]")
 @click.option(
     "--role", "roles", multiple=True, metavar="KIND:ROLE", help="A panel, such as bn:running_mean; may be repeated."
 )
 @click.option("--run", "run_id", metavar="RUN", help="Whose epochs 'epochs' shows.  [default: the only one]")
+@options.shown
 @options.epoch
 @options.group
 def plot(
     measures: Path,
     figure: str,
     out: Path,
-    metric: str,
+    metric: str | None,
     roles: tuple[str, ...],
     run_id: str | None,
     epoch: str,
     group: str | None,
+    **of_images: Any,
 ) -> None:
     """Draw how far each layer has moved: strategy by strategy, or one run epoch by epoch.
 
@@ -39,8 +42,11 @@ def plot(
     from wdiv.errors import BadStore
     from wdiv.summary import finished
 
-    check(figure, out, metric)
-    div = load_measures(measures, (metric,), group)
+    check(figure, out, metric or "output_change")
+    images = options.images_of(metric in (None, "output_change"), **of_images)
+    div, metric, note = load_measures(measures, metric, group, images)
+    if note:
+        click.echo(f"note: {note}")
     if figure != "epochs":  # which is of one run, however far it is; the others are of what strategies come to
         div = finished(div)
         if not div.sizes["run"]:

@@ -128,10 +128,11 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
+    moved_columns = [name for name in ("conv", "affine", "gamma", "beta") if name in table]
     columns: dict[str, Callable[[Any], str]] = {
         **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
         "last": percent, "interval": str, "spread": percent, "best": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
-        **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
+        **dict.fromkeys(moved_columns, "{:.3g}".format), "farthest": str,
     }  # fmt: skip
     naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
     same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
@@ -142,10 +143,14 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     moved = f"{METRICS[metric].long_name}, from {start}"
     if metric == "relative_l2":
         moved = f"how far they moved from {start}, in lengths of what they were"
+    if metric == "output_change":
+        moved = f"how far their outputs moved from {start}, in lengths of what they were, on a few training images"
     click.echo(
         "\nlast, best: test accuracy in %, mean over seeds; best is chosen on test images.\n"
         "interval: 95 % of last, for other test images and other seeds.\n"
         "over fc: points of last above the strategy fc.\n"
-        f"conv, gamma, beta: {moved};\nmean over layers."
+        f"{', '.join(moved_columns)}: {moved};\nmean over layers."
     )
+    for note in table.attrs.get("notes", ()):
+        click.echo(f"note: {note}")
     print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)

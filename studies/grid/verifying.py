@@ -17,7 +17,7 @@ from studies.grid.progress import Progress
 from studies.grid.results import results_at_fault, write_all, write_results
 from studies.grid.runner import with_sources
 from studies.grid.study_file import STUDY, read_study, read_study_json
-from wdiv.cache.measures import is_of_before
+from wdiv.cache.measures import STEMS, is_of_before
 from wdiv.errors import BadInput, BadStore, Damaged, WdivError
 from wdiv.store import running_metrics
 from wdiv.store.files import sha256
@@ -74,7 +74,7 @@ def files_at_fault(out: Path) -> dict[Path, str]:
         domain_distance.load(out)
     except WdivError as error:
         found[out / domain_distance.FILE] = str(error)
-    for file in (*out.glob("measures*.nc"), *out.glob("pairs*.nc")):
+    for file in (file for stem in (*STEMS.values(), "pairs") for file in out.glob(f"{stem}*.nc")):
         if not (has_tail(file) or is_of_before(file)):
             found[file] = str(Damaged(file))
     return found | {file: str(Damaged(file)) for file in results_at_fault(out)}

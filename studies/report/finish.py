@@ -10,12 +10,14 @@ from baselines import trials
 from studies.grid.conditions import begun, parts
 from studies.grid.results import write_all, write_results
 from studies.report.figures.measured import draw
+from studies.report.stand_in import with_proxy
 from studies.report.writing import write
+from studies.spec.columns import HEADLINES, headline
 from studies.spec.study import Study
 from wdiv import summary
 from wdiv.cache import formats
-from wdiv.cache.measures import measured, place_of
-from wdiv.errors import BadInput, BadStore
+from wdiv.cache.measures import measured, places_of
+from wdiv.errors import BadInput, BadStore, NoOutputs
 from wdiv.registry import did_you_mean
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from wdiv.outputs import Images
+
 __all__ = ["conclude", "finish", "load_measures"]
 
 
 def finish(out: StoreLike, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
-    """Write, for each architecture of the store, ``measures.nc`` and ``heatmap.png``, and ``results.csv`` and ``.nc``.
+    """Write, for each architecture of the store, ``measures.nc`` (and ``outputs.nc``) and ``heatmap.png``, and ``results.csv`` and ``.nc``.
 
     Runs that are not finished are measured, and enter nothing else.
 
@@ -45,12 +49,12 @@ def _finish(store: CheckpointStore, metrics: Sequence[str], reference: str | int
 
     tables, found, files = [], [], []
     labels = list(store.by_label())
-    shown = "relative_l2" if "relative_l2" in metrics else metrics[0]
+    shown = headline(metrics)
     for label in labels:
         tail = "" if len(labels) == 1 else "-" + plain_name(label)
         tree = open_store(store, label)
         div = summary.finished(measured(store, metrics, reference, label))
-        files.append(place_of(store, tree, reference))
+        files += places_of(store, tree, reference, metrics)
         tree = summary.finished(tree)
         if not tree.sizes["run"]:
             continue
@@ -70,17 +74,21 @@ def _finish(store: CheckpointStore, metrics: Sequence[str], reference: str | int
 
 
 def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
-    """Measure and draw every condition, and write the tables. Returns what moved and what it bought, and the files."""
+    """Measure and draw every condition, and write the tables. Returns what moved and what it bought, and the files.
+
+    Of the table, ``attrs["metric"]`` is by what it moved, and ``attrs["notes"]`` what there is to say of that.
+    """
     import pandas as pd
 
     tables, files = [], []
     opened = begun(out)
+    measured_as, notes = without_damaged(opened.values(), lambda: with_proxy(study, opened.values(), study.reference))
     for part in parts(study, out):
-        table, written = finish(opened.get(part.condition, part.out), study.metrics, study.reference)
+        table, written = finish(opened.get(part.condition, part.out), measured_as.metrics, study.reference)
         tables.append(table if not part.condition else table.assign(condition=part.condition))
         files += written
     whole = pd.concat(tables, ignore_index=True)
-    whole.attrs |= tables[0].attrs
+    whole.attrs |= tables[0].attrs | {"notes": notes}
     if study.conditions:
         files += write_all(out, opened)
     if study.claims or study.tables or study.figures:
@@ -88,16 +96,30 @@ def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
     return whole, files
 
 
-def load_measures(path: str | Path, metrics: Sequence[str], group: str | None = None) -> xr.DataTree:
-    """A divergence tree: read from what ``measure -o`` wrote, or measured from a store's folder (only what is new)."""
+def load_measures(
+    path: str | Path, metric: str | None, group: str | None = None, images: Images | None = None
+) -> tuple[xr.DataTree, str, str]:
+    """A divergence tree: read from what ``measure -o`` wrote, or measured from a store's folder (only what is new); the
+    metric that it has, and what there is to say of it.
+
+    metric: None for the one to show where one is shown; of a store ``output_change``, or where it has no images its
+    proxy, and a line that says so.
+    """
     path = Path(path)
     if path.is_dir() and path.suffix != ".zarr":
-        return measured(path, metrics, "pretrained", group)
+        wanted, note = metric or HEADLINES[0], ""
+        try:
+            return measured(path, wanted, "pretrained", group, images), wanted, note
+        except NoOutputs as error:
+            if metric is not None:
+                raise
+            wanted, note = HEADLINES[1], f"{HEADLINES[1]} stands in for {HEADLINES[0]}: {error}"
+        return measured(path, wanted, "pretrained", group), wanted, note
     tree = formats.load(path)
     if "direction" not in tree.attrs:
         raise BadInput(f"{path}: not a file of measures; 'wdiv measure DIR -o FILE.nc' writes one")
-    missing = [m for m in metrics if not any(m in node.data_vars for node in tree.children.values())]
-    if missing:
-        known = {str(n) for node in tree.children.values() for n in node.data_vars if n != "flag"}
-        raise BadInput(f"{path}: metric {missing[0]!r} was not measured; {did_you_mean(missing[0], known)}")
-    return tree
+    known = list(dict.fromkeys(str(n) for node in tree.children.values() for n in node.data_vars if n != "flag"))
+    wanted = metric or headline(known)
+    if wanted not in known:
+        raise BadInput(f"{path}: metric {wanted!r} was not measured; {did_you_mean(wanted, known)}")
+    return tree, wanted, ""

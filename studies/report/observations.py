@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from baselines import trials
 from studies.grid import domain_distance
 from studies.grid.results import architectures
-from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, OPTIONAL, RUN, SCORED
+from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, OPTIONAL, RUN, SCORED, headline
 from wdiv import summary
 from wdiv.cache.measures import measured
 from wdiv.cache.pairs import measured_pairs
 from wdiv.errors import BadStore
 from wdiv.measure import Flag
 from wdiv.measure.reference import final_positions
-from wdiv.metrics import METRICS, metric_names
+from wdiv.metrics import FAMILIES, METRICS, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import write_atomically
 from wdiv.store.reader import CheckpointStore, StoreLike
@@ -91,7 +91,7 @@ def layer_distances(
     """
     import pandas as pd
 
-    names, frames = metric_names(metrics), []
+    names, frames = metric_names(metrics, images=True), []
     for condition, path in stores.items():
         store = CheckpointStore.at(path)
         for label in _labels(store):
@@ -114,7 +114,7 @@ def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd
           elsewhere
     p, p_adjusted   of the two-sided test, as if runs were independent; and over all rows, by Benjamini and Hochberg
 
-    metric  ``relative_l2``, or the first that the table has, unless another is named
+    metric  :func:`~studies.spec.columns.headline` of those that the table has, unless another is named
     """
     import numpy as np
     import pandas as pd
@@ -122,9 +122,8 @@ def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd
 
     from wdiv.numerics import false_discovery
 
-    known = [str(name) for name in observations["measure"].unique() if name not in ACCURACIES]
     if metric is None:
-        metric = "relative_l2" if "relative_l2" in known or not known else known[0]
+        metric = headline([name for name in METRICS if observations["measure"].eq(name).any()])
     moved = observations[observations["measure"].eq(METRICS[metric].name) & observations["against"].eq(START)]
     moved = moved[~moved["part"].isin([*HALVES, *OUTSIDE, ""])].drop(columns="measure")
     table = moved.merge(_gains(observations), on=["condition", "model", "dataset", "run"])
@@ -277,7 +276,8 @@ def _from_start(
 def _between_sizes(
     store: CheckpointStore, label: str, runs: pd.DataFrame, metrics: Sequence[str]
 ) -> list[pd.DataFrame]:
-    able = [name for name in metrics if METRICS[name].family != "trajectory"]  # two runs have no path in common
+    # two runs have no path in common, and need have no start
+    able = [name for name in metrics if METRICS[name].family != "trajectory" and _of_tensors(name)]
     alike = [name for name in RUN if name not in ("per_class", "n_train", "run")]
     pairs = [
         pair
@@ -305,6 +305,10 @@ def _of_pairs(tree: xr.DataTree, metric: str) -> pd.DataFrame:
         data = node.to_dataset()[[metric, "flag"]].assign_coords(run=sides["run"], run_b=sides["run_b"])
         frames.append(data.to_dataframe().reset_index().rename(columns={metric: "value"}).assign(kind=kind))
     return _told(pd.concat(frames, ignore_index=True))
+
+
+def _of_tensors(metric: str) -> bool:
+    return FAMILIES[METRICS[metric].family].per == "tensor"
 
 
 def _told(table: pd.DataFrame) -> pd.DataFrame:

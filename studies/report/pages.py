@@ -30,8 +30,9 @@ start from different ones; t tests of those give p, for other seeds and, where e
 test images: then intervals and tests are paired by image. q is p corrected by Benjamini and Hochberg's false discovery
 rate, for all claims of this report together, and apart from those for all of their cells. At q ≤ {LEVEL:g} a claim
 holds, or fails where the effect is the other way; it depends where some cells hold and others fail; all else is not
-decided. Beside it stands the smallest effect that would have been decided here in 4 of 5 cases, and how many seeds would decide
-the one that was found. One seed decides nothing, and a run that has not learned its training images is no rival.
+decided. Beside it stands the smallest effect that would have been decided here in 4 of 5 cases, and how many seeds
+would decide the one that was found. One seed decides nothing, and a run that has not learned its training images is no
+rival.
 """
 PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.

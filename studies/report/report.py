@@ -21,6 +21,7 @@ from studies.report.figures.drawing import draw
 from studies.report.figures.verdicts import draw as verdicts_drawn
 from studies.report.findings import Verdict
 from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
+from studies.report.stand_in import with_proxy
 from studies.report.tables import Filled, at_sizes_of, fill
 from studies.report.transfer import negative_transfer
 from studies.report.verdicts import judge
@@ -77,6 +78,7 @@ def gather(out: Path, figures: Path | None = None, opened: Mapping[str, Checkpoi
 def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, CheckpointStore]) -> Report:
     import pandas as pd
 
+    study, instead = with_proxy(study, found.values(), 0)
     distances = layer_distances(found, study.metrics)
     observations = pd.concat([observe(found, study.metrics, distances=distances), observe_distances(found)])
     observations = observations.reset_index(drop=True)
@@ -93,7 +95,7 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
         negative_transfer(observations, tests), change_and_gain(observations),
         {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,
         (len(left_out), len(whole)), left_out,
-        [*notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
+        [*instead, *notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "DISTANCES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE", "SIZES", "labelled",
-    "metrics_of", "selector", "strategy_name", "texts",
+    "ACCURACIES", "COLUMNS", "DISTANCES", "HEADLINES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE", "SIZES",
+    "headline", "labelled", "metrics_of", "selector", "strategy_name", "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
@@ -27,7 +27,8 @@ per_class  training images of each class, in words: ``"20"``, ``"all"``;  n_trai
 measure    one of :data:`ACCURACIES`, shares of 1, or a metric's name
 against    of a divergence: ``start``, the weights it began from; or the ``per_class`` of the other run, where two
            differ in their size alone
-layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``
+layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``; of ``output_change`` ``bn:affine``, γ and β
+           together, and ``bn:statistics``
 part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
 """
 OPTIONAL = ("steps", "trained")
@@ -49,8 +50,14 @@ ACCURACIES = ("accuracy", "train_accuracy", "fitted_accuracy")
 and on the training images in eval mode, after the epoch that counts."""
 SCORED = ("frechet_distance", "mmd")
 """Measures of how far the target's images lie from the source's, of :data:`~baselines.transferability.SCORES`."""
-LAYERS = ("conv:weight", "bn:gamma", "bn:beta", "norm:gamma", "norm:beta", "linear:weight", "fc:weight")
-"""``kind:role`` of the tensors that divergence is told of."""
+LAYERS = (
+    "conv:weight", "bn:gamma", "bn:beta", "bn:affine", "bn:statistics", "norm:gamma", "norm:beta", "norm:affine",
+    "linear:weight", "fc:weight",
+)  # fmt: skip
+"""``kind:role`` that divergence is told of: tensors, and of ``output_change`` and its proxy γ and β together
+(``affine``), and a BatchNorm with its running statistics."""
+HEADLINES = ("output_change", "output_change_proxy", "relative_l2")
+"""What tables and figures that show one metric show: the first of these that was measured."""
 SIZES = ("smallest", "middle", "largest")
 """Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs
 three or more; of two in the middle it is the smaller."""
@@ -120,6 +127,15 @@ def labelled(labels: Mapping[str, Any], here: str) -> dict[str, str]:
     return found
 
 
+def headline(metrics: Sequence[str]) -> str:
+    """Of some metrics the one to show where one is shown.
+
+    >>> headline(["gaussian_kl", "relative_l2"]), headline(["gaussian_kl"]), headline([])
+    ('relative_l2', 'gaussian_kl', 'output_change')
+    """
+    return next((name for name in HEADLINES if name in metrics), metrics[0] if metrics else HEADLINES[0])
+
+
 def metrics_of(measures: Sequence[str]) -> tuple[str, ...]:
     """Those of some measures that must be measured."""
     return tuple(one for one in measures if one not in (*ACCURACIES, *SCORED))
@@ -134,7 +150,7 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
     if value not in known:
         raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")
     if column == "measure" and metrics_of([value]):
-        metric_names(value)  # raises for one that does not compare weights
+        metric_names(value, images=True)  # raises for one that does not compare weights
     if column == "per_class" and value not in ("all", *words) and not (value.isdecimal() and int(value)):
         allowed = ", ".join(("whole numbers from 1", *map(repr, words)))
         raise BadInput(f"{allowed}, or 'all', not {value!r}")

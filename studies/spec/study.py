@@ -92,7 +92,8 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
-    metrics       what is measured when the grid is done; what claims, tables and figures need besides is added
+    metrics       what is measured when the grid is done; what claims, tables and figures need besides is added.
+                  ``output_change`` is measured on the study's images; its proxy stands in where they are gone
     reference     of that divergence
     baselines     on frozen features, beside the runs: ``svm``, ``svm@stage3``, ``ncm@bottleneck``
     conditions    what else varies: every condition is the whole grid with some fields replaced
@@ -140,7 +141,9 @@ class Study:
     test_fraction: float | None = None
     split_seed: int = 0
     skip_bad_images: bool = False
-    metrics: tuple[str, ...] = ("gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance")
+    metrics: tuple[str, ...] = (
+        "output_change", "gaussian_kl", "gaussian_kl_peng2020", "relative_l2", "cosine_distance",
+    )  # fmt: skip
     reference: str | int = "pretrained"
     paper: str | None = None
     claims: tuple[Claim, ...] = ()
@@ -163,7 +166,7 @@ class Study:
         reported = [
             one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
         ]
-        object.__setattr__(self, "metrics", metric_names((*self.metrics, *metrics_of(reported))))
+        object.__setattr__(self, "metrics", metric_names((*self.metrics, *metrics_of(reported)), images=True))
         if self.head is not None:
             HEADS[self.head]
         object.__setattr__(self, "augment", self.recipe.augment)

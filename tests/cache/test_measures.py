@@ -26,7 +26,7 @@ from wdiv.metrics import FAMILIES
 from wdiv.store import tensors
 from wdiv.store.seals import fast_digest
 
-FAMILY = [name for name, family in FAMILIES.items() if family.reductions]
+FAMILY = [name for name, family in FAMILIES.items() if family.of_weights]
 BN, FC = "toynet-toy-n2-bn+fc-auto-s0", "toynet-toy-n2-fc-auto-s0"
 SCRATCH = "toynet-toy-n2-scratch-auto-s0"
 METRICS = ["relative_l2", "straightness"]

@@ -12,8 +12,12 @@ from tests.fabric import make_store, shorten
 from wdiv.metrics import FAMILIES, METRICS
 
 SHORT = "toynet-toy-n2-bn+fc-auto-s1"
-WEIGHT_METRICS = [name for name, record in METRICS.items() if FAMILIES[record.family].reductions]
-"""Metrics that weights alone give."""
+WEIGHT_METRICS = [
+    name
+    for name, record in METRICS.items()
+    if FAMILIES[record.family].of_weights and FAMILIES[record.family].per == "tensor"
+]
+"""Metrics that weights alone give, a value a tensor; those of whole layers are looked at in ``test_roles.py``."""
 PAIR_METRICS = [name for name in WEIGHT_METRICS if METRICS[name].family != "trajectory"]
 STRATEGIES = ("fc", "bn+fc", "conv+fc", "scratch")
 

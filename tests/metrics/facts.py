@@ -45,6 +45,12 @@ def _trajectory(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return metric.function(steps, steps)[..., -1]
 
 
+def _outputs(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of rows that are the outputs themselves."""
+    a, b = (x.astype(np.float64) for x in (a, b))
+    return metric.function(np.square(b - a).sum(-1), np.square(a).sum(-1))
+
+
 CALLS: dict[str, Callable[[Metric, np.ndarray, np.ndarray], np.ndarray]] = {
     "gaussian": lambda metric, a, b: metric.function(moments(a), moments(b)),
     "paired": lambda metric, a, b: metric.function(pair_sums(a, b)),
@@ -52,6 +58,8 @@ CALLS: dict[str, Callable[[Metric, np.ndarray, np.ndarray], np.ndarray]] = {
     "spectral": _spectral,
     "trajectory": _trajectory,
     "features": lambda metric, a, b: metric.function(grams(a), grams(b)),
+    "outputs": _outputs,
+    "proxies": lambda metric, a, b: metric.function(pair_sums(a, b)),
 }
 """Family -> metric(A, B) of two arrays, rows along the last axis. A new family needs a line here."""
 

@@ -120,6 +120,20 @@ def relative_l2(a: list[float], b: list[float]) -> float:
     return math.dist(a, b) / math.hypot(*a)
 
 
+@oracle
+def output_change(a: list[float], b: list[float]) -> float:
+    """Of the mean square of the outputs: the number of them cancels."""
+    mean = mp.fsum((mpf(y) - mpf(x)) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
+    return mp.sqrt(mean) / mp.sqrt(mp.fsum(mpf(x) ** 2 for x in a) / len(a))
+
+
+@oracle
+def output_change_proxy(a: list[float], b: list[float]) -> float:
+    """By the cosine rule."""
+    squares = [mp.fsum(mpf(x) * mpf(y) for x, y in zip(*pair, strict=True)) for pair in ((a, a), (b, b), (a, b))]
+    return mp.sqrt(squares[0] + squares[1] - 2 * squares[2]) / mp.sqrt(squares[0])
+
+
 def cosine(a: list[mpf], b: list[mpf]) -> mpf:
     dot = mp.fsum(x * y for x, y in zip(a, b, strict=True))
     return dot / mp.sqrt(mp.fsum(x**2 for x in a) * mp.fsum(y**2 for y in b))

@@ -28,7 +28,7 @@ ROWS = {
 
 def may_be_undefined(record: Metric, *pair: list[float]) -> bool:
     spread, norm = (any(f(row) for row in pair) for f in (lambda row: len(set(row)) == 1, lambda row: not any(row)))
-    return {"spread": spread, "norm": norm}.get(record.undefined, False)
+    return {"spread": spread, "norm": norm, "output": norm}.get(record.undefined, False)
 
 
 @every_metric

@@ -19,7 +19,7 @@ def test_a_family_is_checked_at_once() -> None:
 
 
 def test_a_reason_is_checked_at_once() -> None:
-    with pytest.raises(ValueError, match="metric x: undefined is 'spread', 'norm' or 'path', not 'zero'"):
+    with pytest.raises(ValueError, match="metric x: undefined is 'spread' or 'norm' or 'path' or 'output', not 'zero'"):
         Metric(name="x", function=np.add, family="paired", undefined="zero", **TEXT)
 
 
@@ -50,7 +50,7 @@ def test_the_decorator_registers_and_returns_the_function(monkeypatch: pytest.Mo
 # ---------------------------------------------------------------------------------------------------------- names
 
 
-@pytest.mark.parametrize("family", [name for name, record in FAMILIES.items() if record.reductions])
+@pytest.mark.parametrize("family", [name for name, record in FAMILIES.items() if record.of_weights])
 def test_a_family_s_name_stands_for_all_of_its_metrics(family: str) -> None:
     members = tuple(name for name, record in METRICS.items() if record.family == family)
     assert metric_names(family) == metric_names([family]) == members
@@ -76,6 +76,7 @@ def test_every_family_of_weights_has_values_of_layers() -> None:
         ("l2", {"reduction": "block"}, BadInput, "reduction 'block': one of layer, filter, stage"),
         ("spectral", {"reduction": "filter"}, BadInput, "'spectral_norm_change' has no value for one filter; only for"),
         (["l2", "subspace_overlap"], {"reduction": "stage"}, BadInput, "'subspace_overlap' has no value for one stage"),
+        ("output_change", {}, BadInput, "'output_change' needs images beside weights.*output_change_proxy needs none"),
         ("features", {}, BadInput, "compares features on images, not weights; see 'wdiv cka'"),
         ("path_length", {"follows_epochs": False}, BadInput, "'path_length' follows the epochs of a run"),
         ("trajectory", {"follows_epochs": False}, BadInput, "'epoch_step' follows the epochs of a run"),

@@ -29,7 +29,7 @@ def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
     out, diverged = run_grid(study, tmp_path / "out", device="cpu")
     table, files = finish(out, study.metrics, study.reference)
     assert diverged == []
-    assert [file.name for file in files] == ["measures.nc", "heatmap.png", "results.csv", "results.nc"]
+    assert [file.name for file in files] == ["measures.nc", "outputs.nc", "heatmap.png", "results.csv", "results.nc"]
 
     with Image.open(out / "heatmap.png") as image:
         image.verify()

@@ -8,22 +8,41 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from wdiv.cache.formats import load
 from wdiv.errors import BadStore
-from wdiv.measure import DEFAULT_METRICS, UNDEFINED, Flag, divergence, stored_names, with_derived
-from wdiv.metrics import METRICS, Metric, metric_names
+from wdiv.measure import (
+    DEFAULT_METRICS,
+    UNDEFINED,
+    Flag,
+    by_roles,
+    divergence,
+    roles_of,
+    stored_names,
+    together,
+    with_derived,
+)
+from wdiv.metrics import FAMILIES, METRICS, Metric, metric_names
 from wdiv.store.engine import open_store
 from wdiv.store.files import plain_name
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
 from wdiv.store.seals import has_tail, write_with_tail
 
-__all__ = ["VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "write"]
+if TYPE_CHECKING:
+    from wdiv.outputs import Images
+
+__all__ = ["STEMS", "VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "places_of", "write"]
+
+STEMS: Mapping[tuple[str, bool], str] = {
+    ("tensor", False): "measures", ("layer", False): "proxies", ("layer", True): "outputs",
+}  # fmt: skip
+"""What the metrics' values are of, and whether they need images -> what their files begin with."""
 
 VERSION = "2"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -34,22 +53,46 @@ def measured(
     metrics: str | Sequence[str] = DEFAULT_METRICS,
     reference: str | int = "pretrained",
     group: str | None = None,
+    images: Images | None = None,
 ) -> xr.DataTree:
-    """``divergence(open(path, group), metrics, reference)``, with what is known of it read from ``measures.nc``.
+    """``divergence(open(path, group), metrics, reference)``, with what is known of it read from ``measures.nc``; and
+    :func:`wdiv.output_change` beside it, where that is among the metrics.
 
     Of a store that has grown, only the new epochs are read (and what they are set against). The file is an ordinary
     netCDF file of every metric that was ever asked for here, one value a layer; :func:`place_of` says where. A folder
     that cannot be written to is measured without one.
 
-    path  of the store, or the store that was opened there
+    path    of the store, or the store that was opened there
+    images  that ``output_change`` is measured on: by default the store's own, which need not be there for what is known
 
-    Raises what :func:`wdiv.open` and :func:`wdiv.divergence` raise.
+    Metrics of whole layers are kept in files of their own: ``outputs.nc``, and ``proxies.nc``.
+
+    Raises what :func:`wdiv.open`, :func:`wdiv.divergence` and :func:`wdiv.output_change` raise.
     """
     store = CheckpointStore.open(path)
-    tree, names = open_store(store, group), metric_names(metrics)
-    fingerprint = _fingerprints(store, tree, reference)
-    file = place_of(store, tree, reference)
-    kept = _read(file, tree, reference)
+    tree, names = open_store(store, group), metric_names(metrics, images=True)
+    return together([_kept(store, tree, one, reference, images) for one in by_roles(names)], names)
+
+
+def _kept(
+    store: CheckpointStore, tree: xr.DataTree, names: Sequence[str], reference: str | int, images: Images | None
+) -> xr.DataTree:
+    """Of metrics that have their values at the same roles, and so a file of their own."""
+    measure: Callable[..., xr.DataTree] = divergence
+    identity: Callable[[Run], str] = _nothing_else
+    family = FAMILIES[METRICS[names[0]].family]
+    if family.images:
+        from wdiv.outputs import Images, Starts, changes
+
+        starts = Starts(images or Images())
+        identity = starts.identity
+
+        def measure(tree: xr.DataTree, _names: Sequence[str], reference: str | int, only: np.ndarray) -> xr.DataTree:
+            return changes(store, tree, starts, reference, only=only)
+
+    file = place_of(store, tree, reference, STEMS[family.per, family.images])
+    fingerprint = _fingerprints(store, tree, reference, identity)
+    kept = _read(file, tree, reference, names[0])
     known = [] if kept is None else _metrics_of(kept)
     new = [name for name in stored_names(names) if name not in known]
     same = (
@@ -59,23 +102,35 @@ def measured(
     )
     have = same & tree.to_dataset()["saved"].values
     if kept is None or new or not same.all():
-        fresh = divergence(tree, [*known, *new], reference, only=~have)
-        extra = divergence(tree, new, reference, only=have) if new and have.any() else None
+        before = {} if kept is None else kept.attrs
+        fresh = measure(tree, [*known, *new], reference, only=~have)
+        extra = measure(tree, new, reference, only=have) if new and have.any() else None
         kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
-        root = fresh.to_dataset().assign(identity=fingerprint).assign_attrs(wdiv_measures=VERSION)
+        root = fresh.to_dataset().assign(identity=fingerprint)
+        root.attrs = {**before, **fresh.attrs, "wdiv_measures": VERSION}
         kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
         write(kept, file)
     return _asked(kept, names)
 
 
-def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int) -> Path:
+def _nothing_else(_run: Run) -> str:
+    return ""
+
+
+def places_of(path: StoreLike, tree: xr.DataTree, reference: str | int, metrics: Sequence[str]) -> list[Path]:
+    """The files that measures of these metrics are kept in."""
+    families = (FAMILIES[METRICS[group[0]].family] for group in by_roles(metrics))
+    return [place_of(path, tree, reference, STEMS[family.per, family.images]) for family in families]
+
+
+def place_of(path: StoreLike, tree: xr.DataTree, reference: str | int, stem: str = "measures") -> Path:
     """The file for measures of a store's architecture against a reference.
 
     ``measures.nc``, or ``measures-ARCHITECTURE.nc`` where the store holds several. It is for the first reference that
     is measured there; another one's is ``measures-…-REFERENCE.nc``.
     """
     store = CheckpointStore.open(path)
-    stem = "measures" + (f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else "")
+    stem += f"-{plain_name(str(tree.attrs['architecture']))}" if len(store.by_label()) > 1 else ""
     first = store.path / f"{stem}.nc"
     if not first.exists() or _attrs(first).get("reference", str(reference)) == str(reference):
         return first
@@ -92,8 +147,11 @@ def _attrs(file: Path) -> dict[str, object]:
         return {}
 
 
-def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | None:
-    """What is kept, over the runs and epochs of the tree; None where it is not of this tree."""
+def _read(file: Path, tree: xr.DataTree, reference: str | int, metric: str) -> xr.DataTree | None:
+    """What is kept, over the runs and epochs of the tree; None where it is not of this tree.
+
+    metric: one of those that are kept in the file.
+    """
     about = _attrs(file) if file.exists() else {}
     if about.get("wdiv_measures") != VERSION or about.get("reference") != str(reference):
         return None
@@ -111,13 +169,19 @@ def _read(file: Path, tree: xr.DataTree, reference: str | int) -> xr.DataTree | 
     nodes = {"/": fingerprint.assign_coords(root.coords).assign_attrs(about)}
     for kind, node in kept.children.items():
         data, now = node.to_dataset(), tree.children[kind].to_dataset()
-        if any(not np.array_equal(data[name].values, now[name].values) for name in data.coords if name not in places):
+        wanted = {name: now[name].values for name in data.coords if name not in places}
+        if FAMILIES[METRICS[metric].family].per == "layer":
+            wanted["role"] = np.array(roles_of(metric, kind), dtype=object)
+        if any(not np.array_equal(data[name].values, values) for name, values in wanted.items()):
             return None
         nodes[f"/{kind}"] = data.reindex(places, fill_value=fill).drop_vars(list(places))
     return xr.DataTree.from_dict(nodes)
 
 
-def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | int) -> xr.DataArray:
+def _fingerprints(
+    store: CheckpointStore, tree: xr.DataTree, reference: str | int, identity: Callable[[Run], str]
+) -> xr.DataArray:
+    """identity: what values depend on besides the files of a run."""
     root = tree.to_dataset()
     runs, epochs = root["run"].values.tolist(), root["epoch"].values.tolist()
     there = {run.record.id: run for run in store}
@@ -129,8 +193,9 @@ def _fingerprints(store: CheckpointStore, tree: xr.DataTree, reference: str | in
         return of_runs[run].get(int(reference), "") if str(reference).isdecimal() else ""
 
     found = [
-        [f"{of_runs[run][epoch]}{against(run, epoch)}" if epoch in of_runs[run] else "" for epoch in epochs]
+        [f"{of_runs[run][epoch]}{against(run, epoch)}{besides}" if epoch in of_runs[run] else "" for epoch in epochs]
         for run in runs
+        for besides in [identity(there[run])]
     ]
     attrs = {"long_name": "digest of the files a value was measured from"}
     values = np.array(found, dtype=object).reshape(len(runs), len(epochs))

@@ -10,9 +10,11 @@ from wdiv.measure.along import divergence, with_derived
 from wdiv.measure.between import Weights, diff
 from wdiv.measure.flags import INCOMPARABLE, REASONS, UNDEFINED, Flag, why
 from wdiv.measure.plan import stored_names
+from wdiv.measure.roles import by_roles, roles_of, together
 from wdiv.measure.rows import DEFAULT_METRICS, Comparison, Tensors, compare
 
 __all__ = [
-    "DEFAULT_METRICS", "INCOMPARABLE", "REASONS", "UNDEFINED", "Comparison", "Flag", "Tensors", "Weights", "compare",
-    "diff", "divergence", "pairwise", "stored_names", "why", "with_derived",
+    "DEFAULT_METRICS", "INCOMPARABLE", "REASONS", "UNDEFINED", "Comparison", "Flag", "Tensors", "Weights",
+    "by_roles", "compare", "diff", "divergence", "pairwise", "roles_of", "stored_names", "together", "why",
+    "with_derived",
 ]  # fmt: skip

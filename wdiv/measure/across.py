@@ -12,8 +12,9 @@ from wdiv.measure.flags import Flag
 from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
 from wdiv.measure.reference import epoch_of_each
+from wdiv.measure.roles import PARAMETERS, by_roles, together
 from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
-from wdiv.metrics import metric_names
+from wdiv.metrics import FAMILIES, METRICS, metric_names
 
 __all__ = ["pairwise"]
 
@@ -37,6 +38,14 @@ def pairwise(
     the tree is chunked or not.
     """
     names = metric_names(metrics, reduction, follows_epochs=False)
+    return together([_pairwise(tree, one, epoch, reduction, only) for one in by_roles(names)], names)
+
+
+def _pairwise(
+    tree: xr.DataTree, names: Sequence[str], epoch: int | str, reduction: str, only: np.ndarray | None
+) -> xr.DataTree:
+    """Of metrics that have their values at the same roles."""
+    per = FAMILIES[METRICS[names[0]].family].per
     places = epoch_of_each(tree, epoch)
     wanted = np.ones((len(places), len(places)), dtype=bool) if only is None else np.asarray(only, dtype=bool)
     root = coords_only(tree.to_dataset().drop_dims("epoch"))
@@ -50,10 +59,10 @@ def pairwise(
     }
     nodes = {}
     for kind in kinds_of(tree):
-        where = layout(tree, kind, reduction)
-        shape = (len(places), len(places), where.size, tree.children[kind].sizes["role"])
+        where = layout(tree, kind, reduction, tuple(PARAMETERS[kind]) if per == "layer" else ())
+        shape = (len(places), len(places), where.size, len(where.coords["role"]))
         grid = ValueGrid.empty(names, shape)
-        found = columns(tree, kind, reduction)
+        found = columns(tree, kind, reduction, per)
         each(lambda column, grid=grid: _fill(grid, column, places, wanted, names), found)  # type: ignore[misc]
         nodes[f"/{kind}"] = as_dataset(grid.values, grid.flags, ("run", "run_b", where.dim, "role"), where.coords)
     return xr.DataTree.from_dict({"/": root, **nodes})

@@ -13,8 +13,9 @@ from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
 from wdiv.measure.plan import PATH, MeasurePlan, Pass
 from wdiv.measure.reference import Reference
+from wdiv.measure.roles import PARAMETERS, by_roles, together
 from wdiv.measure.rows import DEFAULT_METRICS, Reduced, Tensors
-from wdiv.metrics import METRICS, metric_names
+from wdiv.metrics import FAMILIES, METRICS, metric_names
 
 __all__ = ["CHUNK", "divergence", "with_derived"]
 
@@ -33,7 +34,8 @@ def divergence(
     """How far each layer has moved: metric(reference, run) for every (run, epoch, layer, role).
 
     metrics    names of metrics, or of families of them (``gaussian``, ``paired``, ``empirical``, ``spectral``,
-               ``trajectory``); those of a trajectory follow each run's own epochs, whatever the reference
+               ``trajectory``, ``proxies``); those of a trajectory follow each run's own epochs, whatever the
+               reference. ``output_change`` needs images: :func:`wdiv.output_change`
     reference  ``pretrained``, the source's weights; an epoch number, the run's own state after it (0: before the
                first step); ``previous``, the epoch saved before; or the id of a run, its weights at the same epoch
     reduction  ``layer``: one value a tensor. ``filter``: one for each of its outputs; the dimension is ``filter`` in
@@ -43,8 +45,9 @@ def divergence(
                two distances that its metrics follow from are given (:func:`with_derived` makes them)
 
     Returns a tree with a node for each kind of layer: one variable per metric with dims (run, epoch, layer, role),
-    and ``flag``, which says why a value is NaN. A head that started at random is not comparable with pretrained
-    weights: NaN, never zero and never an error. A frozen tensor is measured once, not once an epoch.
+    and ``flag``, which says why a value is NaN; ``output_change_proxy`` has its values at a kernel's ``weight`` and at
+    ``affine``, γ and β together. A head that started at random is not comparable with pretrained weights: NaN, never
+    zero and never an error. A frozen tensor is measured once, not once an epoch.
 
     A tree in dask chunks (``xr.open_datatree(DIR, engine="wdiv", chunks={})``) gives a result in dask chunks:
     nothing is read before it is computed, and the numbers are the same.
@@ -53,11 +56,20 @@ def divergence(
     unknown reference, or a metric that has no such reduction.
     """
     names = metric_names(metrics, reduction)
+    Reference.of(tree, reference)
+    return together([_divergence(tree, one, reference, reduction, only) for one in by_roles(names)], names)
+
+
+def _divergence(
+    tree: xr.DataTree, names: Sequence[str], reference: str | int, reduction: str, only: np.ndarray | None
+) -> xr.DataTree:
+    """Of metrics that have their values at the same roles."""
     how = Reference.of(tree, reference)
     root = coords_only(tree.to_dataset())
     saved = tree.to_dataset()["saved"].values.astype(bool)
     plan = MeasurePlan.of(names, how, saved, saved if only is None else saved & np.asarray(only, dtype=bool))
-    nodes = {f"/{kind}": _measure_kind(tree, kind, plan, reduction) for kind in kinds_of(tree)}
+    per = FAMILIES[METRICS[names[0]].family].per
+    nodes = {f"/{kind}": _measure_kind(tree, kind, plan, reduction, per) for kind in kinds_of(tree)}
     root.attrs = {
         "Conventions": CONVENTIONS,
         "reference": str(reference),
@@ -98,10 +110,10 @@ def _derived(data: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     return as_dataset(values, flags.data, tuple(map(str, steps.dims)), data.coords)
 
 
-def _measure_kind(tree: xr.DataTree, kind: str, plan: MeasurePlan, reduction: str) -> xr.Dataset:
-    where = layout(tree, kind, reduction)
-    shape = (*plan.saved.shape, where.size, tree.children[kind].sizes["role"])
-    found = list(columns(tree, kind, reduction))
+def _measure_kind(tree: xr.DataTree, kind: str, plan: MeasurePlan, reduction: str, per: str) -> xr.Dataset:
+    where = layout(tree, kind, reduction, tuple(PARAMETERS[kind]) if per == "layer" else ())
+    shape = (*plan.saved.shape, where.size, len(where.coords["role"]))
+    found = list(columns(tree, kind, reduction, per))
     if any(cell.values.chunks for column in found for cell in column.cells):
         from wdiv.measure.chunked import in_chunks
 

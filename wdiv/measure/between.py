@@ -12,8 +12,9 @@ from wdiv.layers import KINDS, ROLES, Layer, LayerTable
 from wdiv.measure.flags import Flag
 from wdiv.measure.grid import CONVENTIONS, ValueGrid, as_dataset
 from wdiv.measure.parallel import each
+from wdiv.measure.roles import PARAMETERS, by_roles, together
 from wdiv.measure.rows import DEFAULT_METRICS, Tensors, compare
-from wdiv.metrics import metric_names
+from wdiv.metrics import FAMILIES, METRICS, metric_names
 
 __all__ = ["Weights", "diff"]
 
@@ -52,22 +53,32 @@ def diff(
     for layer in b.table:
         if layer.name not in taken:
             rows[layer.kind].append((None, layer))
-    nodes = {f"/{kind}": _kind(a, b, kind, found, names) for kind, found in rows.items() if found}
     about = {"direction": "metric(a, b)", "reduction": "layer", "layer_order": a.table.order}
     root = xr.Dataset(attrs={"Conventions": CONVENTIONS, "a": a.name, "b": b.name, **about})
-    return xr.DataTree.from_dict({"/": root, **nodes})
+    parts = [
+        {f"/{kind}": _kind(a, b, kind, found, one) for kind, found in rows.items() if found} for one in by_roles(names)
+    ]
+    return together([xr.DataTree.from_dict({"/": root, **nodes}) for nodes in parts], names)
 
 
 def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequence[str]) -> xr.Dataset:
+    """names: of metrics that have their values at the same roles."""
     layers = [layer for pair in rows for layer in [pair[0] or pair[1]] if layer is not None]
-    roles = [role for role in ROLES[kind] if any(x is not None and role in x.roles for row in rows for x in row)]
+    tensors: Mapping[str, tuple[str, ...]] = {role: (role,) for role in ROLES[kind]}
+    if FAMILIES[METRICS[names[0]].family].per == "layer":
+        tensors = PARAMETERS[kind]
+    there = {role for row in rows for layer in row if layer is not None for role in layer.roles}
+    roles = [role for role, parts in tensors.items() if there & set(parts)]
     grid = ValueGrid.empty(names, (len(rows), len(roles)))
 
     def measure(place: tuple[int, int]) -> None:
         (layer, partner), role = rows[place[0]], roles[place[1]]
-        grid.flags[place] = flag = _why_not(layer, partner, role)
+        have = [one for one in tensors[role] if any(x is not None and one in x.roles for x in (layer, partner))]
+        flags = [_why_not(layer, partner, one) for one in have]
+        grid.flags[place] = flag = max(flags, default=Flag.ABSENT)
         if not flag and layer is not None and partner is not None:
-            grid.put((place[0], [place[1]]), compare(_tensors(a, layer, role), _tensors(b, partner, role), names))
+            sides = (_tensors(a, layer, have), _tensors(b, partner, have))
+            grid.put((place[0], [place[1]]), compare(*sides, names))
 
     each(measure, np.ndindex(len(rows), len(roles)))
     along = {
@@ -79,7 +90,11 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
     return as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
 
 
-def _tensors(weights: Weights, layer: Layer, role: str) -> Tensors:
+def _tensors(weights: Weights, layer: Layer, roles: Sequence[str]) -> Tensors:
+    """A tensor of a layer, or several as one."""
+    if len(roles) > 1:
+        return Tensors(np.concatenate([np.asarray(weights.tensor(layer, role)) for role in roles])[None])
+    (role,) = roles
     values, matrix = np.asarray(weights.tensor(layer, role)), role == "weight" and len(layer.shape) > 1
     return Tensors((layer.filters(values) if matrix else values).reshape(1, -1), layer.outputs if matrix else None)
 

@@ -12,8 +12,11 @@ import xarray as xr
 
 from wdiv.errors import BadInput
 from wdiv.layers import KINDS
+from wdiv.measure.roles import PARAMETERS
 
-__all__ = ["UNITS", "Cell", "Column", "Layout", "Rows", "columns", "coords_only", "kinds_of", "layout", "lineage"]
+__all__ = [
+    "UNITS", "Cell", "Column", "Layout", "Rows", "cells_of", "columns", "coords_only", "kinds_of", "layout", "lineage",
+]  # fmt: skip
 
 UNITS = {"conv": "filter", "bn": "channel", "norm": "channel", "linear": "unit", "fc": "unit"}
 """Kind -> what one output of a layer is called."""
@@ -136,10 +139,10 @@ def kinds_of(tree: xr.DataTree) -> list[str]:
     return kinds
 
 
-def layout(tree: xr.DataTree, kind: str, reduction: str) -> Layout:
-    """What one value of a result stands for."""
+def layout(tree: xr.DataTree, kind: str, reduction: str, roles: Sequence[str] = ()) -> Layout:
+    """What one value of a result stands for. roles: in place of the tensors'."""
     node = tree.children[kind].to_dataset()
-    role = {"role": node["role"]}
+    role = {"role": np.array(roles, dtype=object) if roles else node["role"]}
     along = {str(name): c.compute() for name, c in node.coords.items() if c.dims == ("layer",)}
     if reduction == "layer":
         return Layout("layer", node.sizes["layer"], along | role)
@@ -156,22 +159,44 @@ def layout(tree: xr.DataTree, kind: str, reduction: str) -> Layout:
     return Layout("stage", len(layers), {"stage": ("stage", names), "layers": ("stage", [*layers.values()])} | role)
 
 
-def columns(tree: xr.DataTree, kind: str, reduction: str) -> Iterator[Column]:
-    """Everything of a kind that is measured, in the order of the result."""
-    cells = _cells(tree, kind)
+def columns(tree: xr.DataTree, kind: str, reduction: str, per: str = "tensor") -> Iterator[Column]:
+    """Everything of a kind that is measured, in the order of the result.
+
+    per: ``layer`` for one role that is all of :data:`~wdiv.measure.roles.PARAMETERS`.
+    """
+    cells: list[list[tuple[Cell, ...]]] = [[(cell,) if cell else () for cell in row] for row in _cells(tree, kind)]
+    if per == "layer":
+        names = tree.children[kind].to_dataset()["role"].values.tolist()
+        cells = [
+            [
+                tuple(cell for name, found in zip(names, row, strict=True) if name in tensors for cell in found)
+                for tensors in PARAMETERS[kind].values()
+            ]
+            for row in cells
+        ]
     roles = range(len(cells[0])) if cells else range(0)
     if reduction == "stage":
         stages = tree.children[kind].to_dataset()["stage"].values.tolist()
         for place, stage in enumerate(dict.fromkeys(stages)):
             for j in roles:
                 ours = [row[j] for row, s in zip(cells, stages, strict=True) if s == stage]
-                yield Column(slice(place, place + 1), j, tuple(cell for cell in ours if cell is not None))
+                yield Column(slice(place, place + 1), j, tuple(cell for found in ours for cell in found))
         return
     sizes = _sizes(tree, kind) if reduction == "filter" else [1] * len(cells)
     ends = np.cumsum(sizes).tolist()
     for row, size, end in zip(cells, sizes, ends, strict=True):
-        for j, cell in enumerate(row):
-            yield Column(slice(end - size, end), j, (cell,) if cell else (), by_output=reduction == "filter")
+        for j, found in enumerate(row):
+            yield Column(slice(end - size, end), j, found, by_output=reduction == "filter")
+
+
+def cells_of(tree: xr.DataTree, kind: str) -> dict[str, dict[str, Cell]]:
+    """Layer -> role -> the tensor there."""
+    node = tree.children[kind].to_dataset()
+    roles = node["role"].values.tolist()
+    return {
+        name: {role: cell for role, cell in zip(roles, row, strict=True) if cell is not None}
+        for name, row in zip(node["layer"].values.tolist(), _cells(tree, kind), strict=True)
+    }
 
 
 def _cells(tree: xr.DataTree, kind: str) -> list[list[Cell | None]]:

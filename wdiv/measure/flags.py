@@ -23,6 +23,9 @@ class Flag(enum.IntFlag):
     EMPTY = 512
     NO_MATRIX = 1024
     NOT_MOVED = 2048
+    OTHER_ROLE = 4096
+    ZERO_OUTPUT = 8192
+    NOT_RUN = 16384
 
 
 REASONS: Mapping[Flag, str] = {
@@ -38,9 +41,14 @@ REASONS: Mapping[Flag, str] = {
     Flag.EMPTY: "it has no elements",
     Flag.NO_MATRIX: "a vector has no spectrum",
     Flag.NOT_MOVED: "it has not moved, so its path has no direction",
+    Flag.OTHER_ROLE: "the metric has its value at another role",
+    Flag.ZERO_OUTPUT: "on these images the start gives out nothing but 0 there",
+    Flag.NOT_RUN: "the network does not run it in eval mode",
 }
 INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH
-UNDEFINED: Mapping[str, Flag] = {"spread": Flag.ZERO_SPREAD, "norm": Flag.ZERO_NORM, "path": Flag.NOT_MOVED}
+UNDEFINED: Mapping[str, Flag] = {
+    "spread": Flag.ZERO_SPREAD, "norm": Flag.ZERO_NORM, "path": Flag.NOT_MOVED, "output": Flag.ZERO_OUTPUT,
+}  # fmt: skip
 """What a metric's record calls undefined -> the flag that says so."""
 
 

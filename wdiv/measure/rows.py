@@ -16,6 +16,8 @@ from wdiv.metrics import METRICS, Metric
 __all__ = ["DEFAULT_METRICS", "Comparison", "Reduced", "Tensors", "compare"]
 
 DEFAULT_METRICS = ("gaussian_kl", "relative_l2", "cosine_distance")
+PAIRED = frozenset({"paired", "proxies"})
+"""Families that are called with the sums of both sides."""
 
 
 class Tensors:
@@ -81,7 +83,7 @@ class Reduced:
                 sums = numerics.pair_sums(a.values, b.values, fits=False)
                 return cls(shape, n, sums.a, sums.b, sums, {})
             fit_a = numerics.Moments(*(np.broadcast_to(value, shape) for value in a.moments))
-            paired = numerics.pair_sums(a.values, b.values, a.moments, b.moments) if "paired" in families else None
+            paired = numerics.pair_sums(a.values, b.values, a.moments, b.moments) if PAIRED & families else None
             return cls(shape, n, fit_a, b.moments, paired, cls._beyond_sums(a, b, metrics, families))
 
     @staticmethod
@@ -136,7 +138,7 @@ class Reduced:
     def _value(self, record: Metric) -> np.ndarray | None:
         if record.family == "gaussian":
             return record.function(self.a, self.b)
-        return record.function(self.sums) if record.family == "paired" else self.values.get(record.name)
+        return record.function(self.sums) if record.family in PAIRED else self.values.get(record.name)
 
 
 def _addable(fit: numerics.Moments, n: int) -> np.ndarray:

@@ -17,6 +17,8 @@ __all__ = ["FAMILIES", "METRICS", "REDUCTIONS", "Family", "Metric", "family", "m
 REDUCTIONS = ("layer", "filter", "stage")
 """What one value may stand for: a layer's tensor, one output of it, or all of a stage's tensors of that role."""
 ALL = "all"
+UNDEFINED = ("spread", "norm", "path", "output")
+"""Why a metric may be NaN for finite weights."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,23 @@ class Family:
 
     takes       what they are called with, in words
     permutable  they see a distribution: unchanged when the elements of A and B are permuted independently
-    reductions  what one value may stand for, of :data:`REDUCTIONS`; none where weights alone do not give the metric
+    reductions  what one value may stand for, of :data:`REDUCTIONS`; none where two networks' features are compared
+    per         ``tensor``: each role of a layer has its value; ``layer``: all its own parameters have one
+                (:func:`wdiv.measure.roles_of`)
+    images      weights alone do not give them: they need images
     """
 
     name: str
     takes: str
     permutable: bool = False
     reductions: tuple[str, ...] = REDUCTIONS
+    per: str = "tensor"
+    images: bool = False
+
+    @property
+    def of_weights(self) -> bool:
+        """True if weights alone give these metrics."""
+        return bool(self.reductions) and not self.images
 
 
 FAMILIES: Registry[Family] = Registry("family of metrics")
@@ -46,7 +58,8 @@ class Metric:
     scale_free metric(cA, cB) == metric(A, B) for every c > 0
     euclidean  a Euclidean distance of the weights, in their unit: three of them give an angle
     fits       it needs the moments of each side; False for what differences alone give
-    undefined  why it can be NaN for finite weights: ``spread`` (a constant tensor), ``norm`` (a zero one) or ``path``
+    undefined  why it can be NaN for finite weights: ``spread`` (a constant tensor), ``norm`` (a zero one), ``path`` or
+               ``output`` (a layer that gives out 0)
     """
 
     name: str
@@ -67,8 +80,9 @@ class Metric:
 
     def __post_init__(self) -> None:
         FAMILIES[self.family]
-        if self.undefined not in ("", "spread", "norm", "path"):
-            raise ValueError(f"metric {self.name}: undefined is 'spread', 'norm' or 'path', not {self.undefined!r}")
+        if self.undefined not in ("", *UNDEFINED):
+            known = " or ".join(map(repr, UNDEFINED))
+            raise ValueError(f"metric {self.name}: undefined is {known}, not {self.undefined!r}")
 
     @property
     def permutable(self) -> bool:
@@ -104,14 +118,16 @@ def metric(**facts: Any) -> Callable[[Callable[..., np.ndarray]], Callable[..., 
 
 
 def metric_names(
-    asked: str | Sequence[str], reduction: str = "layer", *, follows_epochs: bool = True
+    asked: str | Sequence[str], reduction: str = "layer", *, follows_epochs: bool = True, images: bool = False
 ) -> tuple[str, ...]:
     """Names of metrics, each once: those asked for. A family's name stands for all of its metrics, ``all`` for every
-    metric that can be had.
+    metric that weights alone give.
+
+    images: true where there are images too, for the family ``outputs`` (:func:`wdiv.output_change`).
 
     Raises :class:`~wdiv.errors.UnknownName`, and :class:`~wdiv.errors.BadInput` for a metric that has no such
-    ``reduction``, or that follows epochs where there are none. ``features`` metrics have no reduction: they need
-    images (:mod:`wdiv.similarity`).
+    ``reduction``, that follows epochs or needs images where there are none. ``features`` metrics have no reduction:
+    they compare two networks (:mod:`wdiv.similarity`).
 
     >>> metric_names(["relative_l2", "gaussian"])[:3]
     ('relative_l2', 'gaussian_kl', 'gaussian_kl_reverse')
@@ -124,7 +140,7 @@ def metric_names(
     found: list[str] = []
     for name in names:
         if name == ALL:
-            able_to = [f.name for f in FAMILIES.values() if reduction in f.reductions]
+            able_to = [f.name for f in FAMILIES.values() if f.of_weights and reduction in f.reductions]
             able_to = [f for f in able_to if follows_epochs or f != "trajectory"]
             found += [m.name for m in METRICS.values() if m.family in able_to]
         elif name in FAMILIES:
@@ -132,9 +148,15 @@ def metric_names(
         else:
             found.append(METRICS[name].name)
     for name in found:
-        able = FAMILIES[METRICS[name].family].reductions
+        family = FAMILIES[METRICS[name].family]
+        able = family.reductions
         if not able:
             raise BadInput(f"metric {name!r} compares features on images, not weights; see 'wdiv cka'")
+        if family.images and not images:
+            raise BadInput(
+                f"metric {name!r} needs images beside weights, as 'wdiv measure' has them; "
+                "output_change_proxy needs none"
+            )
         if METRICS[name].family == "trajectory" and not follows_epochs:
             raise BadInput(f"metric {name!r} follows the epochs of a run; it does not compare two sets of weights")
         if reduction not in able:

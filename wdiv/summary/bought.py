@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from wdiv.metrics import FAMILIES, METRICS
 from wdiv.numerics import share_interval
 from wdiv.numerics.classification import FIGURES
 from wdiv.summary.moved import layers
@@ -55,18 +56,21 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
     """What moved and what it bought: one row a strategy and data size, over its seeds.
 
     The columns of :func:`accuracies`, and
-    conv, gamma, beta   mean divergence of those tensors over layers and seeds
+    conv, gamma, beta   mean divergence of those tensors over layers and seeds; conv and affine of ``output_change`` and
+                  its proxy
     farthest      the stage of the trunk in which they moved most
     """
     runs = results(tree)
     moved = layers(div, metric)
     trunk = moved[~moved["stage"].isin(["head", "aux"])]
+    norms = ("affine",) if FAMILIES[METRICS[metric].family].per == "layer" else ("gamma", "beta")
+    columns = [("conv", "conv", "weight"), *((role, "bn", role) for role in norms)]
     rows = []
     for keys, group in runs.groupby(CELL, sort=False):
         ours = trunk[trunk["run"].isin(group["run"])]
         mean = {
             name: ours.loc[ours["role"].eq(role) & ours["kind"].eq(kind), "value"].mean()
-            for name, kind, role in (("conv", "conv", "weight"), ("gamma", "bn", "gamma"), ("beta", "bn", "beta"))
+            for name, kind, role in columns
         }
         rows.append(dict(zip(CELL, keys, strict=True)) | mean | {"farthest": _farthest(ours)})
     return accuracies(runs).merge(pd.DataFrame(rows), on=CELL)
@@ -96,6 +100,6 @@ def _over_fc(runs: pd.DataFrame, group: pd.DataFrame) -> float:
 
 
 def _farthest(moved: pd.DataFrame) -> str:
-    weights = moved[moved["role"].isin(["weight", "gamma", "beta"])]
+    weights = moved[moved["role"].isin(["weight", "gamma", "beta", "affine"])]
     by_stage = weights.groupby("stage", sort=False)["value"].mean().dropna()
     return str(by_stage.idxmax()) if len(by_stage) and by_stage.max() > 0 else ""

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from wdiv.errors import BadInput
-from wdiv.measure import INCOMPARABLE, Flag, why
+from wdiv.measure import INCOMPARABLE, Flag, roles_of, why
 from wdiv.registry import did_you_mean
 from wdiv.summary.order import in_order, labels
 from wdiv.summary.runs import CELL, of_runs
@@ -30,6 +30,7 @@ __all__ = [
 
 def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataFrame:
     """One row a (run, layer, role): the layer's place and its divergence after an epoch (``last``: each run's own).
+    Roles are those that the metric has values at.
 
     Raises :class:`~wdiv.errors.BadInput` if the metric was not measured or the epoch is not there.
     """
@@ -41,6 +42,9 @@ def layers(div: xr.DataTree, metric: str, epoch: int | str = "last") -> pd.DataF
         if metric not in measured:
             raise BadInput(f"metric {metric!r} was not measured; {did_you_mean(metric, measured)}")
     everything = _of_kinds(div, [metric, "flag"], epoch).rename(columns={metric: "value"})
+    roles = {kind: roles_of(metric, kind) for kind in div.children}  # of a table with other metrics, its own alone
+    own = [role in roles[kind] for kind, role in zip(everything["kind"], everything["role"], strict=True)]
+    everything = everything[own].reset_index(drop=True)
     order = [*CELL, "run", "seed", "kind", "role", "layer", "depth", "stage", "block", "value", "flag"]
     return everything[[name for name in order if name in everything]]
 

@@ -19,7 +19,7 @@ from wdiv.registry import MANY, did_you_mean
 
 __all__ = ["FIGURES", "PANELS", "check", "check_file", "draw", "in_words"]
 
-PANELS = (("conv", "weight"), ("bn", "gamma"), ("bn", "beta"))
+PANELS = (("conv", "weight"), ("bn", "gamma"), ("bn", "beta"), ("bn", "affine"))
 ENDINGS = (".png", ".pdf", ".svg")
 MOST_ROWS = 40
 """Rows that are given their own height and label."""
@@ -38,7 +38,7 @@ def draw(
     """Draw a figure of a divergence tree into a file (.png, .pdf or .svg).
 
     figure  ``heatmap`` and ``profile``: strategies after an epoch; ``epochs``: one run, epoch by epoch
-    roles   panels as ``kind:role`` (default conv:weight, bn:gamma, bn:beta)
+    roles   panels as ``kind:role`` (default conv:weight, bn:gamma, bn:beta; of whole layers conv:weight, bn:affine)
     run     whose epochs; it may be left out where there is one run only
     """
     import matplotlib as mpl

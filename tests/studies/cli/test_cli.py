@@ -477,7 +477,7 @@ def test_show_says_what_a_strategy_trains() -> None:
 
 
 def test_every_metric_can_be_measured(trained: Path) -> None:
-    able = [name for name, metric in METRICS.items() if FAMILIES[metric.family].reductions]
+    able = [name for name, metric in METRICS.items() if FAMILIES[metric.family].of_weights]
     options = [part for name in able for part in ("-m", name)]
     found = strictly(wdiv("measure", trained, *options, "--reference", "0", "--epoch", "1", "--json").stdout)
     assert (found["reference"], found["epoch"]) == ("0", "1")

@@ -110,7 +110,7 @@ def test_the_legend_says_what_white_and_grey_are(tmp_path: Path, made: list[Figu
 def test_the_words_at_the_colour_bar_are_whole(tmp_path: Path, made: list[Figure], count: int) -> None:
     runs = [run("fc", seed) for seed in range(count)]
     wordy = sorted(
-        (name for name in METRICS if FAMILIES[METRICS[name].family].reductions), key=lambda n: len(METRICS[n].long_name)
+        (name for name in METRICS if FAMILIES[METRICS[name].family].of_weights), key=lambda n: len(METRICS[n].long_name)
     )
     for metric in (wordy[-1], "relative_l2"):
         div = trees.divergence(runs, value, metric=metric)
