@@ -40,6 +40,10 @@ MINI_RATE = "1e-4"
 """One that shows in few steps."""
 SMALL_CHANGE = 0.01
 """Shares of accuracy that still count as stagnation: the paper's two values are equal."""
+EVEN = 0.02
+"""By which steps of a linear fall may differ: the paper's do by up to 1.4 points."""
+SIMILAR = 0.2
+"""Training and validation accuracy that are "similar": the paper's differ by 10 to 18 points."""
 
 
 def unfrozen(stages: Sequence[str], rate: str = RATE, kind: str = "conv") -> str:
@@ -75,7 +79,14 @@ def _claims(reading: str, of: Mapping[str, str]) -> tuple[Claim, ...]:
         sides = ({"strategy": of[left]}, {"strategy": tuple(of[block] for block in right)})
         return Claim(f"{reading}-{name}", text, where, *sides, direction, question=f"k is {IN_WORDS[reading]}", **more)
 
+    def step(name: str, text: str, first: str, second: str, direction: str, **more: Any) -> Claim:
+        """Of two steps of a block, such as from 4 to 3, the one beside the other."""
+        over = (of[first[0]], of[second[0]])
+        return claim(name, text, results, first[1], second[1], direction, over=over, **more)
+
     training: Mapping[str, Any] = {"of": {"measure": "train_accuracy"}}
+    alike: Mapping[str, Any] = {"direction": "same", "margin": EVEN}
+    each: Mapping[str, Any] = {"than": "each"}
     table1, results = "table 1", "Results; figure 1"
     steps = zip("4321", "3210", strict=True)
     return (
@@ -83,12 +94,26 @@ def _claims(reading: str, of: Mapping[str, str]) -> tuple[Claim, ...]:
         *(
             claim(f"falls-to-{b}", f"Then it falls, from {a} to {b}.", results, b, a, "less") for a, b in steps
         ),
+        step("marked-fall", "From block 4 to 3 it falls markedly, beside the step from 5 to 4.", "43", "54", "less"),
+        step("linear-to-1", "It falls linearly: from 2 to 1 as from 3 to 2.", "21", "32", **alike),
+        step("linear-to-0", "It falls linearly: from 1 to 0 as from 2 to 1.", "10", "21", **alike),
         claim("stagnates", "Training accuracy is the same for blocks 5 and 4.", table1, "5", "4", "same",
               margin=SMALL_CHANGE, **training),
-        claim("trains-worse", "Below block 4 training accuracy falls.", results, "4", "3210", "more", **training),
-        claim("none-is-worst", "With no block unfrozen accuracy is lowest.", "Discussion", "0", "54321", "less"),
+        claim("trains-worse", "Below block 4 training accuracy falls.", results, "4", "3210", "more", **each,
+              **training),
+        step("trains-linearly-to-2", "Training accuracy falls linearly: from 3 to 2 as from 4 to 3.", "32", "43",
+             **alike, **training),
+        step("trains-linearly-to-1", "Training accuracy falls linearly: from 2 to 1 as from 3 to 2.", "21", "32",
+             **alike, **training),
+        step("trains-less-steeply-to-0", "At last, from 1 to 0, it falls less steeply.", "10", "21", "more",
+             **training),
+        claim("none-is-worst", "With no block unfrozen accuracy is lowest.", "Discussion", "0", "54321", "less",
+              **each),
         claim("none-trains-worst", "With no block unfrozen training accuracy is lowest.", "Discussion", "0", "54321",
-              "less", **training),
+              "less", **each, **training),
+        Claim(f"{reading}-does-not-overfit", "Training and validation accuracy are similar: no overfitting.",
+              "Discussion; figure 2", {"measure": "train_accuracy"}, {"measure": "accuracy"}, "same",
+              of={"strategy": tuple(of.values())}, margin=SIMILAR, question=f"k is {IN_WORDS[reading]}"),
     )  # fmt: skip
 
 

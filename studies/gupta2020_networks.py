@@ -67,7 +67,7 @@ def _claims(network: Network, rate: str) -> Iterator[Claim]:
         yield Claim(f"{name}-rises", "Validation accuracy first rises, from the last block to the one before it.",
                     "Introduction", {"strategy": next_to_it}, {"strategy": deepest}, "more", **where)  # fmt: skip
         yield Claim(f"{name}-falls", "Then it falls as lower blocks are unfrozen.", "Introduction",
-                    {"strategy": tuple(others)}, {"strategy": next_to_it}, "less", **where)  # fmt: skip
+                    {"strategy": tuple(others)}, {"strategy": next_to_it}, "less", than="each", **where)  # fmt: skip
 
 
 def _grid(networks: Sequence[Network], rate: str) -> dict[str, Any]:

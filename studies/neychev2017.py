@@ -26,23 +26,28 @@ FEW, MANY = 5, 100
 CORNERS = {"1": ("near", FEW), "2": ("near", MANY), "3": ("far", FEW), "4": ("far", MANY)}
 
 
-def _wins(name: str, text: str, corner: str, left: str | tuple[str, ...], right: str | tuple[str, ...]) -> Claim:
+def _wins(
+    name: str, text: str, corner: str, left: str | tuple[str, ...], right: str | tuple[str, ...], than: str = "mean"
+) -> Claim:
     condition, size = CORNERS[corner]
     word = "smallest" if size == FEW else "largest"
     return Claim(
         name, text, f"scenario {corner}", {"strategy": left}, {"strategy": right}, "more",
-        of={"condition": condition, "per_class": word}, question=corner,
+        of={"condition": condition, "per_class": word}, question=corner, than=than,
     )  # fmt: skip
 
 
 CLAIMS = (
     _wins("few-near-classify", "Few and similar: a linear classifier, not fine-tuning.", "1", LATE, FULL),
-    _wins("few-near-late", "Few and similar: the higher-level features are relevant.", "1", LATE, EARLIER),
+    _wins("few-near-late", "Few and similar: the higher-level features are relevant.", "1", LATE, EARLIER, "each"),
     _wins("many-near-tune", "Many and similar: fine-tune through the full network.", "2", FULL, LATE),
-    _wins("few-far-classify", "Few and different: only train a linear classifier.", "3", EARLIER, FULL),
-    _wins("few-far-earlier", "Few and different: from activations somewhere earlier.", "3", EARLIER, LATE),
+    _wins("few-far-classify", "Few and different: only train a linear classifier.", "3", EARLIER, FULL, "best"),
+    _wins("few-far-earlier", "Few and different: from activations somewhere earlier.", "3", EARLIER, LATE, "best"),
     _wins("many-far-pretrained", "Many and different: still initialize with pretrained weights.", "4", FULL, SCRATCH),
     _wins("many-far-tune", "Many and different: fine-tune through the entire network.", "4", FULL, LATE),
+    Claim("more-images-favour-tuning", "The more images, the more the full network gains on a linear classifier.",
+          "scenarios 1 to 4", {"per_class": "largest"}, {"per_class": "smallest"}, "more", of={"strategy": FULL},
+          over=LATE, question="size"),
     Claim("second-network-helps", "A second network beside the first raises quality.", "after the scenarios",
           {"strategy": SECOND}, {"strategy": HEAD}, "more", question="second network"),
     Claim("early-is-generic", "Early layers are more generic: they gain on late ones where images are different.",

@@ -25,7 +25,8 @@ class Finding:
 
     verdict    ``holds``, ``fails``, or ``not decided``, and then the reason
     effect     left less right; of a ratio, left / right, the geometric mean. Where a side has several values and the
-               claim is about one of them, it is of that one: of the best, or of the one that fits the claim least
+               claim is about one of them, it is of that one: of the best, or of the one that fits the claim least;
+               likewise of cells, where it is about each or most of them
     low, high  95 % interval of the effect, for other seeds (or sources) and, if ``images``, for other test images.
                Where one of several values decides, it allows for which it is
     p, q       of the test, two-sided but for ``same``, and adjusted for all that was tested with it; NaN if not tested

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baselines import trials
 from studies.grid import domain_distance
 from studies.grid.results import architectures
-from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, OPTIONAL, RUN, SCORED, headline
+from studies.spec.columns import ACCURACIES, COLUMNS, DISTANCES, LAYERS, OPTIONAL, RUN, SCORED
 from wdiv import summary
 from wdiv.cache.measures import measured
 from wdiv.cache.pairs import measured_pairs
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "HALVES", "START", "change_and_gain", "layer_distances", "observe", "observe_distances", "read_observations",
+    "HALVES", "START", "layer_distances", "observe", "observe_distances", "read_observations",
     "typed", "write_observations",
 ]  # fmt: skip
 
@@ -62,10 +62,11 @@ def observe(
 
     measure ``accuracy``, ``train_accuracy`` and ``fitted_accuracy``: after the epoch that counts, as far as they are
     known (:data:`~studies.spec.columns.ACCURACIES`); of a baseline not the second.
-    A metric's name: its mean over layers of one kind and role, ``part`` saying which: ``all`` of the trunk, its
-    ``shallow`` and ``deep`` halves by depth (the middle one of an odd number belongs to neither), the ``last`` layer,
-    or those of one stage; a stage outside of the trunk counts for no part but itself. A frozen layer counts as the
-    metric's value for equal tensors, one whose value is undefined not at all; a part without a layer has no row.
+    A metric's name: its median over layers of one kind and role, which no single layer decides. ``part`` says which:
+    ``all`` of the trunk, its ``shallow`` and ``deep`` halves by depth (the middle one of an odd number belongs to
+    neither), the ``last`` layer, or those of one stage; a stage outside of the trunk counts for no part but itself. A
+    frozen layer counts as the metric's value for equal tensors, one whose value is undefined not at all; a part without
+    a layer has no row.
     ``against`` is the reference or, for the smaller of two runs that differ in ``per_class`` alone, the larger one's:
     metric(smaller, larger).
 
@@ -102,39 +103,6 @@ def layer_distances(
             frames += _between_sizes(store, label, runs, names)
     empty = pd.DataFrame(columns=[*DISTANCES, *OPTIONAL])
     return typed(pd.concat(frames, ignore_index=True) if frames else empty, DISTANCES)
-
-
-def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Whether runs that moved more gained more: one row a model, kind and role of layer, and stage.
-
-    rho   Spearman's rank correlation, over runs, of a stage's divergence from the start and the run's gain: its
-          accuracy less that of ``fc`` with the same model, data, size, seed and condition, in the same BN mode or,
-          where there is no such one, in the only one there is. NaN where either is the same for all runs
-    n     runs. ``fc`` itself and runs that started at random are left out: the ones gain nothing, the others began
-          elsewhere
-    p, p_adjusted   of the two-sided test, as if runs were independent; and over all rows, by Benjamini and Hochberg
-
-    metric  :func:`~studies.spec.columns.headline` of those that the table has, unless another is named
-    """
-    import numpy as np
-    import pandas as pd
-    from scipy.stats import spearmanr
-
-    from wdiv.numerics import false_discovery
-
-    if metric is None:
-        metric = headline([name for name in METRICS if observations["measure"].eq(name).any()])
-    moved = observations[observations["measure"].eq(METRICS[metric].name) & observations["against"].eq(START)]
-    moved = moved[~moved["part"].isin([*HALVES, *OUTSIDE, ""])].drop(columns="measure")
-    table = moved.merge(_gains(observations), on=["condition", "model", "dataset", "run"])
-    rows = []
-    for keys, group in table.groupby(["model", "layers", "part"], sort=False):
-        varied = len(group) > 2 and group["value"].nunique() > 1 and group["gain"].nunique() > 1
-        rho, p = spearmanr(group["value"], group["gain"]) if varied else (np.nan, np.nan)
-        rows.append((*keys, metric, len(group), float(rho), float(p)))
-    found = pd.DataFrame(rows, columns=["model", "layers", "stage", "measure", "n", "rho", "p"])
-    found = found.astype({"n": "int64", "rho": "float64", "p": "float64"})
-    return found.assign(p_adjusted=false_discovery(found["p"]))
 
 
 def typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -325,7 +293,7 @@ def _long(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _parts(distances: pd.DataFrame) -> pd.DataFrame:
-    """Means over the layers of each part: the columns of :func:`observe`."""
+    """Medians over the layers of each part: the columns of :func:`observe`."""
     import pandas as pd
 
     keys = [*(name for name in COLUMNS if name not in ("part", "value")), *_optional(distances)]
@@ -342,20 +310,4 @@ def _parts(distances: pd.DataFrame) -> pd.DataFrame:
     parts = [rows.assign(part=part) for part, rows in chosen.items()]
     parts.append(table[table["stage"].ne("")].assign(part=table["stage"]))
     known = pd.concat(parts, ignore_index=True).dropna(subset="value")
-    return known.groupby([*keys, "part"], sort=False, dropna=False)["value"].mean().reset_index()
-
-
-def _gains(observations: pd.DataFrame) -> pd.DataFrame:
-    """condition, model, dataset, run and gain over ``fc``, of the runs that have such a partner."""
-    cell = ["condition", "model", "dataset", "per_class", "seed"]
-    accuracy = observations[observations["measure"].eq("accuracy")]
-    is_fc = accuracy["strategy"].eq("fc")
-    partners: dict[tuple[Any, ...], dict[str, float]] = {}  # cell -> BN mode -> accuracy
-    for *where, mode, value in accuracy.loc[is_fc, [*cell, "bn_mode", "value"]].itertuples(index=False):
-        partners.setdefault(tuple(where), {})[mode] = value
-    others, gains = accuracy[~is_fc & ~accuracy["source"].eq("random")], []
-    for *where, mode, value in others[[*cell, "bn_mode", "value"]].itertuples(index=False):
-        found = partners.get(tuple(where), {})
-        only = next(iter(found.values())) if len(found) == 1 else float("nan")
-        gains.append(value - found.get(mode, only))
-    return others[["condition", "model", "dataset", "run"]].assign(gain=gains).dropna(subset="gain")
+    return known.groupby([*keys, "part"], sort=False, dropna=False)["value"].median().reset_index()

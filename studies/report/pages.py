@@ -42,8 +42,9 @@ Runs whose test accuracy is below that of training from scratch on the same imag
 brackets its 95 % interval for other test images.
 """
 CHANGE = """\
-Spearman's rank correlation over runs of how far a stage has moved and the run's gain over `fc` alike in all else; q is
-p corrected for all rows. Runs are not independent of one another, so it describes, and decides nothing.
+Spearman's rank correlation of how far a stage has moved and the run's gain over `fc` alike in all else: over all runs,
+which mixes strategies and sizes and only describes; and within those that differ in their seed alone. Of that is q:
+seeds are permuted in all cells alike, and p corrected for all rows.
 """
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -205,7 +206,8 @@ def _change(table: pd.DataFrame) -> Iterator[str]:
     known = table[table["rho"].notna()].sort_values("p", kind="stable")
     rows = [
         {"network": r["model"], "layers": r["layers"], "stage": r["stage"], "runs": str(r["n"]),
-         "correlation": f"{r['rho']:+.2f}", "q": p_in_words(r["p_adjusted"])}
+         "over all": f"{r['rho']:+.2f}",
+         "within": "" if r["within"] != r["within"] else f"{r['within']:+.2f}", "q": p_in_words(r["p_adjusted"])}
         for r in known.head(MOST).to_dict("records")
     ]  # fmt: skip
     yield _table(rows) if rows else "Nothing to correlate: neither change nor gain varies."

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from studies.spec.claim import Claim
-from studies.spec.columns import COLUMNS, OPTIONAL, SELECTABLE, SIZES
+from studies.spec.columns import COLUMNS, IMAGES, OPTIONAL, SELECTABLE, SIZES
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
@@ -176,6 +176,9 @@ def _chosen(observations: Observations, selectors: Mapping[str, Sequence[str]]) 
 def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Series:
     table = observations.table
     found = table[column].isin(values)
+    if column == "per_class":
+        for less, count in (match.groups() for match in map(IMAGES.fullmatch, values) if match):
+            found |= (table["n_train"] < int(count)) == (less == "<")
     if column in ("per_class", "against"):
         places = list(zip(table["model"], table["dataset"], strict=True))
         for word in set(values) & set(SIZES):

@@ -20,7 +20,8 @@ from studies.report.answers import answers_of
 from studies.report.figures.drawing import draw
 from studies.report.figures.verdicts import draw as verdicts_drawn
 from studies.report.findings import Verdict
-from studies.report.observations import change_and_gain, layer_distances, observe, observe_distances
+from studies.report.gains import change_and_gain
+from studies.report.observations import layer_distances, observe, observe_distances
 from studies.report.stand_in import with_proxy
 from studies.report.tables import Filled, at_sizes_of, fill
 from studies.report.transfer import negative_transfer

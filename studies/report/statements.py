@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from studies.spec.claim import Claim
 from wdiv.numerics.comparison import Effect
 
@@ -35,7 +33,7 @@ class Above:
     def p(self, true: bool) -> float:
         """Two-sided, of the t test whose rejection says that it is true, or that it is false."""
         above = true == (self.sign > 0)
-        return min(1.0, 2.0 * (self.effect.p_above() if above else self.effect.p_below()))
+        return _at_most_1(2.0 * (self.effect.p_above() if above else self.effect.p_below()))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Of the value."""
@@ -62,7 +60,7 @@ class Within:
         """The larger of the two, that it is above −margin and below +margin; or two-sided, that it is beyond."""
         if true:
             return max(self.effect.p_above(-self.margin), self.effect.p_below(self.margin))
-        return min(1.0, 2.0 * min(self.effect.p_above(self.margin), self.effect.p_below(-self.margin)))
+        return _at_most_1(2.0 * min(self.effect.p_above(self.margin), self.effect.p_below(-self.margin)))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Of the difference."""
@@ -71,42 +69,49 @@ class Within:
 
 @dataclass(frozen=True)
 class Members:
-    """That every member is true, or that some member is.
+    """That at least so many of its members are true: all of them, one, or more than half.
 
-    ``every`` is tested by intersection and union (Berger 1982): it is true where each member is, so its p is the
-    largest of theirs, and nothing is chosen; that it is false is shown by the one that shows it best, so its p is the
-    least times their number. For ``some`` it is the other way round. The member that decides is thus never chosen
-    before it is tested. The interval of the least (or greatest) value has the ends of its members' likewise.
+    Tested by partial conjunction (Benjamini and Heller 2008): of n members, at least u are true where the u-th least p
+    times n − u + 1 is small. For all it is the largest p (intersection and union, Berger 1982), for one the least times
+    n. That it is false is that at least n − u + 1 are. The member that decides, the one with the u-th greatest value,
+    is thus never chosen before it is tested; the interval of that value allows for it likewise.
     """
 
     members: tuple[Above | Within | Members, ...]
-    every: bool
+    least: int
+
+    @property
+    def _spare(self) -> int:
+        """How many may be false, and one: as many false ones make it false."""
+        return len(self.members) - self.least + 1
+
+    @property
+    def _decides(self) -> Above | Within | Members:
+        return sorted(self.members, key=lambda one: -math.inf if math.isnan(one.value) else one.value)[self._spare - 1]
 
     @property
     def value(self) -> float:
-        values = [one.value for one in self.members]
-        return min(values) if self.every else max(values)
+        return self._decides.value
 
     @property
     def binding(self) -> Effect:
-        return next(one.binding for one in self.members if one.value == self.value or math.isnan(self.value))
+        return self._decides.binding
 
     def p(self, true: bool) -> float:
-        known = [one.p(true) for one in self.members]
+        known = sorted(one.p(true) for one in self.members)
         if any(map(math.isnan, known)):
             return math.nan
-        return max(known) if true == self.every else min(1.0, len(known) * min(known))
+        rank, times = (self.least, self._spare) if true else (self._spare, self.least)
+        return min(1.0, times * known[rank - 1])
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        sure, surer = level, 1.0 - (1.0 - level) / len(self.members)
         if any(isinstance(one, Within) for one in self.members):
-            return self.binding.interval(surer)
-        lows, highs = (
-            [one.interval(sure if low == self.every else surer)[not low] for one in self.members]
-            for low in (True, False)
-        )
-        pick = np.min if self.every else np.max
-        return float(pick(lows)), float(pick(highs))
+            return self.binding.interval(1.0 - (1.0 - level) / len(self.members))
+        ends = []
+        for end, times in ((0, self._spare), (1, self.least)):
+            found = [one.interval(1.0 - (1.0 - level) / times)[end] for one in self.members]
+            ends.append(math.nan if any(map(math.isnan, found)) else sorted(found)[self._spare - 1])
+        return ends[0], ends[1]
 
 
 Statement = Above | Within | Members
@@ -120,7 +125,7 @@ def of_claim(claim: Claim, effects: Mapping[tuple[int, int], Effect], margin: fl
     """
     if claim.direction == "same":
         leaves = tuple(Within(one, margin) for one in effects.values())
-        return leaves[0] if len(leaves) == 1 else Members(leaves, every=True)
+        return leaves[0] if len(leaves) == 1 else Members(leaves, len(leaves))
     sign = 1 if claim.direction == "more" else -1
     some_left = claim.than in ("best", "worst") and (claim.than == "best") == (claim.direction == "more")
     some_right = claim.than in ("best", "worst") and not some_left
@@ -131,5 +136,10 @@ def of_claim(claim: Claim, effects: Mapping[tuple[int, int], Effect], margin: fl
     return _members(inner, every=not some_left)
 
 
+def _at_most_1(p: float) -> float:
+    """A p value; NaN stays NaN."""
+    return 1.0 if p > 1.0 else p
+
+
 def _members(members: tuple[Above | Members, ...], every: bool) -> Above | Members:
-    return members[0] if len(members) == 1 else Members(members, every)
+    return members[0] if len(members) == 1 else Members(members, len(members) if every else 1)

@@ -212,8 +212,8 @@ def _weights(claim: Claim, design: Design) -> dict[tuple[int, int], NDArray[np.f
 def _over_cells(claim: Claim, design: Design, inside: Sequence[Statement], answers: Answers) -> Statement | None:
     if not inside:
         return None
-    if claim.cells == "each" and len(inside) > 1:
-        return Members(tuple(inside), every=True)
+    if claim.cells != "average" and len(inside) > 1:
+        return Members(tuple(inside), len(inside) if claim.cells == "each" else len(inside) // 2 + 1)
     return _statement(claim, design, answers)
 
 
@@ -232,7 +232,9 @@ def _differ(claim: Claim, design: Design, axes: Sequence[str], answers: Answers)
                 effect = design.effect(ours / ours.sum() - others / others.sum(), answers)
                 found.append((2.0 * min(effect.p_above(), effect.p_below()), axis))
     known = [one for one in found if not math.isnan(one[0])]
-    p, axis = min(known, default=(math.nan, ""))
+    if not known:
+        return "", math.nan
+    p, axis = min(known)
     return axis, min(1.0, p * len(known))
 
 
@@ -337,14 +339,10 @@ def _spelled(claim: Claim, number: float) -> float:
 
 
 def _concluded(found: Verdict) -> Verdict:
-    """The verdict over all cells, in the light of each: where some hold and others fail, it depends."""
+    """The verdict on an average, in the light of each cell: where some hold and others fail, it depends."""
     said = [cell.verdict for cell in found.cells]
     holds, fails = said.count(HOLDS), said.count(FAILS)
-    if found.claim.cells == "most" and said:
-        most = HOLDS if 2 * holds > len(said) else FAILS if 2 * fails >= len(said) else NOT_DECIDED
-        counted = f"holds in {holds} of {len(said)} cells and fails in {fails}"
-        return replace(found, verdict=most, reason=counted if most == NOT_DECIDED else "")
-    against = {HOLDS: fails, FAILS: 0 if found.claim.cells == "each" else holds, NOT_DECIDED: holds and fails}
-    if against[found.verdict]:
+    against = {HOLDS: fails, FAILS: holds, NOT_DECIDED: min(holds, fails)}
+    if found.claim.cells == "average" and against[found.verdict]:
         return replace(found, verdict=DEPENDS, reason="")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,8 +14,8 @@ from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES
 
 __all__ = [
-    "ACCURACIES", "COLUMNS", "DISTANCES", "HEADLINES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE", "SIZES",
-    "headline", "labelled", "metrics_of", "selector", "strategy_name", "texts",
+    "ACCURACIES", "COLUMNS", "DISTANCES", "HEADLINES", "IMAGES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE",
+    "SIZES", "headline", "labelled", "metrics_of", "selector", "strategy_name", "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
@@ -29,7 +30,7 @@ against    of a divergence: ``start``, the weights it began from; or the ``per_c
            differ in their size alone
 layers     of a divergence: ``conv:weight``, ``bn:gamma``, ``bn:beta``; of ``output_change`` ``bn:affine``, γ and β
            together, and ``bn:statistics``
-part       of a divergence, the mean over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
+part       of a divergence, the median over the layers of: ``all``, ``shallow``, ``deep``, ``last``, or a stage's name
 """
 OPTIONAL = ("steps", "trained")
 """What a table of observations, or of distances, may also tell of the run of each row; one without them is as good.
@@ -60,7 +61,9 @@ HEADLINES = ("output_change", "output_change_proxy", "relative_l2")
 """What tables and figures that show one metric show: the first of these that was measured."""
 SIZES = ("smallest", "middle", "largest")
 """Words for a ``per_class``, among those that a model has on a data set, by their training images. ``middle`` needs
-three or more; of two in the middle it is the smaller."""
+three or more; of two in the middle it is the smaller. A claim may also name sizes by their training images, of all
+classes: ``<1000``, ``>=1000``."""
+IMAGES = re.compile(r"(<|>=)([1-9][0-9]*)")
 
 
 def selector(column: str, values: Any, here: str, words: Sequence[str] = ()) -> tuple[str, ...]:
@@ -151,7 +154,13 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
         raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")
     if column == "measure" and metrics_of([value]):
         metric_names(value, images=True)  # raises for one that does not compare weights
-    if column == "per_class" and value not in ("all", *words) and not (value.isdecimal() and int(value)):
-        allowed = ", ".join(("whole numbers from 1", *map(repr, words)))
+    by_images = bool(words) and IMAGES.fullmatch(value)
+    if (
+        column == "per_class"
+        and value not in ("all", *words)
+        and not by_images
+        and not (value.isdecimal() and int(value))
+    ):
+        allowed = ", ".join(("whole numbers from 1", *map(repr, words), *(["'<1000' images"] if words else [])))
         raise BadInput(f"{allowed}, or 'all', not {value!r}")
     return value
