@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
@@ -15,7 +16,7 @@ import numpy as np
 from baselines.estimators import BASELINES, BestLayer, evaluate
 from baselines.estimators.evaluate import INTERVAL, estimates
 from baselines.features import bare, features, label_of, places_of
-from wdiv.errors import BadData, BadInput, BadStore, Damaged
+from wdiv.errors import BadData, BadInput, BadStore, Damaged, LeftOut
 from wdiv.numerics import share_interval
 from wdiv.numerics.classification import (
     PROBABILITIES,
@@ -472,8 +473,17 @@ def _origin(outcome: Outcome) -> str:
 
 
 def load(out: Path) -> list[Outcome]:
-    """The outcomes that a store keeps. Raises :class:`~wdiv.errors.BadStore` for a file that is not one."""
-    return [_read(file, *fingerprint(file)) for file in sorted((out / FOLDER).glob("[!.]*.json"))]
+    """The outcomes that a store keeps, without those that are damaged, of which a warning tells.
+
+    Raises :class:`~wdiv.errors.BadStore` for a file that is none.
+    """
+    found = []
+    for file in sorted((out / FOLDER).glob("[!.]*.json")):
+        try:
+            found.append(read(file))
+        except Damaged as error:
+            warnings.warn(f"{file.stem} is left out: {error}", LeftOut, stacklevel=2)
+    return found
 
 
 def read(file: Path) -> Outcome:

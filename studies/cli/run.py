@@ -63,6 +63,8 @@ def run(
     from studies.cli.bars import Bars
     from studies.grid import study_runner
     from studies.grid.answered import answered, notes
+    from studies.grid.conditions import begun
+    from studies.grid.failure import in_words, with_damaged
     from studies.grid.study_file import STUDY
     from studies.report.finish import conclude
     from studies.spec.registry import load
@@ -84,13 +86,19 @@ def run(
             _show_plan(plan, out)
         return
     try:
-        diverged = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
+        failed = study_runner.run(chosen, out, device=device, progress=Bars(quiet=as_json), jobs=jobs)
     except Damaged as error:
         healed = f"'wdiv verify {out} --repair' makes again what can be"
         if error.path.name == STUDY:
             healed = "delete it, and give the command that made the study once more"
         raise BadStore(f"{error}; {healed}") from None
-    table, files = conclude(chosen, out)
+    opened = begun(out)
+    try:
+        table, files = conclude(chosen, out, opened)
+    except BadStore:
+        if not failed:
+            raise
+        raise WdivError(in_words(failed, out)) from None  # none is left, and that is why
     if as_json:
         outcomes = [row | by_class(row) for row in table.to_dict("records")]
         echo_json({"out": str(out), "outcomes": outcomes, "files": [str(f) for f in files]})
@@ -100,8 +108,8 @@ def run(
             click.echo(f"note: {note}")
         for file in files:
             click.echo(f"wrote {file}")
-    if diverged:
-        raise WdivError(f"{len(diverged)} of the runs diverged: " + "; ".join(diverged))
+    if failed := with_damaged(failed, opened):
+        raise WdivError(in_words(failed, out))
 
 
 def _show_plan(plan: dict[str, Any], out: Path) -> None:

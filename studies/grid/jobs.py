@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from studies.grid.failure import OF_ONE_RUN, Failure
 from studies.grid.progress import Progress
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.images import Split
@@ -45,11 +46,11 @@ class _Worker:
 def side_by_side(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
     stop: Stop, jobs: int,
-) -> list[str]:  # fmt: skip
-    """Train runs in ``jobs`` processes that share PyTorch's threads. Returns a line for each that diverged.
+) -> list[Failure]:  # fmt: skip
+    """Train runs in ``jobs`` processes that share PyTorch's threads. Returns those that diverged or are damaged.
 
-    A run's bits depend on its threads, on a CPU: they are those of as many jobs. An error of one run ends all, once
-    their steps are finished and saved; so does ``stop``. Raises what the run raised, and
+    A run's bits depend on its threads, on a CPU: they are those of as many jobs. Another error of one run ends all,
+    once their steps are finished and saved; so does ``stop``. Raises what the run raised, and
     :class:`~wdiv.errors.WdivError` where a process died. Interrupted itself, it kills them: what they saved stays.
     """
     import torch
@@ -78,7 +79,7 @@ def side_by_side(
         raise grid.problem
     if stop.signum is not None:
         raise Stopped("stopped between two runs", stop.signum)
-    return grid.diverged
+    return grid.failed
 
 
 def _check_main() -> None:
@@ -135,7 +136,7 @@ class _Grid:
         self._left = iter(range(len(names)))
         self._runs: dict[Any, int] = {}
         self._open: dict[Any, tuple[Any, Any]] = {}
-        self.diverged: list[str] = []
+        self.failed: list[Failure] = []
         self.problem: BaseException | None = None
 
     def next(self, end: Any) -> int | None:
@@ -163,13 +164,11 @@ class _Grid:
             self.problem = WdivError(f"a process of --jobs could not start (exit code {process.exitcode})")
 
     def _over(self, end: Any, error: BaseException | None) -> None:
-        from wdiv.tuning.training.loop import Diverged
-
         name = self._names[self._runs.pop(end)]
         context, _ = self._open.pop(end)
-        if isinstance(error, Diverged):
-            self.diverged.append(f"{name}: {error}")
-            self._progress.say(f"stopped: {self.diverged[-1]}")
+        if isinstance(error, OF_ONE_RUN):
+            self.failed.append(Failure(name, error))
+            self._progress.say(f"{self.failed[-1].what}: {self.failed[-1]}")
         elif isinstance(error, Stopped):
             self.problem = self.problem or Stopped(f"{name}: {error}", error.signum)
         elif error is not None and (self.problem is None or isinstance(self.problem, Stopped)):

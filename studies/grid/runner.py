@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines import trials
+from studies.grid.failure import OF_ONE_RUN, Failure
 from studies.grid.jobs import side_by_side
 from studies.grid.planning import Planned, StudyGrid, plan_grid, source_networks, trained_sources, trials_of
 from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, update_study_json
 from studies.spec.study import Study
+from wdiv.errors import BadStore
 from wdiv.store.files import clear_leftovers
 from wdiv.store.names import taken
 from wdiv.store.reader import CheckpointStore, Run, is_being_written
@@ -43,7 +45,7 @@ __all__ = ["describe_grid", "run_grid", "with_sources"]
 def run_grid(
     study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1,
     source_store: Path | None = None, grid: StudyGrid | None = None,
-) -> tuple[Path, list[str]]:  # fmt: skip
+) -> tuple[Path, list[Failure]]:  # fmt: skip
     """Train the study's grid into the store at ``out``; what is finished is left, what was stopped goes on.
 
     Its baselines follow, on the same images. Conditions are not looked at: :mod:`studies.grid.study_runner` does.
@@ -52,27 +54,31 @@ def run_grid(
     source_store  where the study's own source networks are trained; by default ``source`` beneath ``out``
     grid          what :func:`plan_grid` made of the study, where that is at hand: its images need not be read again
 
-    Returns the folder and a line for each run whose loss diverged; the others go on regardless. SIGINT and SIGTERM
-    finish the step, save it, and raise :class:`~wdiv.tuning.training.interrupt.Stopped`.
+    Returns the folder and the runs whose loss diverged or whose files are damaged; the others go on regardless. SIGINT
+    and SIGTERM finish the step, save it, and raise :class:`~wdiv.tuning.training.interrupt.Stopped`.
     """
     progress = progress or Progress()
     precision.check(study.precision, choose_device(device).type)
     grid = grid or plan_grid(study)
-    _check_maps(grid, out, device)
+    runs, failed = _readable(grid.runs, out)
+    left = _left(runs, out)
+    _check_maps(left, grid, device)
     for planned in grid.runs:
         planned.spec.source.fetch()
     merge_axes(study, out)
     if grid.source is None:
-        left = _left(grid.runs, grid.split, out, choose_device(device))
+        _check_identity(runs, grid.split, out, choose_device(device))
     for folder in (out, out / "bases", out / trials.FOLDER):
         clear_leftovers(folder)
     update_study_json(out, lambda: _resolved(grid, out))
     for note in grid.notes:
         progress.say(f"note: {note}")
-    runs: Sequence[Planned] = grid.runs
+    for one in failed:
+        progress.say(f"{one.what}: {one}")
     if grid.source is not None:
-        runs = with_sources(runs, _pretrain(grid, source_store or out / "source", device, progress))
-        left = _left(runs, grid.split, out, choose_device(device))
+        trained = _pretrain(grid, source_store or out / "source", device, progress)
+        runs, left = (with_sources(some, trained) for some in (runs, left))
+        _check_identity(runs, grid.split, out, choose_device(device))
     with asked_by_signals() as stop, progress.grid([planned.id for planned in runs]):
         for planned in runs:
             if planned not in left:
@@ -81,11 +87,11 @@ def run_grid(
                     pass  # finished before
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         specs, names = [planned.spec for planned in left], [planned.id for planned in left]
-        diverged = train(specs, names, grid.split, out, device, progress, stop) if left else []
+        failed += train(specs, names, grid.split, out, device, progress, stop) if left else []
         _baselines(study, [planned.spec for planned in runs], grid.split, out, device, progress, stop)
     if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
-    return out, diverged
+    return out, failed
 
 
 def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source]) -> list[Planned]:
@@ -93,27 +99,42 @@ def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source])
     return [replace(p, spec=replace(p.spec, source=trained.get(p.spec.source.name, p.spec.source))) for p in runs]
 
 
-def _left(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> list[Planned]:
-    """The runs that are not finished. What the store has by the names of any of them, of their weights and of their
-    images is the same, or it is an error before a step is taken."""
-    store, networks, left = CheckpointStore.at(out), NetworkCache(), list[Planned]()
+def _readable(runs: Sequence[Planned], out: Path) -> tuple[list[Planned], list[Failure]]:
+    """The runs of which it can be told how far they are, and the others."""
+    found, failed = list[Planned](), list[Failure]()
+    for planned in runs:
+        run = Run(out / "runs" / planned.id)
+        try:
+            if (run.path / "run.json").exists() or run.history():
+                run.record.id, run.state  # noqa: B018 - which reads them
+            found.append(planned)
+        except BadStore as error:
+            failed.append(Failure(planned.id, error))
+    return found, failed
+
+
+def _left(runs: Sequence[Planned], out: Path) -> list[Planned]:
+    """The runs that are not finished."""
+    return [planned for planned in runs if not Run(out / "runs" / planned.id).finished]
+
+
+def _check_identity(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:
+    """What the store has by the names of any run, of their weights and of their images is the same, or it is an error
+    before a step is taken."""
+    store, networks = CheckpointStore.at(out), NetworkCache()
     known = taken(store.folders())
     for source in source_networks([planned.spec for planned in runs]):
         trials.check_outcomes(out, source, split)
     for planned in runs:
-        run = Run(out / "runs" / planned.id)
         base = networks.base(planned.spec, len(split.pool.classes), device)
         check_identity(store, planned.spec, split, base, planned.changing, known)
-        if not run.finished:
-            left.append(planned)
-    return left
 
 
 def _one_by_one(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
     stop: Stop,
-) -> list[str]:  # fmt: skip
-    features, networks, diverged = FeatureStore(out / "features"), NetworkCache(), []
+) -> list[Failure]:  # fmt: skip
+    features, networks, failed = FeatureStore(out / "features"), NetworkCache(), []
     store = CheckpointStore.at(out)
     for spec, name in zip(specs, names, strict=True):
         if stop.signum is not None:
@@ -123,12 +144,12 @@ def _one_by_one(
                 fine_tune(
                     spec, split, store, device=device, watcher=watcher, features=features, networks=networks, stop=stop
                 )
-        except Diverged as error:
-            diverged.append(f"{name}: {error}")
-            progress.say(f"stopped: {diverged[-1]}")
+        except OF_ONE_RUN as error:
+            failed.append(Failure(name, error))
+            progress.say(f"{failed[-1].what}: {failed[-1]}")
         except Stopped as error:
             raise Stopped(f"{name}: {error}", error.signum) from None
-    return diverged
+    return failed
 
 
 def _baselines(
@@ -152,9 +173,11 @@ def _baselines(
 def _pretrain(grid: StudyGrid, folder: Path, device: str, progress: Progress) -> dict[str, sources.Source]:
     """Train the study's source networks, in a store of their own, and return them as sources by name."""
     assert grid.source is not None
-    _, diverged = run_grid(grid.source.study, folder, device=device, progress=progress, grid=grid.source)
-    if diverged:
-        raise Diverged(f"the source network: {diverged[0]}")
+    _, failed = run_grid(grid.source.study, folder, device=device, progress=progress, grid=grid.source)
+    if failed:
+        if isinstance(failed[0].error, Diverged):
+            raise Diverged(f"the source network: {failed[0]}")
+        raise failed[0].error
     return trained_sources(grid, folder)
 
 
@@ -173,13 +196,11 @@ def _resolved(grid: StudyGrid, out: Path) -> dict[str, Any]:
     }
 
 
-def _check_maps(grid: StudyGrid, out: Path, device: str) -> list[Planned]:
-    """The runs that are not finished, none of which trains on maps too small for its precision."""
-    runs = [planned for planned in grid.runs if not Run(out / "runs" / planned.id).finished]
+def _check_maps(runs: Sequence[Planned], grid: StudyGrid, device: str) -> None:
+    """None of the runs trains on maps too small for its precision."""
     where, classes = choose_device(device).type, len(grid.split.pool.classes)
     for spec in {(p.spec.network.label, p.spec.strategy): p.spec for p in runs}.values():
         check_maps(spec, classes, where)
-    return runs
 
 
 def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str, Any]:
@@ -191,9 +212,11 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
+    there, failed = _readable(grid.runs, out)
     if grid.source is None and all(planned.spec.source.here or planned.spec.source.random for planned in grid.runs):
-        _left(grid.runs, grid.split, out, choose_device(device))
-    runs = _check_maps(grid, out, device)
+        _check_identity(there, grid.split, out, choose_device(device))
+    runs = _left(there, out)
+    _check_maps(runs, grid, device)
     seconds = estimate_seconds([planned.spec for planned in runs], grid.split, device)
     return {
         "study": grid.study.name,
@@ -207,11 +230,11 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
             {"run": p.id, "n_train": p.n_train, "bytes": p.bytes, "seconds": round(s, 1)}
             for p, s in zip(runs, seconds, strict=True)
         ],
-        "finished": len(grid.runs) - len(runs),
+        "finished": len(there) - len(runs),
         "steps": sum(planned.steps for planned in runs) * grid.study.epochs,
         "bytes": sum(p.bytes for p in runs),
         "seconds": round(sum(seconds), 1),
-        "notes": [*grid.notes, *_steps_in_words(grid)],
+        "notes": [*grid.notes, *_steps_in_words(grid), *(f"{one.what}: {one}" for one in failed)],
     }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from studies.grid import domain_distance
 from studies.grid.conditions import Part, parts
+from studies.grid.failure import Failure
 from studies.grid.planning import StudyGrid, plan_grid
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
@@ -41,17 +43,19 @@ def plan(study: Study, out: Path) -> list[tuple[Part, StudyGrid | None]]:
     return found
 
 
-def run(study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1) -> list[str]:
+def run(
+    study: Study, out: Path, *, device: str = "auto", progress: Progress | None = None, jobs: int = 1
+) -> list[Failure]:
     """Train every condition's grid and its baselines, and measure how far the target's images lie from the source's,
-    where a claim or a table asks for it. Returns a line for each run that diverged."""
+    where a claim or a table asks for it. Returns the runs that diverged or are damaged."""
     progress = progress or Progress()
     wanted = plan(study, out)
     if study.conditions:
         update_study_json(out, lambda: _whole(study, out))
-    distances, diverged = domain_distance.asked(study), []
+    distances, failed = domain_distance.asked(study), list[Failure]()
     for part, grid in wanted:
-        diverged += _run_part(part, grid or plan_grid(part.study), device, progress, jobs, distances)
-    return diverged
+        failed += _run_part(part, grid or plan_grid(part.study), device, progress, jobs, distances)
+    return failed
 
 
 def _whole(study: Study, out: Path) -> dict[str, Any]:
@@ -59,15 +63,17 @@ def _whole(study: Study, out: Path) -> dict[str, Any]:
     return {"study": told, "conditions": [one["name"] for one in told["conditions"]]}
 
 
-def _run_part(part: Part, grid: StudyGrid, device: str, progress: Progress, jobs: int, distances: bool) -> list[str]:
+def _run_part(
+    part: Part, grid: StudyGrid, device: str, progress: Progress, jobs: int, distances: bool
+) -> list[Failure]:
     if part.condition:
         progress.say(f"condition {part.condition}")
-    _, diverged = run_grid(
+    _, failed = run_grid(
         part.study, part.out, device=device, progress=progress, jobs=jobs, source_store=part.sources, grid=grid
     )
     if distances:
         domain_distance.measure(grid, part, device=device)
-    return [f"{part.condition}/{line}" if part.condition else line for line in diverged]
+    return [replace(one, run="/".join(filter(None, (part.condition, one.run)))) for one in failed]
 
 
 def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:

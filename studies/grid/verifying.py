@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from wdiv.errors import BadInput, BadStore, Damaged, WdivError
 from wdiv.store import running_metrics
 from wdiv.store.files import sha256
 from wdiv.store.imported import NAME as IMPORTED
-from wdiv.store.reader import CheckpointStore, Run, is_being_written
+from wdiv.store.names import readable
+from wdiv.store.reader import LOCK, CheckpointStore, Run, write_lock
 from wdiv.store.seals import has_tail
 from wdiv.store.verify import live_at_fault, verify
 from wdiv.tuning.training.device import choose_device
@@ -120,8 +121,9 @@ def _repair_runs(store: CheckpointStore, part: Part | None, why: str, device: st
         except WdivError as error:
             why = str(error)
     if grid is not None:
-        yield from _heal_bases(store, grid, specs, device)
-        at_fault = _at_fault(store)
+        healed = [*_heal_bases([Run(store.path / "runs" / name) for name in at_fault], grid, specs, device)]
+        yield from healed
+        at_fault = _at_fault(store) if healed else at_fault
     for name, problems in at_fault.items():
         run = Run(store.path / "runs" / name)
         if grid is not None and name in specs:
@@ -150,55 +152,68 @@ def _take_away_live(run: Run) -> Iterator[str]:
         yield f"{live}: taken away; it served to look on"
 
 
-def _heal_bases(store: CheckpointStore, grid: StudyGrid, specs: Mapping[str, RunSpec], device: str) -> Iterator[str]:
+def _heal_bases(at_fault: Iterable[Run], grid: StudyGrid, specs: Mapping[str, RunSpec], device: str) -> Iterator[str]:
     """Starting weights that are damaged, from their source where that still is what it was."""
     networks, done = NetworkCache(), set[Path]()
-    for name in _at_fault(store):
-        try:
-            base = Run(store.path / "runs" / name).base
-        except WdivError:
-            continue
-        if name in specs and base not in done and not (base.is_file() and sha256(base) == base.stem):
+    for run in readable(at_fault):
+        base, spec = run.base, specs.get(run.path.name)
+        if spec is not None and base not in done and not (base.is_file() and sha256(base) == base.stem):
             done.add(base)
-            start = networks.prepare(specs[name], len(grid.split.pool.classes), choose_device(device)).start
-            if start.write_base(store.path) == base.stem:
-                yield f"{base}: written again, from {specs[name].start}"
+            start = networks.prepare(spec, len(grid.split.pool.classes), choose_device(device)).start
+            if start.write_base(run.root) == base.stem:
+                yield f"{base}: written again, from {spec.start}"
 
 
 def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, device: str, progress: Progress) -> str:
-    out, place = store.path, store.path / REPAIR
-    if is_being_written(run):
-        return f"{run.path}: another process is writing this run; try again when that is over"
+    place = store.path / REPAIR
     shutil.rmtree(place, ignore_errors=True)
     try:
-        start = NetworkCache().base(spec, len(grid.split.pool.classes), choose_device(device))
-        with suppress(Damaged):  # its own record
-            check_identity(CheckpointStore.at(out), spec, grid.split, start)
-        with (
-            suppress(Diverged),  # as it may have done before
-            progress.grid([run.path.name]),
-            progress.run(run.path.name, spec.recipe.epochs) as watcher,
-            _threads_of(run),
-        ):
-            fine_tune(spec, grid.split, place, device=device, watcher=watcher)
-        new = Run(place / "runs" / run.path.name)
-        other = [epoch for epoch, same in _compared(run, new).items() if same is False]
-        if other:
-            return (
-                f"{run.path}: cannot be made again: trained anew, epoch {other[0]} is not what it was; "
-                "another machine, or other versions, may compute alike"
-            )
-        for shared in (*place.glob("bases/*"), *place.glob("images/*")):
-            (out / shared.parent.name).mkdir(exist_ok=True)
-            os.replace(shared, out / shared.relative_to(place))
-        aside = place / "damaged"
-        os.rename(run.path, aside)
-        os.rename(new.path, run.path)
-        return f"{run.path}: made again; {sum(_compared(Run(aside), run).values())} epochs are the same as before"
-    except BadInput as error:
+        with write_lock(run, seconds=0.0):
+            new = _trained_beside(run, spec, grid, store, place, device, progress)
+            compared = _compared(run, new)
+            other = [epoch for epoch, same in compared.items() if not same]
+            if other:
+                return (
+                    f"{run.path}: cannot be made again: trained anew, epoch {other[0]} is not what it was; "
+                    "another machine, or other versions, may compute alike"
+                )
+            _take_over(run, new)
+        return f"{run.path}: made again; {len(compared)} epochs are the same as before"
+    except (BadInput, BadStore) as error:
         return f"{run.path}: cannot be made again: {error}"
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _trained_beside(
+    run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, place: Path, device: str, progress: Progress
+) -> Run:
+    start = NetworkCache().base(spec, len(grid.split.pool.classes), choose_device(device))
+    with suppress(Damaged):  # its own record
+        check_identity(store, spec, grid.split, start)
+    with (
+        suppress(Diverged),  # as it may have done before
+        progress.grid([run.path.name]),
+        progress.run(run.path.name, spec.recipe.epochs) as watcher,
+        _threads_of(run),
+    ):
+        fine_tune(spec, grid.split, place, device=device, watcher=watcher)
+    return Run(place / "runs" / run.path.name)
+
+
+def _take_over(run: Run, new: Run) -> None:
+    """Put a run's files in the place of those of before, one by one, and its record last: each is there at any instant,
+    as it was or as it shall be. What is cut off in between is damaged still, and no more than before."""
+    for folder in ("bases", "images"):
+        for shared in (new.root / folder).glob("*"):
+            (run.root / folder).mkdir(exist_ok=True)
+            os.replace(shared, run.root / folder / shared.name)
+    made, there = ({file.relative_to(one.path) for file in one.path.rglob("*") if file.is_file()} for one in (new, run))
+    for name in sorted(made - {Path(LOCK)}, key=lambda name: (name.name == "run.json", name)):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        os.replace(new.path / name, run.path / name)
+    for name in there - made:
+        (run.path / name).unlink()
 
 
 @contextmanager
@@ -222,12 +237,13 @@ def _compared(old: Run, new: Run) -> dict[int, bool]:
         digests = {row["epoch"]: row.get("sha256") for row in old.history()}
     except WdivError:
         digests = {}
+    now = {row["epoch"]: row["sha256"] for row in new.history()}
     found = {}
-    for row in new.history():
-        file, epoch = old.epoch_file(row["epoch"]), row["epoch"]
+    for epoch in sorted(digests.keys() | now.keys()):
+        file = old.epoch_file(epoch)
         then = digests.get(epoch) or (sha256(file) if file.is_file() else None)
         if then is not None:
-            found[epoch] = then == row["sha256"]
+            found[epoch] = then == now.get(epoch)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,15 +74,19 @@ def _finish(store: CheckpointStore, metrics: Sequence[str], reference: str | int
     return table, [*files, *written]
 
 
-def conclude(study: Study, out: Path) -> tuple[pd.DataFrame, list[Path]]:
+def conclude(
+    study: Study, out: Path, opened: Mapping[str, CheckpointStore] | None = None
+) -> tuple[pd.DataFrame, list[Path]]:
     """Measure and draw every condition, and write the tables. Returns what moved and what it bought, and the files.
+
+    opened: what :func:`~studies.grid.conditions.begun` gave, where that is at hand.
 
     Of the table, ``attrs["metric"]`` is by what it moved, and ``attrs["notes"]`` what there is to say of that.
     """
     import pandas as pd
 
     tables, files = [], []
-    opened = begun(out)
+    opened = begun(out) if opened is None else opened
     measured_as, notes = without_damaged(opened.values(), lambda: with_proxy(study, opened.values(), study.reference))
     for part in parts(study, out):
         table, written = finish(opened.get(part.condition, part.out), measured_as.metrics, study.reference)

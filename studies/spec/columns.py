@@ -154,13 +154,8 @@ def _spelled(column: str, value: str, words: Sequence[str]) -> str:
         raise BadInput(f"unknown {value!r}; {did_you_mean(value, known)}")
     if column == "measure" and metrics_of([value]):
         metric_names(value, images=True)  # raises for one that does not compare weights
-    by_images = bool(words) and IMAGES.fullmatch(value)
-    if (
-        column == "per_class"
-        and value not in ("all", *words)
-        and not by_images
-        and not (value.isdecimal() and int(value))
-    ):
+    count = value in ("all", *words) or (value.isdecimal() and int(value)) or (words and IMAGES.fullmatch(value))
+    if column == "per_class" and not count:
         allowed = ", ".join(("whole numbers from 1", *map(repr, words), *(["'<1000' images"] if words else [])))
         raise BadInput(f"{allowed}, or 'all', not {value!r}")
     return value

@@ -6,24 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 import xarray as xr
 from click.testing import CliRunner
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import load_file
-from scipy.special import softmax
-from sklearn import metrics
-from torchvision.models import mobilenet_v2
 
 import wdiv
 from studies.cli import cli
 from tests.conftest import once
+from tests.studies.test_plain import assert_plain
 from wdiv.cache.measures import measured
-from wdiv.store import predictions
-from wdiv.store.reader import Run
 
 pytestmark = once
 
@@ -88,41 +79,8 @@ def test_convolutions_move_and_batchnorms_stay(steel: tuple[Path, dict]) -> None
     assert div["fc/relative_l2"].isnull().all()
 
 
-def test_every_figure_is_what_the_exported_network_comes_to(
-    steel: tuple[Path, dict], shared: Path, tmp_path: Path
-) -> None:
-    """By Pillow, torchvision and scikit-learn alone; wdiv judges a network with its BatchNorms folded, which rounds
-    elsewhere."""
-    out, _ = steel
-    for row in pd.read_csv(out / "results.csv").to_dict("records"):
-        file = tmp_path / f"{row['run']}.safetensors"
-        run_wdiv("export", out / "runs" / row["run"], row["epochs"], "-o", file)
-        with safe_open(file, "pt") as opened:
-            told = {name: json.loads(opened.metadata()[name]) for name in ("classes", "input", "model_args", "bn_eps")}
-        network, classes = mobilenet_v2(num_classes=6, **told["model_args"]), range(6)
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eps = told["bn_eps"]
-        network.load_state_dict(load_file(file))
-        found = predictions.of_run(Run(out / "runs" / row["run"]))
-        assert found is not None
-        size, labels = told["input"]["size"], found.images.labels
-        pictures = [Image.open(shared / "data" / "neu" / name).convert("RGB") for name in found.images.names]
-        pixels = np.stack([np.asarray(one.resize((size, size), Image.Resampling.BILINEAR)) for one in pictures])
-        mean, std = (torch.tensor(told["input"][name]).view(3, 1, 1) for name in ("mean", "std"))
-        with torch.no_grad():
-            logits = network.eval()((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std).double().numpy()
-        answers, p = logits.argmax(axis=1), softmax(logits, axis=1)
-        assert [told["classes"][label] for label in labels] == [Path(name).parent.name for name in found.images.names]
-        assert json.loads(row["confusion"]) == metrics.confusion_matrix(labels, answers).tolist()
-        assert row["last"] == metrics.accuracy_score(labels, answers)
-        assert row["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, answers), rel=1e-15)
-        assert row["macro_f1"] == pytest.approx(metrics.f1_score(labels, answers, average="macro"), rel=1e-15)
-        for name, of in (("recall", metrics.recall_score), ("precision", metrics.precision_score)):
-            assert [row[f"{name}_{one}"] for one in told["classes"]] == of(labels, answers, average=None).tolist()
-        assert row["majority_share"] == 1 / 6
-        assert row["log_loss"] == pytest.approx(metrics.log_loss(labels, p, labels=classes), abs=1e-5)
-        assert row["brier_score"] == pytest.approx(np.square(p - np.eye(6)[labels]).sum(axis=1).mean(), abs=1e-5)
+def test_every_figure_is_what_the_exported_network_comes_to(steel: tuple[Path, dict], shared: Path) -> None:
+    assert_plain(steel[0], shared / "data" / "neu")
 
 
 def test_a_series_of_checkpoints_that_others_wrote(shared: Path) -> None:

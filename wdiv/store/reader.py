@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,11 +25,13 @@ from wdiv.store.seals import check_tail, read_sealed, unpack, unsealed_lines
 from wdiv.store.tensors import Proof
 
 __all__ = [
-    "CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "is_being_written", "parse_epoch",
-    "without_damaged",
+    "LOCK", "CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "is_being_written", "parse_epoch",
+    "without_damaged", "write_lock",
 ]  # fmt: skip
 
 T = TypeVar("T")
+LOCK = ".lock"
+"""In a run's folder, held by the process that writes the run."""
 
 
 def epoch_name(epoch: int) -> str:
@@ -247,14 +250,31 @@ def _read_history(run: Run, file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def is_being_written(run: Run) -> bool:
-    """True while a process holds the run's lock."""
+@contextmanager
+def write_lock(run: Run, seconds: float = 0.0) -> Iterator[None]:
+    """Hold what the one process that writes a run holds.
+
+    Raises :class:`~wdiv.errors.BadStore` where another process has it, and keeps it for so many seconds.
+    """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(run.path / LOCK, timeout=seconds)
     try:
-        with FileLock(run.path / ".lock", timeout=0):
-            return False
+        lock.acquire()
     except Timeout:
+        raise BadStore(f"{run.path}: another process is writing this run") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_being_written(run: Run) -> bool:
+    """True while a process holds the run's lock."""
+    try:
+        with write_lock(run):
+            return False
+    except BadStore:
         return True
 
 

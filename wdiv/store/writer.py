@@ -24,6 +24,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +33,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wdiv.errors import BadInput, BadStore, Damaged, FreezeBroken
+from wdiv.errors import BadInput, Damaged, FreezeBroken
 from wdiv.store import predictions
 from wdiv.store.files import sha256, write_atomically
 from wdiv.store.names import difference
-from wdiv.store.reader import Run
+from wdiv.store.reader import Run, write_lock
 from wdiv.store.record import RunRecord
 from wdiv.store.seals import check_tail, fast_digest, pack, sealed_lines, write_sealed, write_with_tail
 from wdiv.store.tensors import tensor_digest
@@ -170,12 +171,10 @@ class RunWriter:
 
     def __init__(self, root: Path, record: RunRecord, every: float = 0.0) -> None:
         """every: seconds from one commit to the next, at least; 0 commits each epoch before :meth:`commit` returns."""
-        from filelock import FileLock
-
         self.record, self.every = record, every
         self.run = Run(root / "runs" / record.id)
         self.run.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.run.path / ".lock", timeout=LOCK_SECONDS)
+        self._lock = ExitStack()
         self.rows: list[dict[str, Any]] = []
         self._pending: list[_Epoch] = []
         self._thread = ThreadPoolExecutor(1, "wdiv-writer")
@@ -183,17 +182,10 @@ class RunWriter:
         self._written, self._proof_seconds = time.monotonic(), 0.0
 
     def __enter__(self) -> RunWriter:
-        from filelock import Timeout
-
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise BadStore(f"{self.run.path}: another process is writing this run") from None
-        try:
+        with ExitStack() as held:
+            held.enter_context(write_lock(self.run, LOCK_SECONDS))
             self._adopt()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._lock = held.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -201,7 +193,7 @@ class RunWriter:
             self._wait()
         finally:
             self._thread.shutdown()
-            self._lock.release()
+            self._lock.close()
 
     def _adopt(self) -> None:
         _clear_unfinished(self.run)
@@ -217,7 +209,7 @@ class RunWriter:
         """Seal a run of format 1 that was found to be whole; its ``run.json`` last, which asks for the other seals."""
         problems = problems_of(self.run)
         if problems:
-            raise BadStore(problems[0])
+            raise Damaged(self.run.path, problems[0].removeprefix(f"{self.run.path}: "))
         file = self.run.path / "resume.pt"
         if file.exists():
             write_with_tail(file, partial(Path.write_bytes, data=_read_resume(file)))

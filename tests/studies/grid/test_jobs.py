@@ -27,7 +27,7 @@ from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import PATIENCE, TOML
 from tests.studies.held import WAITS, command, forking, work
 from tests.tuning.tiny import MOBILENET
-from wdiv.errors import BadInput, BadStore, WdivError
+from wdiv.errors import BadInput, WdivError
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
 
@@ -71,22 +71,23 @@ def test_a_run_that_diverges_leaves_the_others_be(small: Study, tmp_path: Path) 
     grid = override(small, {"strategies": ["fc=1e38", "fc"], "optimizer": "sgd", "epochs": 4})
     told = Lines()
     _, diverged = run_grid(grid, tmp_path / "store", device="cpu", progress=told, jobs=2)
-    (line,) = diverged
-    assert "fc=1e38" in line
-    assert "the largest gradient was that of classifier.1." in line
-    assert f"stopped: {line}" in told.lines
+    (failure,) = diverged
+    assert "fc=1e38" in failure.run
+    assert "the largest gradient was that of classifier.1." in str(failure.error)
+    assert f"stopped: {failure}" in told.lines
     assert [state.state for state in states(tmp_path / "store")] == ["diverged", "finished"]
 
 
 @once
-def test_an_error_of_one_run_ends_all_and_says_what_it_was(small: Study, tmp_path: Path) -> None:
+def test_a_damaged_run_is_left_and_says_what_it_was(small: Study, tmp_path: Path) -> None:
     grid = override(small, {"strategies": ["fc", "bn+fc"], "epochs": 3})
     run_grid(grid, tmp_path / "store", device="cpu")
     first = sorted((tmp_path / "store" / "runs").iterdir())[0]
     shorten(tmp_path / "store", first.name, 1)
     (first / "resume.pt").write_text("not what PyTorch wrote")
-    with pytest.raises(BadStore, match=r"resume\.pt: damaged"):
-        run_grid(grid, tmp_path / "store", device="cpu", jobs=2)
+    (failure,) = run_grid(grid, tmp_path / "store", device="cpu", jobs=2)[1]
+    assert failure.run == first.name
+    assert "resume.pt: damaged" in str(failure.error)
 
 
 class Hook(Bars):

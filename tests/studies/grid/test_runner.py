@@ -129,9 +129,9 @@ def test_another_recipe_in_the_same_folder_is_refused(
 def test_a_run_that_diverges_is_noted_and_the_others_go_on(small: Study, tmp_path: Path) -> None:
     study = override(small, {"strategies": ["fc=1e38", "fc"], "optimizer": "sgd"})
     out, diverged = run_grid(study, tmp_path / "out", device="cpu")
-    (line,) = diverged
-    assert "fc=1e38" in line
-    assert "lower the rate" in line
+    (failure,) = diverged
+    assert "fc=1e38" in failure.run
+    assert "lower the rate" in str(failure.error)
     assert {state.run.split("-")[6]: state.state for state in states(out)} == {"fc=1e38": "diverged", "fc": "finished"}
     table, files = finish(out, study.metrics, study.reference)
     assert set(table["strategy"]) == {"fc"}, "what it came to before the loss was no number says nothing"

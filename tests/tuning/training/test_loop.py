@@ -265,7 +265,7 @@ def test_epoch_0_is_before_the_first_step() -> None:
 
 @pytest.mark.parametrize("chunk", [256, 4, 3])
 def test_accuracy_is_the_share_of_right_answers_in_eval_mode(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setitem(loops.EVAL_BATCH, "cpu", chunk)
+    monkeypatch.setattr(loops, "block_size", lambda device: chunk)
     data = images(50, seed=5)
     loop, _ = make_loop(net(dropout=0.9), "fc", test=data)
     loop.model.train()
@@ -283,7 +283,7 @@ def test_the_logits_of_an_epoch_are_those_that_its_accuracies_are_made_of(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """Of one pass over each part: nothing is shown to the network twice."""
-    monkeypatch.setitem(loops.EVAL_BATCH, "cpu", chunk)
+    monkeypatch.setattr(loops, "block_size", lambda device: chunk)
     loop, log = make_loop(net(), epochs=2, test=images(9, seed=1))
     held = images(7, seed=2)
     feed = loop.validation_feed = loops.Pixels(loop.model, INPUTS, held, loop.recipe)

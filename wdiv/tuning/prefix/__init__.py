@@ -1,1 +1,1 @@
-"""The frozen prefix of a network and what it makes of images, kept; BatchNorm folded; features on the way."""
+"""The frozen prefix of a network and what it makes of images, kept; features on the way."""

@@ -2,7 +2,7 @@
 
 The last bits of a convolution may depend on which images share its batch. So a row is always computed within the same
 block of the whole image set, whoever asks for it and when: a run that was killed and continued, or that follows
-others, sees the same bits.
+others, sees the same bits; and so does who runs the whole network on all images in order, a block at a time.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from wdiv.tuning.prefix.feature_extractor import FeatureExtractor
     from wdiv.tuning.prefix.frozen_prefix import Cut
 
-__all__ = ["BLOCK", "BLOCK_CUDA", "FeatureStore", "Features", "NoRoom", "feature_key"]
+__all__ = ["BLOCK", "FeatureStore", "Features", "NoRoom", "block_size", "feature_key"]
 
 BLOCK = 16
 """Images of a block on a CPU: fewer would take longer each, more would make a small subset pay for the whole set."""
-BLOCK_CUDA = 64
+_BLOCK_CUDA = 64
 _PART = 4
 """One part in so many of the memory that is free is taken."""
 _ALIGN = 64
@@ -44,6 +44,11 @@ _ALIGN = 64
 
 class NoRoom(WdivError):
     """Features that fit neither in memory nor on disk, or no folder for them was named."""
+
+
+def block_size(device: torch.device) -> int:
+    """Images that a network in eval mode is shown at once on a device."""
+    return _BLOCK_CUDA if device.type == "cuda" else BLOCK
 
 
 def feature_key(
@@ -60,7 +65,6 @@ def feature_key(
     import torch
 
     where = torch.device(device)
-    cuda = where.type == "cuda"
     state, digests = model.state_dict(), digests or {}
     facts = {
         "stem": cut.digest,
@@ -68,8 +72,8 @@ def feature_key(
         "inputs": inputs.to_json(),
         "data": data_digest,
         "precision": precision,
-        "block": BLOCK_CUDA if cuda else BLOCK,
-        "device": [where.type, torch.cuda.get_device_name(where) if cuda else torch.get_num_threads()],
+        "block": block_size(where),
+        "device": [where.type, torch.cuda.get_device_name(where) if where.type == "cuda" else torch.get_num_threads()],
         "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -165,7 +169,7 @@ class FeatureStore:
         import torch
 
         device = pixels.device if device is None else torch.empty(0, device=device).device  # with its number
-        size = BLOCK_CUDA if device.type == "cuda" else BLOCK
+        size = block_size(device)
 
         def compute(number: int) -> tuple[torch.Tensor, ...]:
             with torch.no_grad():  # and not inference_mode, whose tensors no backward pass may save

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdiv.tuning.data.images import ImageSet, Split
-from wdiv.tuning.prefix.feature_store import BLOCK, BLOCK_CUDA, FeatureStore
+from wdiv.tuning.prefix.feature_store import FeatureStore, block_size
 from wdiv.tuning.prefix.frozen_prefix import Cut
 from wdiv.tuning.strategy.auto_rgn import BATCHES
 from wdiv.tuning.strategy.freeze import FreezePlan, changing
@@ -141,7 +141,7 @@ def estimate_seconds(specs: Sequence[RunSpec], split: Split, device: str = "auto
             ):  # fmt: skip
                 if prefix is not None:
                     seconds += prefix.each * _missing(
-                        rows, _block(where), (_shared(prefix, spec, number, at), images), kept
+                        rows, block_size(where), (_shared(prefix, spec, number, at), images), kept
                     )
         found.append(seconds)
     return found
@@ -159,10 +159,6 @@ def _missing(rows: np.ndarray, size: int, whose: tuple[object, ...], kept: set[t
     new = {(*whose, block) for block in np.unique(rows // size).tolist()} - kept
     kept |= new
     return len(new) * size
-
-
-def _block(device: torch.device) -> int:
-    return BLOCK_CUDA if device.type == "cuda" else BLOCK
 
 
 def measure_cost(spec: RunSpec, split: Split, device: torch.device, networks: NetworkCache | None = None) -> Cost:
@@ -272,7 +268,7 @@ class _Bench:
             return self._repeat(work)
 
         few = seconds(FEW)
-        many = _more(few, _block(self.device))
+        many = _more(few, block_size(self.device))
         each = seconds(many) / many if many > FEW else few / FEW
         name = hashlib.sha256(repr((cut.digest, cut.keys)).encode()).hexdigest()
         return PrefixCost(None if moved.intersection(cut.keys) else name, each)

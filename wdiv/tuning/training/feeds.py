@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache, cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,9 +10,7 @@ import numpy as np
 from wdiv.tuning.data import augment
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import InputSpec
-from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 from wdiv.tuning.training import losses
-from wdiv.tuning.training.precision import PRECISIONS
 from wdiv.tuning.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -67,21 +63,18 @@ class Feed(Protocol):
     def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         """Show a batch to the network to train on; ``rng`` is for what is drawn anew each time."""
 
-    def judging(self) -> AbstractContextManager[Callable[[torch.Tensor], Any]]:
-        """What gives the network's outputs for rows, as it is now and in eval mode; nothing is drawn."""
+    def evaluate(self, rows: torch.Tensor) -> Any:
+        """The outputs for rows of the network itself, which is in eval mode: layer by layer, as anybody who loads its
+        weights runs it. Nothing is drawn."""
 
 
 class Pixels:
     """The whole network, on images as they lie in memory; to train on they are augmented and blended."""
 
-    def __init__(
-        self, model: nn.Module, inputs: InputSpec, images: OnDevice, recipe: Recipe,
-        fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
-    ) -> None:  # fmt: skip
+    def __init__(self, model: nn.Module, inputs: InputSpec, images: OnDevice, recipe: Recipe) -> None:
         self.images, self.labels, self._inputs, self._mixup = images, images.labels, inputs, recipe.mixup
         self._augment = augment.parse(recipe.augment)
         self._network = _compiled(model, images.labels.device.type) if recipe.compile else model
-        self._judge = cache(partial(_judge_of, self._network, recipe, fuse))
 
     def prepared(self, rows: torch.Tensor) -> torch.Tensor:
         """The images as the network reads them, unaugmented."""
@@ -94,37 +87,23 @@ class Pixels:
         x, partner, lam = losses.mix(self._inputs.prepare(pixels), labels, self._mixup, rng)
         return Batch(self._network(x), labels, partner, lam)
 
-    @contextmanager
-    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
-        with self._judge().now() as show:
-            yield lambda rows: show(self.prepared(rows))
+    def evaluate(self, rows: torch.Tensor) -> Any:
+        return self._network(self.prepared(rows))
 
 
 class Kept:
     """What follows the frozen prefix, on what the prefix made of each image."""
 
-    def __init__(
-        self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor, recipe: Recipe,
-        fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
-    ) -> None:  # fmt: skip
+    def __init__(self, cut: Cut, features: Features, rows: torch.Tensor, labels: torch.Tensor) -> None:
         """rows: which of the features are this feed's, in the order of its labels."""
         self.labels, self._suffix, self._features, self._rows = labels, cut.suffix, features, rows
-        self._judge = cache(partial(_judge_of, cut.suffix, recipe, fuse))
 
     def __call__(self, rows: torch.Tensor, rng: np.random.Generator) -> Batch:
         labels = self.labels[rows]
         return Batch(self._suffix(*self._features[self._rows[rows]]), labels, labels)
 
-    @contextmanager
-    def judging(self) -> Iterator[Callable[[torch.Tensor], Any]]:
-        with self._judge().now() as show:
-            yield lambda rows: show(*self._features[self._rows[rows]])
-
-
-def _judge_of(network: nn.Module, recipe: Recipe, fuse: Callable[[nn.Module], FusedEvalModel]) -> FusedEvalModel:
-    """What is folded is rounded elsewhere: that shows in few bits, and a compiled network is whole."""
-    precision = PRECISIONS[recipe.precision]
-    return FusedEvalModel(network) if recipe.compile or precision.autocast or precision.tf32 else fuse(network)
+    def evaluate(self, rows: torch.Tensor) -> Any:
+        return self._suffix(*self._features[self._rows[rows]])
 
 
 def _compiled(model: nn.Module, device: str) -> Any:

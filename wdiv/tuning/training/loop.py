@@ -16,6 +16,7 @@ import numpy as np
 
 from wdiv.errors import BadInput, WdivError
 from wdiv.tuning.data.inputs import InputSpec
+from wdiv.tuning.prefix.feature_store import block_size
 from wdiv.tuning.strategy.auto_rgn import BATCHES, relative_gradients
 from wdiv.tuning.strategy.freeze import FreezePlan, parameter_groups
 from wdiv.tuning.strategy.l2sp import L2SP
@@ -35,8 +36,6 @@ __all__ = ["AUX_WEIGHT", "Diverged", "Loop", "OnDevice", "Position", "check_batc
 
 AUX_WEIGHT = 0.4
 """Of an auxiliary head's loss: Szegedy et al. (2016), as in their code."""
-EVAL_BATCH = {"cpu": 32, "cuda": 256}
-"""Images that are judged at once: on a CPU as many as its caches hold the maps of."""
 Row = dict[str, Any]
 
 
@@ -265,16 +264,20 @@ class Loop:
         return _accuracy(self._judge(self.train_feed)[0], self.train_feed)
 
     def _judge(self, feed: Feed) -> tuple[np.ndarray, float]:
-        """A feed's logits and their mean loss, in eval mode; nothing is smoothed or blended."""
+        """A feed's logits and their mean loss, in eval mode; nothing is smoothed or blended.
+
+        Of test images they are, to the last bit, what the whole network gives them in blocks of the same size: with a
+        prefix that is kept, or without.
+        """
         import torch
 
         self.model.eval()
-        found, loss, count, size = [], 0.0, len(feed.labels), EVAL_BATCH[self.device]
+        found, loss, count, size = [], 0.0, len(feed.labels), block_size(feed.labels.device)
         precise = computing(self.recipe.precision, self.device)
-        with torch.inference_mode(), precise, feed.judging() as show:
+        with torch.inference_mode(), precise:
             for start in range(0, count, size):
                 rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
-                outputs, labels = _main(show(rows)).float(), feed.labels[rows]
+                outputs, labels = _main(feed.evaluate(rows)).float(), feed.labels[rows]
                 loss += float(losses.loss(outputs, labels, labels, kind=self.recipe.loss)) * len(rows)
                 found.append(outputs.cpu().numpy().copy())  # a compiled network writes the next where these are
         return np.concatenate(found), loss / count

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from wdiv.store.writer import base_digest
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import build
-from wdiv.tuning.prefix.bn_folding import fused_eval_model
 from wdiv.tuning.prefix.frozen_prefix import cut
 from wdiv.tuning.training.prepared import PreparedNetwork, StartingWeights
 from wdiv.tuning.training.run_spec import RunSpec
@@ -69,7 +68,7 @@ class _Shared:
         self._known: dict[int | None, tuple[dict[str, str], dict[str, str], dict[Path, str]]] = defaultdict(
             lambda: ({}, {}, {})
         )
-        self._cut, self._fuse = cache(cut), cache(fused_eval_model)
+        self._cut = cache(cut)
 
     def serves(self, spec: RunSpec, classes: int, device: torch.device) -> bool:
         return self._of == (spec.source, spec.network, classes, device)
@@ -79,7 +78,7 @@ class _Shared:
         assert self._model is not None
         self._model.load_state_dict(start.tensors)
         self._model.zero_grad()
-        return PreparedNetwork.of(spec, self._model, self._of[2], start, self._cut, self._fuse)
+        return PreparedNetwork.of(spec, self._model, self._of[2], start, self._cut)
 
     def _random(self, seed: int) -> StartingWeights:
         tensors = self._draw(seed)

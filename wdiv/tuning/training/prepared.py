@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from wdiv.layers import LayerTable
 from wdiv.store.writer import fast_digests, frozen_digests, write_base
 from wdiv.tuning.networks.models import head_layers, layer_table
-from wdiv.tuning.prefix.bn_folding import FusedEvalModel, fused_eval_model
 from wdiv.tuning.prefix.feature_store import FeatureStore, feature_key
 from wdiv.tuning.prefix.frozen_prefix import Cut, cut
 from wdiv.tuning.strategy.freeze import FreezePlan, apply_freeze, changing, make_plan
@@ -71,8 +70,7 @@ class PreparedNetwork:
     """A network, its layers, and the segments of epochs in which a run trains it.
 
     head       names of the classifier's layers
-    cut, fuse  :func:`~wdiv.tuning.prefix.frozen_prefix.cut` and
-               :func:`~wdiv.tuning.prefix.bn_folding.fused_eval_model`, or what remembers their answers
+    cut        :func:`~wdiv.tuning.prefix.frozen_prefix.cut`, or what remembers its answers
     """
 
     spec: RunSpec
@@ -82,19 +80,18 @@ class PreparedNetwork:
     segments: tuple[Segment, ...]
     start: StartingWeights
     cut: Callable[..., Cut] = cut
-    fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model
 
     @classmethod
     def of(
         cls, spec: RunSpec, model: nn.Module, classes: int, start: StartingWeights | None = None,
-        cut: Callable[..., Cut] = cut, fuse: Callable[[nn.Module], FusedEvalModel] = fused_eval_model,
+        cut: Callable[..., Cut] = cut,
     ) -> PreparedNetwork:  # fmt: skip
         """A built network, with or without numbers. Raises :class:`~wdiv.errors.BadInput` where the run's strategy
         does not fit it, or it cannot take images of the run's size."""
         table, head = layer_table(spec.network, classes, spec.inputs.size), head_layers(spec.network)
         spec.parsed.check(table, head, spec.network.label)
         found = segments(spec.parsed, table, head, spec.recipe.epochs)
-        return cls(spec, model, table, head, found, start or StartingWeights(), cut, fuse)
+        return cls(spec, model, table, head, found, start or StartingWeights(), cut)
 
     def plan(self, segment: Segment) -> FreezePlan:
         """What trains in a segment. Touches nothing."""
@@ -126,7 +123,7 @@ class PreparedNetwork:
 
         inputs, device = self.spec.inputs, part.labels.device
         if cut is None:
-            return Pixels(self.model, inputs, part, recipe, self.fuse)
+            return Pixels(self.model, inputs, part, recipe)
 
         def prefix(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with torch.no_grad(), computing(recipe.precision, device.type):
@@ -135,7 +132,7 @@ class PreparedNetwork:
 
         key = feature_key(cut, self.model, inputs, part.images.digest, device, recipe.precision, frozen)
         features = store.features(key, torch.from_numpy(part.images.pixels), part.rows, prefix, device)
-        return Kept(cut, features, torch.from_numpy(part.rows).to(device), part.labels, recipe, self.fuse)
+        return Kept(cut, features, torch.from_numpy(part.rows).to(device), part.labels)
 
     def l2sp(self, segment: Segment) -> L2SP | None:
         """The pull to the starting weights, where the segment has one; of a network that is frozen for it."""
