@@ -33,7 +33,8 @@ __all__ = ["conclude", "finish", "load_measures"]
 
 
 def finish(out: StoreLike, metrics: Sequence[str], reference: str | int) -> tuple[pd.DataFrame, list[Path]]:
-    """Write, for each architecture of the store, ``measures.nc`` (and ``outputs.nc``) and ``heatmap.png``, and ``results.csv`` and ``.nc``.
+    """Write, for each architecture of the store, ``measures.nc``, ``outputs.nc`` and ``heatmap.png``, and of all
+    ``results.csv`` and ``.nc``.
 
     Runs that are not finished are measured, and enter nothing else.
 
