@@ -14,7 +14,20 @@ from pathlib import Path
 from typing import Any
 
 TRAINING = ("fc", "bn@stage4+fc", "conv+bn+fc", "conv+bn+fc:bf16", "grid")
-NAMES = ("moments", "series", "pair", "cka", "opening", "svm", "logme", *TRAINING, "noise", "intervals", "checking")
+NAMES = (
+    "moments",
+    "series",
+    "pair",
+    "cka",
+    "opening",
+    "svm",
+    "logme",
+    *TRAINING,
+    "noise",
+    "intervals",
+    "checking",
+    "outputs",
+)
 PACKAGES = (
     "numpy", "numba", "scikit-learn", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai",
     "lightning",

@@ -60,7 +60,7 @@ def output_change(
     which says why a value is NaN. Roles: ``weight``, a kernel and its bias (conv, linear, fc); ``affine``, γ and β (bn,
     norm), the statistics of a BatchNorm being those of then: what training moved; and ``statistics``, a BatchNorm as it
     is now, its running statistics and γ and β: where these did not train, what the data moved. After a kernel that has
-    doubled, statistics that have followed say 1/2, and ``affine`` 0: that was not learned. ε is the network's.
+    doubled, statistics that have followed say about 1/2, and ``affine`` 0: that was not learned. ε is the network's.
 
     0 exactly where nothing has moved. NaN where the start gives out 0 on these images and parameters have moved, where
     the network does not run the layer in eval mode, and where there is no start (``flag``). A layer that the network

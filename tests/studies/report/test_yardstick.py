@@ -119,7 +119,7 @@ def test_without_images_the_proxy_stands_in_and_says_so(home: Path) -> None:
     assert [line for line in report.notes if "output_change_proxy stands in" in line]
     assert set(report.observations["measure"]) >= {"output_change_proxy", "accuracy"}
     assert "output_change" not in set(report.observations["measure"])
-    assert report.verdicts[0].claim.of["measure"] == ("output_change_proxy",)
+    assert report.verdicts[0].claim.of["measure"] == "output_change_proxy"
     with pytest.raises(NoOutputs, match="its images cannot be opened"):
         library.output_change(out)
 
