@@ -122,7 +122,7 @@ def test_what_both_name_with_other_values_keeps_them_apart() -> None:
         ({"of": {"layers": "bn:gama"}}, "of.layers: unknown 'bn:gama'; did you mean 'bn:gamma'"),
         (
             {"of": {"per_class": "few"}},
-            "of.per_class: whole numbers from 1, 'smallest', 'middle', 'largest', or 'all', not 'few'",
+            "of.per_class: whole numbers from 1, 'smallest', 'middle', 'largest', '<1000' images, or 'all', not 'few'",
         ),
     ],
 )

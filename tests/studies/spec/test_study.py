@@ -66,7 +66,7 @@ def test_peng2020_is_the_papers_grid() -> None:
     study = load("peng2020")
     assert study.models == ("densenet121", "densenet201", "resnet18", "resnet50", "resnet152")
     assert study.per_class == (20, 40, None)
-    assert set(study.strategies) == {parse(name).name for name in PAPERS}
+    assert {parse(name).name for name in PAPERS} < set(study.strategies)
     assert (study.optimizer, study.weights, study.data) == ("adam", "IMAGENET1K_V1", "ferrographs")
 
 
