@@ -25,7 +25,7 @@ from wdiv.store.seals import has_tail, write_with_tail
 
 __all__ = ["VERSION", "epoch_fingerprints", "is_of_before", "measured", "place_of", "write"]
 
-VERSION = "2"
+VERSION = "3"
 """Raised when values measured by an older wdiv no longer hold."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +68,12 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
         (layer, partner), role = rows[place[0]], roles[place[1]]
         grid.flags[place] = flag = _why_not(layer, partner, role)
         if not flag and layer is not None and partner is not None:
-            grid.put((place[0], [place[1]]), compare(_tensors(a, layer, role), _tensors(b, partner, role), names))
+            groups = max(layer.groups, partner.groups)  # shapes alone do not tell them
+            sides = _tensors(a, layer, role, groups), _tensors(b, partner, role, groups)
+            if any(np.iscomplexobj(side.values) for side in sides):
+                grid.flags[place] = Flag.COMPLEX
+            else:
+                grid.put((place[0], [place[1]]), compare(*sides, names))
 
     each(measure, np.ndindex(len(rows), len(roles)))
     along = {
@@ -79,9 +85,11 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
     return as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
 
 
-def _tensors(weights: Weights, layer: Layer, role: str) -> Tensors:
+def _tensors(weights: Weights, layer: Layer, role: str, groups: int) -> Tensors:
     values, matrix = np.asarray(weights.tensor(layer, role)), role == "weight" and len(layer.shape) > 1
-    return Tensors((layer.filters(values) if matrix else values).reshape(1, -1), layer.outputs if matrix else None)
+    layer = replace(layer, groups=groups)
+    flat = (layer.filters(values) if matrix else values).reshape(1, -1)
+    return Tensors(flat, (layer.outputs, groups) if matrix else None)
 
 
 def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:

@@ -23,6 +23,7 @@ class Flag(enum.IntFlag):
     EMPTY = 512
     NO_MATRIX = 1024
     NOT_MOVED = 2048
+    COMPLEX = 4096
 
 
 REASONS: Mapping[Flag, str] = {
@@ -38,8 +39,11 @@ REASONS: Mapping[Flag, str] = {
     Flag.EMPTY: "it has no elements",
     Flag.NO_MATRIX: "a vector has no spectrum",
     Flag.NOT_MOVED: "it has not moved, so its path has no direction",
+    Flag.COMPLEX: "it holds complex numbers, which no metric compares",
 }
-INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH
+INCOMPARABLE = (
+    Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH | Flag.COMPLEX
+)
 UNDEFINED: Mapping[str, Flag] = {"spread": Flag.ZERO_SPREAD, "norm": Flag.ZERO_NORM, "path": Flag.NOT_MOVED}
 """What a metric's record calls undefined -> the flag that says so."""
 
