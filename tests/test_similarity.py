@@ -72,6 +72,32 @@ def _procrustes(x: np.ndarray, y: np.ndarray) -> float:
     return procrustes_oracle(*span)
 
 
+def test_few_images_are_brought_onto_any_others_and_the_shuffled_value_says_so() -> None:
+    """Of networks that have nothing to do with one another both are alike; of a copy that moved a little only the
+    shuffled one stays."""
+    a, b = net(0, dropout=0.0), net(1, dropout=0.0)
+    batch = images(8)
+    found = similarity(a, b, batch)
+    shuffled = found["procrustes_distance_shuffled"]
+    near = similarity(a, a, batch)
+    assert (near["procrustes_distance"] == 0).all()
+    np.testing.assert_allclose(near["procrustes_distance_shuffled"], shuffled, rtol=1.0)
+    assert shuffled.sel(layer="conv1") < 0.2, "few images, many features"
+    assert (found["procrustes_distance"] < 1.2 * shuffled).all()
+    assert (shuffled > 0.3 * found["procrustes_distance"]).all()
+    again = similarity(a, b, batch)["procrustes_distance_shuffled"]
+    xr.testing.assert_identical(again, shuffled)
+    assert shuffled.attrs["long_name"].endswith("the images of B shuffled; mean of 8")
+
+
+def test_the_shuffled_value_is_the_metric_of_features_in_another_order() -> None:
+    a, b, batch = net(0, dropout=0.0), net(1, dropout=0.0), images(200)
+    found = similarity(a, b, batch)["procrustes_distance_shuffled"]  # one shuffle of many images
+    order = np.random.default_rng(0).permutation(200)
+    k, l = (outputs_alone(network, "fc", batch)[0] for network in (a, b))  # noqa: E741
+    assert found.sel(layer="fc").item() == pytest.approx(procrustes_oracle(k - k.mean(0), (l - l.mean(0))[order]))
+
+
 def test_layers_come_in_the_order_in_which_they_run(resnets: tuple[nn.Module, nn.Module]) -> None:
     found = similarity(*resnets, images(4, 33))
     labels = found.layer.values.tolist()

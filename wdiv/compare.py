@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Union
 
 from wdiv import measure
 from wdiv.errors import BadInput
+from wdiv.layers import Layer, LayerTable
 from wdiv.store.foreign import Checkpoint, layers_from_shapes, open_checkpoint, peel, prefix_of, rename, to_numpy
 from wdiv.store.match import match_layers
 from wdiv.store.reader import find_run
@@ -72,4 +74,16 @@ def open_weights(what: WeightsLike, name: str = "", renames: Sequence[str] = ())
     arrays = {key: to_numpy(value) for key, value in state.items()}
     if renames:
         arrays = rename(arrays, renames, prefix_of(peeled))
-    return Checkpoint(name, layers_from_shapes({k: v.shape for k, v in arrays.items()}), arrays, peeled)
+    table = layers_from_shapes({k: v.shape for k, v in arrays.items()})
+    return Checkpoint(name, _as_built(table, what), arrays, peeled)
+
+
+def _as_built(table: LayerTable, what: Any) -> LayerTable:
+    """The layers of a live model, with what shapes alone do not tell of its convolutions."""
+    modules = dict(what.named_modules()) if hasattr(what, "named_modules") else {}
+    return LayerTable(tuple(_told_by(modules.get(layer.name), layer) for layer in table), table.order)
+
+
+def _told_by(module: Any, layer: Layer) -> Layer:
+    told = {name: getattr(module, name) for name in ("groups", "transposed") if hasattr(module, name)}
+    return replace(layer, **told) if layer.kind == "conv" else layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_METRICS", "similarity", "similarity_of"]
 
 DEFAULT_METRICS = ("linear_cka", "procrustes_distance")
+SHUFFLED = "procrustes_distance"
+"""The metric whose value for unrelated features depends on how many images and features there are."""
+SHUFFLES = 8, 256
+"""How often images are shuffled: so often, but no more often than so many images are shuffled in all; of many images
+one shuffle is like another."""
 CONSTANT, NOT_FINITE = "the features of all images are equal", "the features hold inf or NaN"
 
 
@@ -82,8 +87,10 @@ def similarity(
     names    what to call the two, in the attributes
 
     Returns variables of dims (layer,) for the labels that both have, in the order in which A ran them. A label is
-    the module's name, and ``name@2`` for its second call. NaN where a value is undefined; ``why`` says why. With
-    ``across``, ``layer`` are all of A and ``<metric>_across`` has dims (layer, layer_b).
+    the module's name, and ``name@2`` for its second call. NaN where a value is undefined; ``why`` says why.
+    ``procrustes_distance_shuffled`` is what that metric gives when B is shown the images in another order, the mean of
+    some: of few images it is near 0 for anything, and only what lies well below tells of likeness. With ``across``,
+    ``layer`` are all of A and ``<metric>_across`` has dims (layer, layer_b).
 
     Raises :class:`~wdiv.errors.BadInput`.
 
@@ -245,6 +252,8 @@ def _compare(
     for name in metrics:
         function = METRICS[name].function
         variables[name] = ("layer", function(ours[rows], facing), METRICS[name].attrs)
+        if name == SHUFFLED:
+            variables[f"{name}_shuffled"] = ("layer", *_shuffled(function, ours[rows], facing, METRICS[name].attrs))
         if across:  # row by row, so that no more than a row of matrices is held
             grid = np.stack([function(k, theirs) for k in ours])
             variables[f"{name}_across"] = (("layer", "layer_b"), grid, METRICS[name].attrs)
@@ -262,6 +271,17 @@ def _compare(
         "left_out": ", ".join(dict.fromkeys([*a.left_out, *b.left_out])),
     }  # fmt: skip
     return xr.Dataset({**variables, "why": ("layer", np.array(reasons, object))}, coords, attrs)
+
+
+def _shuffled(
+    function: Callable[..., np.ndarray], a: np.ndarray, b: np.ndarray, attrs: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """A metric's mean over shuffles of the second side's images, and its attributes. a, b: (layers, n, n)."""
+    most, images = SHUFFLES
+    count, rng = max(1, min(most, images // a.shape[-1])), np.random.default_rng(0)
+    orders = [rng.permutation(a.shape[-1]) for _ in range(count)]
+    found = np.mean([function(a, b[..., order, :][..., order]) for order in orders], axis=0)
+    return found, {**attrs, "long_name": f"{attrs['long_name']}, the images of B shuffled; mean of {count}"}
 
 
 def _why(k: np.ndarray, l: np.ndarray | None) -> str:  # noqa: E741

@@ -11,6 +11,7 @@ from studies.cli import options
 
 MANY = 12
 """Layers that are named in one line at most."""
+SHUFFLED = "procrustes_distance_shuffled"
 
 
 @click.command()
@@ -50,7 +51,8 @@ def cka(
     """Compare what two networks see in the same images, layer by layer, in the order in which A runs them.
 
     A and B are RUN_DIR[@EPOCH] of a wdiv store, source cards, checkpoint files or torchvision's names. linear_cka is
-    1 for layers that see alike up to rotation and scale; procrustes_distance is 0.
+    1 for layers that see alike up to rotation and scale; procrustes_distance is 0. shuffled: what that comes to when B
+    gets the images in another order; of few images it is near 0, too.
     """
     from wdiv.similarity import DEFAULT_METRICS, similarity_of
 
@@ -96,7 +98,9 @@ def _rows(found: Any, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
     """A row for each layer of A; with all pairs at hand, also which layer of B it is most like."""
     import numpy as np
 
-    columns = {name: found[name].values.tolist() for name in ("depth", "layer", "kind", "stage", *metrics, "why")}
+    columns = {
+        name: found[name].values.tolist() for name in ("depth", "layer", "kind", "stage", *metrics, SHUFFLED, "why")
+    }
     if "layer_b" in found.dims:
         grid = np.nan_to_num(found["linear_cka_across"].values, nan=-np.inf)
         best = grid.argmax(axis=1)
@@ -113,6 +117,8 @@ def _show(rows: list[dict[str, Any]], attrs: dict[str, Any], metrics: tuple[str,
     four = "{:.4f}".format
     columns: dict[str, Any] = {"depth": str, "layer": str, "kind": str, "stage": str}
     columns |= {name: four if name == "linear_cka" else "{:.4g}".format for name in metrics}
+    columns["shuffled"] = "{:.4g}".format
+    rows = [row | {"shuffled": row[SHUFFLED]} for row in rows]
     if "most_like" in rows[0]:
         columns |= {"most_like": str, "most_like_cka": four}
     elif any(row["why"] for row in rows):

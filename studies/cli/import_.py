@@ -51,6 +51,7 @@ def import_(
     click.echo(f"{run.path}: {len(epochs)} epochs, {epochs[0]} to {epochs[-1]}, as {entered.data['pattern']!r}")
     click.echo(f"layers: {kinds}")
     click.echo(f"start: {base}: {entered.data['matched']}" if base else "start: none; give --base to measure from it")
-    for note in entered.data["notes"]:
+    complexes = [f"{', '.join(sorted(entered.complexes))}: complex numbers, which no metric compares"]
+    for note in (*entered.data["notes"], *(complexes if entered.complexes else ())):
         click.echo(f"note: {note}")
     click.echo(f"nothing was copied; next: wdiv measure {run.root}" + ("" if base else f" --reference {epochs[0]}"))

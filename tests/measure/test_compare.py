@@ -20,6 +20,7 @@ from wdiv.errors import BadInput, BadStore, BadWeights, UnknownName
 from wdiv.measure import DEFAULT_METRICS, Flag
 from wdiv.measure import compare as compare_rows
 from wdiv.metrics import METRICS
+from wdiv.summary import diff_rows
 
 RUN = "toynet-toy-n2-bn+fc-auto-s1"
 State = dict[str, np.ndarray]
@@ -281,3 +282,15 @@ def test_a_reference_that_is_not_finite_spoils_every_row() -> None:
     found = compare_rows(np.array([1.0, np.inf]), np.ones((3, 2)))
     assert found.flags.tolist() == [int(Flag.NOT_FINITE)] * 3
     assert all(np.isnan(values).all() for values in found.values.values())
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_complex_weights_are_compared_with_nothing(side: int) -> None:
+    real = {"c.weight": np.ones((2, 3, 3, 3), np.float32), "d.weight": np.ones((4, 2, 3, 3), np.float32)}
+    other = real | {"c.weight": real["c.weight"] + 1j}
+    for a, b in ((other, other), (real, other)[:: 1 - 2 * side]):
+        data = wdiv.diff(a, b, metrics="all")["conv"].to_dataset().sel(role="weight")
+        assert data["flag"].values.tolist() == [int(Flag.COMPLEX), 0]
+        assert all(data[name].isnull().values.tolist() == [True, False] for name in data.data_vars if name != "flag")
+    (row,) = (row for row in diff_rows(wdiv.diff(real, other), DEFAULT_METRICS) if not row["comparable"])
+    assert (row["layer"], row["why"]) == ("c", "it holds complex numbers, which no metric compares")

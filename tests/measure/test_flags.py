@@ -109,9 +109,9 @@ def test_a_row_is_measured_alike_alone_and_beside_others(name: str) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(1, 24)), rng.normal(size=(4, 24))
     b[2, 5] = np.nan
-    together = compare(Tensors(a, 4), Tensors(b, 4), PAIR_METRICS)
+    together = compare(Tensors(a, (4, 1)), Tensors(b, (4, 1)), PAIR_METRICS)
     for row in range(4):
-        alone = compare(Tensors(a, 4), Tensors(b[row : row + 1], 4), [name])
+        alone = compare(Tensors(a, (4, 1)), Tensors(b[row : row + 1], (4, 1)), [name])
         np.testing.assert_array_equal(alone.values[name], together.values[name][row : row + 1])
     assert (together.flags == int(Flag.NOT_FINITE)).tolist() == [False, False, True, False]
 
@@ -120,8 +120,8 @@ def test_a_row_is_measured_alike_alone_and_beside_others(name: str) -> None:
 def test_weights_of_few_bits_are_measured_in_float64(dtype: type) -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.normal(size=(1, 24)).astype(dtype) for _ in "ab")
-    few = compare(Tensors(a, 4), Tensors(b, 4), PAIR_METRICS)
-    many = compare(Tensors(a.astype(float), 4), Tensors(b.astype(float), 4), PAIR_METRICS)
+    few = compare(Tensors(a, (4, 1)), Tensors(b, (4, 1)), PAIR_METRICS)
+    many = compare(Tensors(a.astype(float), (4, 1)), Tensors(b.astype(float), (4, 1)), PAIR_METRICS)
     for name in PAIR_METRICS:
         np.testing.assert_array_equal(few.values[name], many.values[name], err_msg=name)
 

@@ -240,11 +240,14 @@ def delta_stable_rank(a: list[float], b: list[float]) -> float:
 
 @oracle
 def subspace_overlap(a: list[float], b: list[float]) -> float:
-    """The sum of the squared cosines between all pairs of leading directions."""
+    """The sum of the squared cosines between all pairs of leading directions, on the scale from chance to 1."""
     (_, v), (_, w) = decomposed(tuple(a)), decomposed(tuple(b))
-    k = min(8, v.rows)
+    k = min(8, v.rows, max(1, v.cols // 2))
+    if k == v.cols:
+        return mpf(1)
     cosines = ((v[i, :] * w[j, :].T)[0] for i in range(k) for j in range(k))
-    return mp.fsum(c**2 for c in cosines) / k
+    chance = mpf(k) / v.cols
+    return (mp.fsum(c**2 for c in cosines) / k - chance) / (1 - chance)
 
 
 # --------------------------------------------------------------------------- a path of two epochs, A and then B

@@ -17,12 +17,14 @@ import xarray as xr
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save, save_file
 
+import wdiv
 from studies.cli import cli
 from tests.conftest import ROOT
 from tests.fabric import BN, KEYS, TABLE, base_state, make_store, run_states, source_state
 from tests.store.test_foreign import sharded
 from wdiv.cache.measures import measured
 from wdiv.errors import BadInput, BadStore, BadWeights, LeftOut
+from wdiv.measure import Flag
 from wdiv.store import imported, tensors
 from wdiv.store.engine import open_store
 from wdiv.store.export import export
@@ -488,3 +490,29 @@ def test_the_real_series(shared: Path, tmp_path: Path) -> None:
             assert held.tobytes() == start.tensor(partner, role).tobytes()
             assert now.tobytes() == last.tensor(last.table[layer.name], role).tobytes()
     assert verify(tmp_path / "store")[0].problems == ()
+
+
+def test_complex_epochs_are_entered_and_compared_with_nothing(tmp_path: Path) -> None:
+    folder, rng = tmp_path / "theirs", np.random.default_rng(0)
+    folder.mkdir()
+    for epoch in (1, 2, 3):
+        c, d = rng.normal(size=(2, 2, 3, 3, 3)).astype(np.float32)
+        save_file({"c.weight": c + 1j * d, "d.weight": d}, folder / f"epoch_{epoch}.safetensors")
+    first, store = folder / "epoch_1.safetensors", tmp_path / "store"
+    for name in ("x", "y"):
+        said = command(folder, "--base", first, "--out", store, "--name", name, "--label", "net").output
+        assert "note: c.weight: complex numbers, which no metric compares" in said
+    tree = open_store(store)
+    assert tree["conv/complex"].sel(role="weight").values.tolist() == [[True, False]] * 2
+    assert tree["weights/c/weight"].isnull().all()
+    assert tree["conv/mean"].isnull().values[..., 0].all()
+    for found in (
+        measured(store, "all"), measured(store, "l2", "previous"), measured(store, "l2", 2), wdiv.pairwise(tree, "l2"),
+        wdiv.divergence(tree, "l2", "y"), wdiv.divergence(tree.chunk(), "l2").load(),
+    ):  # fmt: skip
+        data = found["conv"].to_dataset().sel(role="weight", layer="c")
+        assert (data["flag"] == int(Flag.COMPLEX)).all()
+        assert all(data[name].isnull().all() for name in data.data_vars if name != "flag")
+        assert found["conv/l2"].sel(role="weight", layer="d").notnull().any()
+    said = CliRunner().invoke(cli, ["measure", str(store)]).output
+    assert "no value: 2 tensors, it holds complex numbers, which no metric compares" in said

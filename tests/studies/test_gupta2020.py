@@ -123,9 +123,9 @@ def test_claims_tables_and_figures_speak_of_strategies_that_are_run(scale: str) 
     drawn = [figure.where["strategy"] for figure in study.figures if figure.kind != "augmented"]
     assert run_ == set(spoken) == {*chain(*shown)} == {*chain(*drawn)}
     assert {parse(name).last.terms[0].lr for name in run_} == {float(RATE if scale == "paper" else MINI_RATE)}
-    for table in study.tables:
-        assert table.of == "table1"
-        assert tuple(table.reading["block"].values()) == table.where["strategy"]
+    for one in study.tables:
+        assert one.of == "table1"
+        assert tuple(one.reading["block"].values()) == one.where["strategy"]
 
 
 def test_the_papers_own_numbers_bear_its_claims_out() -> None:

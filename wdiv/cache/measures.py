@@ -44,7 +44,7 @@ STEMS: Mapping[tuple[str, bool], str] = {
 }  # fmt: skip
 """What the metrics' values are of, and whether they need images -> what their files begin with."""
 
-VERSION = "2"
+VERSION = "3"
 """Raised when values measured by an older wdiv no longer hold."""
 
 

@@ -76,11 +76,12 @@ def _fill(
         flags[...] = Flag.ABSENT
         return
     missing = [run for run, place in enumerate(places) if place is None]
+    flags[column.complex] = flags[:, column.complex] = Flag.COMPLEX
     flags[missing] = flags[:, missing] = flags[~wanted] = Flag.NOT_SAVED
-    asked = np.logical_or(wanted.any(0), wanted.any(1))
+    asked = np.logical_or(wanted.any(0), wanted.any(1)) & ~column.complex
     tensors = {
         run: Tensors(
-            column.rows.join([cell.values.isel(run=run, epoch=[place]).values for cell in column.cells]), column.outputs
+            column.rows.join([cell.values.isel(run=run, epoch=[place]).values for cell in column.cells]), column.matrix
         )
         for run, place in enumerate(places)
         if place is not None and asked[run]

@@ -171,8 +171,8 @@ class _Reader:
         own = now[:1] if self.column.frozen[self.run] else now
         ours = self._tensors([cell.values.isel(run=self.run, epoch=own) for cell in self.column.cells])
         if len(own) < len(now):  # it stands still beside a reference that moves
-            ours = Tensors(np.repeat(ours.values, len(now), axis=0), ours.outputs)
+            ours = Tensors(np.repeat(ours.values, len(now), axis=0), ours.matrix)
         return self.fixed, ours
 
     def _tensors(self, selected: Sequence[xr.Variable]) -> Tensors:
-        return Tensors(self.column.rows.join([one.values for one in selected]), self.column.outputs)
+        return Tensors(self.column.rows.join([one.values for one in selected]), self.column.matrix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,8 +78,12 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
         flags = [_why_not(layer, partner, one) for one in have]
         grid.flags[place] = flag = max(flags, default=Flag.ABSENT)
         if not flag and layer is not None and partner is not None:
-            sides = (_tensors(a, layer, have), _tensors(b, partner, have))
-            grid.put((place[0], [place[1]]), compare(*sides, names))
+            groups = max(layer.groups, partner.groups)  # shapes alone do not tell them
+            sides = (_tensors(a, layer, have, groups), _tensors(b, partner, have, groups))
+            if any(np.iscomplexobj(side.values) for side in sides):
+                grid.flags[place] = Flag.COMPLEX
+            else:
+                grid.put((place[0], [place[1]]), compare(*sides, names))
 
     each(measure, np.ndindex(len(rows), len(roles)))
     along = {
@@ -90,13 +95,15 @@ def _kind(a: Weights, b: Weights, kind: str, rows: Sequence[Row], names: Sequenc
     return as_dataset(grid.values, grid.flags, ("layer", "role"), coords)
 
 
-def _tensors(weights: Weights, layer: Layer, roles: Sequence[str]) -> Tensors:
+def _tensors(weights: Weights, layer: Layer, roles: Sequence[str], groups: int) -> Tensors:
     """A tensor of a layer, or several as one."""
     if len(roles) > 1:
         return Tensors(np.concatenate([np.asarray(weights.tensor(layer, role)) for role in roles])[None])
     (role,) = roles
     values, matrix = np.asarray(weights.tensor(layer, role)), role == "weight" and len(layer.shape) > 1
-    return Tensors((layer.filters(values) if matrix else values).reshape(1, -1), layer.outputs if matrix else None)
+    layer = replace(layer, groups=groups)
+    flat = (layer.filters(values) if matrix else values).reshape(1, -1)
+    return Tensors(flat, (layer.outputs, groups) if matrix else None)
 
 
 def _why_not(layer: Layer | None, partner: Layer | None, role: str) -> Flag:

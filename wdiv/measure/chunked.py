@@ -64,16 +64,19 @@ def _chunk(column: Column, plan: MeasurePlan, run: int, epochs: list[int]) -> An
             work.append((one, slice(first, first + len(one.metrics)), at, a, b))
         first += len(one.metrics)
     # not the column itself: dask would look into it, and read every epoch of every run for each task
-    task = dask.delayed(_measured, pure=False)(blank, column.rows, column.outputs, work)
+    task = dask.delayed(_measured, pure=False)(blank, column.rows, column.matrix, work)
     return da.from_delayed(task, shape, np.float64)
 
 
 def _measured(
-    blank: np.ndarray, rows: Rows, outputs: int | None, work: Sequence[tuple[Pass, slice, list[int], Any, Any]]
+    blank: np.ndarray,
+    rows: Rows,
+    matrix: tuple[int, int] | None,
+    work: Sequence[tuple[Pass, slice, list[int], Any, Any]],
 ) -> np.ndarray:
     out = blank.copy()
     for one, where, at, a, b in work:
-        left, right = (Tensors(rows.join(side), outputs) for side in (a, b))
+        left, right = (Tensors(rows.join(side), matrix) for side in (a, b))
         found = compare(left, right, one.metrics)
         for k, name in zip(range(where.start, where.stop), one.metrics, strict=True):
             out[k, at] = found.values[name]

@@ -28,13 +28,14 @@ class Cell:
     whose selection would cost more than reading a small tensor.
 
     started  which runs took it from pretrained weights;  frozen: in which no epoch may change it
-    groups   of a convolution
+    complex  in which it is kept as complex numbers;  groups: of a convolution
     """
 
     values: xr.Variable
     start: xr.Variable
     started: np.ndarray
     frozen: np.ndarray
+    complex: np.ndarray
     groups: int = 1
 
     @property
@@ -42,11 +43,11 @@ class Cell:
         return int(np.prod(self.values.shape[2:]))
 
     @property
-    def outputs(self) -> int | None:
-        """Rows of the matrix that a weight is; None for a vector."""
+    def matrix(self) -> tuple[int, int] | None:
+        """Rows of the matrix that a weight is, and into how many groups they fall; None for a vector."""
         if "in" not in self.values.dims:
             return None
-        return int(self.values.shape[3] * self.groups if self.grouped else self.values.shape[2])
+        return int(self.values.shape[3] * self.groups if self.grouped else self.values.shape[2]), self.groups
 
     @property
     def grouped(self) -> int:
@@ -101,8 +102,8 @@ class Column:
         return sum(cell.size for cell in self.cells)
 
     @property
-    def outputs(self) -> int | None:
-        return self.cells[0].outputs if len(self.cells) == 1 and not self.by_output else None
+    def matrix(self) -> tuple[int, int] | None:
+        return self.cells[0].matrix if len(self.cells) == 1 and not self.by_output else None
 
     @property
     def frozen(self) -> np.ndarray:
@@ -111,6 +112,10 @@ class Column:
     @property
     def started(self) -> np.ndarray:
         return np.logical_and.reduce([cell.started for cell in self.cells])
+
+    @property
+    def complex(self) -> np.ndarray:
+        return np.logical_or.reduce([cell.complex for cell in self.cells])
 
     @property
     def rows(self) -> Rows:
@@ -204,6 +209,7 @@ def _cells(tree: xr.DataTree, kind: str) -> list[list[Cell | None]]:
     node = tree.children[kind].to_dataset()
     frozen, start_of = node["frozen"].values, tree.children["pretrained"].children
     started, present, groups = node["started"].values, node["present"].values, node["groups"].values.tolist()
+    of_complex = node["complex"].values if "complex" in node else np.zeros_like(frozen)
     ragged = UNITS[kind] == "channel"
     ends = np.cumsum(node["row_size"].values).tolist() if ragged else []
     found: list[list[Cell | None]] = []
@@ -216,7 +222,10 @@ def _cells(tree: xr.DataTree, kind: str) -> list[list[Cell | None]]:
             before = start_of["weights"].children[name].variables
             channels = {}
         found.append([
-            Cell(now[role].isel(channels), before[role].isel(channels), started[:, i, j], frozen[:, i, j], groups[i])
+            Cell(
+                now[role].isel(channels), before[role].isel(channels), started[:, i, j], frozen[:, i, j],
+                of_complex[:, i, j], groups[i],
+            )
             if present[i, j] else None
             for j, role in enumerate(node["role"].values)
         ])  # fmt: skip

@@ -26,6 +26,7 @@ class Flag(enum.IntFlag):
     OTHER_ROLE = 4096
     ZERO_OUTPUT = 8192
     NOT_RUN = 16384
+    COMPLEX = 32768
 
 
 REASONS: Mapping[Flag, str] = {
@@ -44,8 +45,11 @@ REASONS: Mapping[Flag, str] = {
     Flag.OTHER_ROLE: "the metric has its value at another role",
     Flag.ZERO_OUTPUT: "on these images the start gives out nothing but 0 there",
     Flag.NOT_RUN: "the network does not run it in eval mode",
+    Flag.COMPLEX: "it holds complex numbers, which no metric compares",
 }
-INCOMPARABLE = Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH
+INCOMPARABLE = (
+    Flag.NOT_SAVED | Flag.ABSENT | Flag.NO_START | Flag.NO_PARTNER | Flag.OTHER_SHAPE | Flag.FIRST_EPOCH | Flag.COMPLEX
+)
 UNDEFINED: Mapping[str, Flag] = {
     "spread": Flag.ZERO_SPREAD, "norm": Flag.ZERO_NORM, "path": Flag.NOT_MOVED, "output": Flag.ZERO_OUTPUT,
 }  # fmt: skip

@@ -50,6 +50,8 @@ class Reference:
     def able(self, column: Column, saved: np.ndarray, run: int) -> tuple[list[int], Flag]:
         """The run's saved epochs that have a reference, and what the others lack."""
         epochs = np.flatnonzero(saved[run]).tolist()
+        if column.complex[run] or (self.kind == "run" and column.complex[self.at]):
+            return [], Flag.COMPLEX
         if self.kind == "pretrained":
             return (epochs if column.started[run] else []), Flag.NO_START
         if self.kind == "previous":

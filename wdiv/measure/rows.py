@@ -23,11 +23,12 @@ PAIRED = frozenset({"paired", "proxies"})
 class Tensors:
     """Tensors of one shape as rows (…, n), and what is made of them, each when it is first asked for, once.
 
-    outputs  rows of the matrix that a tensor is, (outputs, n / outputs); None for a vector
+    matrix  (outputs, groups) of the matrix that a tensor is, (outputs, n / outputs), block-diagonal where there are
+            several groups; None for a vector
     """
 
-    def __init__(self, values: np.ndarray, outputs: int | None = None) -> None:
-        self.values, self.outputs = values, outputs
+    def __init__(self, values: np.ndarray, matrix: tuple[int, int] | None = None) -> None:
+        self.values, self.matrix = values, matrix
 
     @cached_property
     def moments(self) -> numerics.Moments:
@@ -39,11 +40,23 @@ class Tensors:
 
     @cached_property
     def matrices(self) -> np.ndarray:
-        return np.reshape(self.values, (*self.values.shape[:-1], self.outputs or 1, -1)).astype(np.float64)
+        return np.reshape(self.values, (*self.values.shape[:-1], self._outputs, -1)).astype(np.float64)
 
     @cached_property
     def spectrum(self) -> numerics.Spectrum:
-        return numerics.spectrum(self.matrices)
+        return numerics.spectrum(self.matrices, groups=self._groups)
+
+    def change(self, before: Tensors) -> numerics.Spectrum:
+        """The spectrum of what was added to these tensors, without directions."""
+        return numerics.spectrum(self.matrices - before.matrices, directions=False, groups=self._groups)
+
+    @property
+    def _outputs(self) -> int:
+        return self.matrix[0] if self.matrix else 1
+
+    @property
+    def _groups(self) -> int:
+        return self.matrix[1] if self.matrix else 1
 
 
 @dataclass
@@ -91,9 +104,8 @@ class Reduced:
         arguments: dict[str, tuple[Any, ...]] = {}
         if "empirical" in families:
             arguments["empirical"] = (a.sorted, b.sorted)
-        if "spectral" in families and b.outputs:
-            moved = numerics.spectrum(b.matrices - a.matrices, directions=False)
-            arguments["spectral"] = (a.spectrum, b.spectrum, moved)
+        if "spectral" in families and b.matrix:
+            arguments["spectral"] = (a.spectrum, b.spectrum, b.change(a))
         records = [METRICS[name] for name in metrics if METRICS[name].family in arguments]
         return {record.name: record.function(*arguments[record.family]) for record in records}
 

@@ -39,6 +39,11 @@ def wasserstein1(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The largest gap between the two empirical distribution functions. A distance; no test is made of it.
 
+    Two draws of n values from one distribution have, on average, about 1.22/√n:
+
+    n      16     256    4096   65536
+    value  0.278  0.075  0.019  0.0048
+
     >>> float(kolmogorov_smirnov(np.array([0.0, 1.0]), np.array([2.0, 3.0])))
     1.0
     """
@@ -55,6 +60,11 @@ def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 )
 def histogram_js(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Jensen-Shannon divergence of the two histograms, in nats: log 2 where no bin holds values of both.
+
+    Two draws of n values from one normal distribution have, on average, up to 63/4n:
+
+    n      16     256    4096    65536
+    value  0.524  0.062  0.0039  0.00024
 
     >>> round(float(histogram_js(np.array([0.0, 0.0]), np.array([0.0, 1.0]))), 4)
     0.2158

@@ -53,9 +53,12 @@ def procrustes_distance(k: np.ndarray, l: np.ndarray) -> np.ndarray:  # noqa: E7
     """How much of one representation no rotation brings onto the other, from 0 to 2, both scaled to length 1.
 
     k, l: (…, n, n) Gram matrices of the same n > 3 centred images; leading axes broadcast. It is a squared distance,
-    as in the paper. Exactly 0 for equal matrices, and with most of its digits for nearly equal ones
-    (:func:`~wdiv.numerics.gram.bures_squared` says how many). NaN where the images' features do not differ, or
-    are not finite. Raises ``ValueError`` for fewer than four images.
+    as in the paper. Features that have nothing to do with one another come to no more than about n/4p for n images of
+    p features, .016 for 32 of 512, as there is always a rotation that brings few images onto few others: set beside it
+    what it is with the images of one side shuffled (:func:`wdiv.similarity.similarity` gives both). Exactly 0 for
+    equal matrices, and with most of its digits for nearly equal ones (:func:`~wdiv.numerics.gram.bures_squared` says
+    how many). NaN where the images' features do not differ, or are not finite. Raises ``ValueError`` for fewer than
+    four images.
 
     >>> from wdiv.numerics.gram import gram
     >>> x = np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 2.0], [4.0, 0.0]])

@@ -1,4 +1,5 @@
-"""Metrics of two Gaussian fits. A fit ignores which element moved: report a paired metric beside it."""
+"""Metrics of two Gaussian fits. A fit ignores which element moved: report a paired metric beside it. And what chance
+makes of one depends on a tensor's size: it says nothing of which of two tensors of different sizes moved farther."""
 
 from __future__ import annotations
 
@@ -25,6 +26,11 @@ gaussian = family("gaussian", takes="two Moments, of A and of B", permutable=Tru
 )
 def gaussian_kl(a: Moments, b: Moments) -> np.ndarray:
     """KL(A‖B) of the Gaussian fits of A (the reference) and B, in nats.
+
+    Two draws of n values from one normal distribution have, on average, about 2/n:
+
+    n      16     256     4096     65536
+    value  0.154  0.0079  0.00047  0.000030
 
     >>> a = Moments(np.array(0.0), np.array(1.0))
     >>> b = Moments(np.array(1.0), np.array(1.0))
@@ -80,6 +86,11 @@ def gaussian_kl_peng2020(a: Moments, b: Moments) -> np.ndarray:
 )
 def jeffreys(a: Moments, b: Moments) -> np.ndarray:
     """The symmetric form of the Kullback-Leibler divergence, in nats.
+
+    Two draws of n values from one normal distribution have, on average, about 4/n:
+
+    n      16     256    4096     65536
+    value  0.306  0.016  0.00094  0.000060
 
     >>> a, b = Moments(np.array(0.0), np.array(1.0)), Moments(np.array(1.0), np.array(1.0))
     >>> float(jeffreys(a, b))

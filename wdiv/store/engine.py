@@ -292,7 +292,11 @@ def _kind(axis: Axis, kind: str, layers: Sequence[Layer]) -> xr.Dataset:
 
     frozen = of_each_run(lambda run, layer, role: run.is_frozen(layer, role))
     started = of_each_run(lambda run, layer, role: run.has_pretrained(layer.key(role)))
+    complexes = of_each_run(lambda run, layer, role: run.is_complex(layer.key(role)))
     dims = ("run", "layer", "role")
+    if complexes.any():
+        told = {"long_name": "it is kept as complex numbers: NaN here, and compared with nothing"}
+        variables["complex"] = (dims, complexes, told)
     variables |= {
         "present": (dims[1:], present, {"long_name": "the layer has such a tensor"}),
         "frozen": (dims, frozen, {"long_name": "no epoch may change this tensor, and none did"}),

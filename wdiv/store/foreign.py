@@ -279,7 +279,8 @@ def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "regist
     :func:`~wdiv.store.classifier.classified` takes it for the classifier's), and one of one dimension a BatchNorm
     beside a ``running_mean`` of the same shape, else a ``norm`` (a PReLU of several channels looks the same; a single
     number alone is no layer). A convolution whose bias has as many numbers as the weight's second axis, and not as its
-    first, is transposed; without a bias, or with as many inputs as outputs, nobody can tell.
+    first, is transposed; without a bias, or with as many inputs as outputs, nobody can tell. One whose outputs see a
+    single input each, behind a layer of several outputs, is depthwise; other groups do not show.
 
     >>> table = layers_from_shapes({"a.weight": (8, 3, 3, 3), "b.weight": (8,), "b.running_mean": (8,)})
     >>> [(layer.name, layer.kind, layer.roles) for layer in table]
@@ -299,7 +300,9 @@ def layers_from_shapes(shapes: Mapping[str, Sequence[int]], order: str = "regist
             continue
         shape = suffixes["running_mean"] if kind == "bn" else suffixes["weight"]
         roles = tuple(r for r, suffix in ROLES[kind].items() if suffix in suffixes)
-        layers.append(Layer(owner, kind, roles, shape, depth=len(layers), transposed=transposed))
+        depthwise = kind == "conv" and not transposed and shape[1] == 1 and bool(layers) and layers[-1].outputs > 1
+        groups = shape[0] if depthwise else 1
+        layers.append(Layer(owner, kind, roles, shape, depth=len(layers), groups=groups, transposed=transposed))
     return classified(LayerTable(tuple(layers), order))
 
 

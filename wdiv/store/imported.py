@@ -36,6 +36,8 @@ WHOLE = -1
 
 DOUBLE = "F64"
 """What safetensors, and so ``foreign.json``, calls float64."""
+COMPLEX = ("C64", "C128")
+"""And complex numbers."""
 
 HELD = 1 << 29
 """Bytes of files that can only be read whole which are held at once (512 MiB); at least one file is."""
@@ -110,9 +112,17 @@ class Imported:
     @cached_property
     def doubles(self) -> frozenset[str]:
         """Tensors that some epoch, or the base, keeps in float64."""
+        return self._kept_as(DOUBLE)
+
+    @cached_property
+    def complexes(self) -> frozenset[str]:
+        """Tensors that some epoch, or the base, keeps as complex numbers."""
+        return self._kept_as(*COMPLEX)
+
+    def _kept_as(self, *types: str) -> frozenset[str]:
         states = [*self.epochs.values(), *([self.base] if self.base else [])]
         layouts = {id(state.layout): state.layout for state in states}.values()
-        return frozenset(key for layout in layouts for key, row in layout.items() if row.dtype == DOUBLE)
+        return frozenset(key for layout in layouts for key, row in layout.items() if row.dtype in types)
 
     def check(self) -> None:
         """Raise :class:`~wdiv.errors.Damaged` for a file that is another one now. What is not there says nothing else

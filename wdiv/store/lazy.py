@@ -139,7 +139,7 @@ class _Tensors(_Lazy):
         complete = all(k == slice(0, n) if isinstance(k, slice) else False for k, n in zip(rest, inner, strict=True))
         for layer, target, rows in parts:
             key = self.keys[layer]
-            if key is None:
+            if key is None or run.is_complex(key):
                 out[target] = np.nan
                 continue
             start, stop = (rows.start, rows.stop) if isinstance(rows, slice) else (int(rows.min()), int(rows.max()) + 1)
@@ -215,7 +215,8 @@ class LayerMoment(_Lazy):
         saved = epoch in self.axis.saved[i]
         for number, target, rows in parts:
             layer = self.layers[number]
-            location = run.find(layer.key("weight"), epoch) if saved else None
+            key = layer.key("weight")
+            location = run.find(key, epoch) if saved and not run.is_complex(key) else None
             if location is None:
                 out[target] = np.nan
                 continue

@@ -210,6 +210,10 @@ class Run:
         """True if a tensor of an imported run, or of its start, is kept in float64. wdiv itself trains in float32."""
         return self._foreign is not None and key in self._foreign.doubles
 
+    def is_complex(self, key: str) -> bool:
+        """True if a tensor of an imported run, or of its start, is kept as complex numbers."""
+        return self._foreign is not None and key in self._foreign.complexes
+
     def is_frozen(self, layer: Layer, role: str) -> bool:
         """True if no epoch may change this tensor."""
         return layer.key(role) not in self._changing

@@ -31,8 +31,9 @@ def lines(result: Result) -> list[str]:
 
 def test_a_table_of_layers_in_the_order_in_which_they_run(run: str) -> None:
     head, first, second, *rest = lines(cka(f"{run}@0", f"{run}@2", "--data", "digits-5-9", "--count", "8"))
-    assert head.split() == ["depth", "layer", "kind", "stage", "linear", "cka", "procrustes", "distance"]
-    assert first.split() == ["0", "features.0.0", "conv", "stem", "1.0000", "0"]
+    assert head.split() == ["depth", "layer", "kind", "stage", "linear", "cka", "procrustes", "distance", "shuffled"]
+    assert first.split()[:-1] == ["0", "features.0.0", "conv", "stem", "1.0000", "0"]
+    assert 0 < float(first.split()[-1]) < 1
     assert second.split()[:4] == ["1", "features.0.1", "bn", "stem"]
     assert rest[-1] == f"8 images of digits-5-9; A = {run}@0, B = {run}@2"
 
@@ -44,6 +45,7 @@ def test_json_says_the_same(run: str) -> None:
     assert data["layers"][0] == {
         "depth": 0, "layer": "features.0.0", "kind": "conv", "stage": "stem", "linear_cka": 1.0,
         "procrustes_distance": 0.0, "why": "",
+        "procrustes_distance_shuffled": pytest.approx(0.5, abs=0.5),
     }  # fmt: skip
     assert len(data["layers"]) == 105
 

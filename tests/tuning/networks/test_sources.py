@@ -17,7 +17,7 @@ from tests.tuning.tiny import MOBILENET, lived_in, tiny_run, write_weights
 from wdiv.errors import BadInput, BadWeights, UnknownName
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.data.inputs import IMAGENET
-from wdiv.tuning.networks.models import ModelSpec, build, head_keys
+from wdiv.tuning.networks.models import ModelSpec, build, build_skeleton, head_keys
 from wdiv.tuning.networks.sources import Source, check_fits, load_into, names_model, resolve
 from wdiv.tuning.training.run import fine_tune
 
@@ -167,6 +167,15 @@ def test_weights_of_another_architecture_are_refused_by_naming_the_first_tensors
     assert message.startswith("made.pth: not weights for resnet18: ")
     assert "100 tensors missing (conv1.weight)" in message
     assert f"{len(state)} tensors that it does not have (features.0.0.weight)" in message
+
+
+def test_complex_weights_start_no_network() -> None:
+    spec = ModelSpec("squeezenet1_1")
+    network = build_skeleton(spec, 3)
+    state = network.state_dict()
+    for key in ("features.0.weight", "classifier.1.bias"):
+        with pytest.raises(BadWeights, match=rf"1 tensors of complex numbers, which it cannot hold \({key}\)"):
+            check_fits(network, state | {key: state[key] + 0j}, spec, "x.pth")
 
 
 def test_weights_of_another_width_are_refused_and_nothing_is_loaded(weights: Path) -> None:

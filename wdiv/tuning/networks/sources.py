@@ -270,12 +270,14 @@ def check_fits(model: nn.Module, state: Mapping[str, torch.Tensor], spec: ModelS
     missing = [k for k in body if k not in state and not k.endswith("num_batches_tracked") and not _auxiliary(k)]
     foreign = [k for k in state if k not in own and not _auxiliary(k) and k not in other]
     shapes = [k for k, v in body.items() if k in state and state[k].shape != v.shape]
+    complexes = [k for k, v in state.items() if k in own and v.is_complex()]
     problems = [
         f"{len(keys)} tensors {what} ({keys[0]}{detail(keys[0])})"
         for keys, what, detail in (
             (missing, "missing", lambda key: ""),
             (shapes, "of another shape", lambda key: f" is {tuple(state[key].shape)}, not {tuple(body[key].shape)}"),
             (foreign, "that it does not have", lambda key: ""),
+            (complexes, "of complex numbers, which it cannot hold", lambda key: ""),
         )
         if keys
     ]
