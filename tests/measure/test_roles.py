@@ -13,6 +13,7 @@ from tests.fabric import TABLE, run_states
 from wdiv.layers import KINDS
 from wdiv.measure import Flag, roles_of
 from wdiv.metrics import METRICS
+from wdiv.summary import diff_summary
 
 PROXY = "output_change_proxy"
 RUN = "toynet-toy-n2-bn+fc-auto-s0"
@@ -75,6 +76,15 @@ def test_why_there_is_no_value_at_another_role_is_said(grid: Path) -> None:
     scratch = wdiv.divergence(wdiv.open(grid), [PROXY, "relative_l2"])["bn"]["flag"]
     scratch = scratch.sel(run="toynet-toy-n2-scratch-auto-s0", epoch=3)
     assert set(scratch.values.ravel()) == {int(Flag.NO_START)}
+
+
+def test_a_summary_of_two_checkpoints_takes_each_metric_s_own_role() -> None:
+    states = run_states("bn+fc", 0, 3)
+    tree = wdiv.diff(states[0], states[3], [PROXY, "relative_l2"])
+    found = diff_summary(tree, [PROXY, "relative_l2"])["kinds"]["bn"]
+    assert (found["comparable"], found["not_comparable"]) == (2, 0)
+    for name, role in ((PROXY, "affine"), ("relative_l2", "gamma")):
+        assert found[name] == pytest.approx(float(tree["bn"][name].sel(role=role).mean()))
 
 
 def test_every_metric_has_roles_for_every_kind() -> None:

@@ -46,7 +46,11 @@ def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
         assert (moved.isel(run=runs["fc"]) == 0).all(), "frozen, and so exactly zero"
         assert (moved.isel(run=runs["conv+bn+fc"], epoch=1) > 0).all()
         assert (moved.isel(epoch=0) == 0).all(), "the reference is the start"
-        assert set(study.metrics) <= set(div["bn"].data_vars)
+        assert set(study.metrics) <= {*div["bn"].data_vars, "output_change"}
+    with xr.open_datatree(out / "outputs.nc") as div:
+        assert div["bn"].sizes == {"run": 2, "epoch": 2, "layer": 20, "role": 2}
+        assert (div["bn/output_change"].isel(run=runs["conv+bn+fc"], epoch=1) > 0).all()
+        assert (div["bn/output_change"].isel(run=runs["fc"]) == 0).all()
 
     results = pd.read_csv(out / "results.csv")
     assert set(results["strategy"]) == set(table["strategy"]) == {"fc", "conv+bn+fc"}
@@ -55,8 +59,8 @@ def test_the_quickstart_ends_with_a_figure_and_tables(tmp_path: Path) -> None:
     assert (results["low"].lt(results["last"]) & results["last"].le(results["high"])).all(), "with their intervals"
     assert (results["n_train"] == 25).all()
     rows = table.set_index("strategy")
-    assert rows.loc["fc", ["conv", "gamma", "beta"]].tolist() == [0, 0, 0]
-    assert rows.loc["conv+bn+fc", "gamma"] > 0
+    assert rows.loc["fc", ["conv", "affine"]].tolist() == [0, 0]
+    assert rows.loc["conv+bn+fc", "affine"] > 0
     assert math.isnan(rows.loc["fc", "spread"]), "one seed has no spread"
     assert rows.loc["conv+bn+fc", "over_fc"] == pytest.approx(rows.loc["conv+bn+fc", "last"] - rows.loc["fc", "last"])
 

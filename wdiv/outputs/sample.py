@@ -52,6 +52,11 @@ class Images:
         if self.image_size is not None and self.image_size < 8:
             raise BadInput(f"image size: a whole number of pixels, at least 8, not {self.image_size!r}")
 
+    @property
+    def own(self) -> bool:
+        """True if all but their number is the store's own."""
+        return self.data is None and self.model is None and self.image_size is None
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:

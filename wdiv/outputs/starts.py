@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wdiv.errors import BadInput, NoOutputs, UnknownName
+from wdiv.errors import BadInput, BadWeights, NoOutputs, UnknownName
 from wdiv.outputs.capture import capture
 from wdiv.outputs.moments import LayerInputs
 from wdiv.outputs.sample import Images, Sample, sample_of, told_of
@@ -52,21 +52,28 @@ class Starts:
         """Layer of the run -> what it is fed at the run's start. Raises :class:`~wdiv.errors.NoOutputs`."""
         key = self.key(run)
         if key not in _kept:
-            sample, where = self.sample(run), choose_device(self.device)
-            network, modules = _network(run, self.images.model)
-            found = capture(network.to(where), sample.batches(where), modules.values())
-            inputs = {layer: found[module] for layer, module in modules.items() if module in found}
-            _kept[key] = self.images.model, inputs
+            try:
+                _kept[key] = self.images.model, self._captured(run)
+            except (BadInput, BadWeights) as error:
+                if not self.images.own:
+                    raise
+                raise NoOutputs(f"{error}; output_change_proxy needs neither images nor a network") from None
         _kept[key] = _kept.pop(key)  # the last is the last to go
         while len(_kept) > 1 and sum(one.nbytes for _, found in _kept.values() for one in found.values()) > HELD:
             del _kept[next(iter(_kept))]
         return _kept[key][1]
 
+    def _captured(self, run: Run) -> dict[str, LayerInputs]:
+        sample, where = self.sample(run), choose_device(self.device)
+        network, modules = _network(run, self.images.model)
+        found = capture(network.to(where), sample.batches(where), modules.values())
+        return {layer: found[module] for layer, module in modules.items() if module in found}
+
     def key(self, run: Run) -> str:
         """Runs with one key are fed the same. What differs in the last layer alone, as new heads do, is fed to none."""
         record, digest = run.record, hashlib.sha256()
         last = max(record.table, key=lambda layer: layer.depth)
-        fed_to_none = {last.key(role) for role in last.roles}
+        fed_to_none = {last.key(role) for role in last.roles if record.table.order == "execution"}
         for key in record.new if run.imported is None else record.keys:
             tensor = None if key in fed_to_none else _at_start(run, key)
             if tensor is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from wdiv.measure import INCOMPARABLE, Flag, why
+from wdiv.measure import INCOMPARABLE, Flag, roles_of, why
 
 __all__ = ["diff_rows", "diff_summary"]
 
@@ -40,16 +40,26 @@ def diff_rows(tree: xr.DataTree, metrics: Sequence[str]) -> list[dict[str, Any]]
     return sorted(rows, key=lambda row: (row["side"] == "b", row["depth"]))
 
 
+def _main(metric: str) -> tuple[str, str]:
+    """The roles that stand for a layer."""
+    return "weight", "affine" if "affine" in roles_of(metric, "bn") else "gamma"
+
+
 def diff_summary(tree: xr.DataTree, metrics: Sequence[str]) -> dict[str, Any]:
     """How the layers of a ``diff`` tree were matched, and for each kind how many could be compared and their mean.
 
-    Means are over the layers' weights (gamma for BatchNorm), those that are undefined left out.
+    Means are over the layers' weights (of a normalisation gamma, or for metrics of whole layers ``affine``), those that
+    are undefined left out.
     """
     rows, kinds = diff_rows(tree, metrics), {}
     for kind in tree.children:
-        ours = [row for row in rows if row["kind"] == kind and row["role"] in ("weight", "gamma")]
+        every = [row for row in rows if row["kind"] == kind]
+        means = {
+            name: [row[name] for row in every if row["role"] in _main(name) and row[name] is not None]
+            for name in metrics
+        }
+        ours = [row for row in every if row["role"] in _main(metrics[0])]
         compared = [row for row in ours if row["comparable"]]
-        means = {name: [row[name] for row in compared if row[name] is not None] for name in metrics}
         kinds[kind] = {
             "comparable": len(compared),
             "not_comparable": len(ours) - len(compared),

@@ -19,7 +19,7 @@ from studies.report.report import gather
 from studies.spec.registry import load
 from tests.studies.cli.test_cli import wdiv
 from tests.tuning.tiny import MOBILENET
-from wdiv.errors import NoOutputs
+from wdiv.errors import BadInput, NoOutputs
 from wdiv.outputs import Images, starts
 from wdiv.store.reader import CheckpointStore
 
@@ -122,6 +122,17 @@ def test_without_images_the_proxy_stands_in_and_says_so(home: Path) -> None:
     assert report.verdicts[0].claim.of["measure"] == "output_change_proxy"
     with pytest.raises(NoOutputs, match="its images cannot be opened"):
         library.output_change(out)
+
+
+def test_what_the_store_s_own_network_cannot_do_fails_no_report(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: object) -> None:
+        raise BadInput("the network cannot take images")
+
+    monkeypatch.setattr(starts, "capture", refuse)
+    table, _ = conclude(load(str(home / "study.toml")), home / "runs")
+    assert "cannot take images; output_change_proxy needs neither" in table.attrs["notes"][0]
+    with pytest.raises(BadInput, match=r"cannot take images$"):
+        library.output_change(home / "runs", str(home / "images"))
 
 
 def test_other_images_by_the_same_name_are_not_taken(home: Path) -> None:
