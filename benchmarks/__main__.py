@@ -25,6 +25,7 @@ NAMES = (
     *TRAINING,
     "noise",
     "intervals",
+    "verdicts",
     "checking",
     "outputs",
 )

@@ -11,6 +11,7 @@ from studies.grid import domain_distance
 from studies.grid.conditions import Part, parts
 from studies.grid.failure import Failure
 from studies.grid.planning import StudyGrid, plan_grid
+from studies.grid.power import power_in_words
 from studies.grid.progress import Progress
 from studies.grid.runner import describe_grid, run_grid
 from studies.grid.study_file import merge_axes, update_study_json
@@ -83,7 +84,8 @@ def describe(study: Study, out: Path, device: str = "auto") -> dict[str, Any]:
     for part, grid in plan(study, out):
         found += _describe_part(part, grid or plan_grid(part.study), out, device, sources=part.sources not in seen)
         seen.add(part.sources)
-    return {"parts": found, **_total(found)}
+    total = _total(found)
+    return {"parts": found, **total, "notes": [*total["notes"], *power_in_words(study)]}
 
 
 def _describe_part(part: Part, grid: StudyGrid, out: Path, device: str, sources: bool) -> Iterator[dict[str, Any]]:

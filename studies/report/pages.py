@@ -16,7 +16,7 @@ import pandas as pd
 from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Verdict, p_in_words
 from studies.report.report import Report
 from studies.report.tables import in_words, markdown
-from studies.report.verdicts import LEVEL
+from studies.spec.claim import LEVEL
 
 __all__ = ["as_html", "as_markdown", "summary", "without"]
 

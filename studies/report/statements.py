@@ -11,7 +11,7 @@ from wdiv.numerics.comparison import Effect
 
 __all__ = ["Above", "Members", "Statement", "Within", "of_claim"]
 
-LEVEL = 0.95
+SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Above:
         above = true == (self.sign > 0)
         return _at_most_1(2.0 * (self.effect.p_above() if above else self.effect.p_below()))
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+    def interval(self, level: float = SURE) -> tuple[float, float]:
         """Of the value."""
         low, high = sorted(self.sign * end for end in self.effect.interval(level))
         return low, high
@@ -62,7 +62,7 @@ class Within:
             return max(self.effect.p_above(-self.margin), self.effect.p_below(self.margin))
         return _at_most_1(2.0 * min(self.effect.p_above(self.margin), self.effect.p_below(-self.margin)))
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+    def interval(self, level: float = SURE) -> tuple[float, float]:
         """Of the difference."""
         return self.effect.interval(level)
 
@@ -104,7 +104,7 @@ class Members:
         rank, times = (self.least, self._spare) if true else (self._spare, self.least)
         return min(1.0, times * known[rank - 1])
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+    def interval(self, level: float = SURE) -> tuple[float, float]:
         if any(isinstance(one, Within) for one in self.members):
             return self.binding.interval(1.0 - (1.0 - level) / len(self.members))
         ends = []

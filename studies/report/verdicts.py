@@ -17,15 +17,13 @@ from studies.report.effects import Answers, Design
 from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Cell, Verdict
 from studies.report.pairing import Pairs, of_claim, prepare
 from studies.report.statements import Members, Statement
-from studies.spec.claim import Claim
+from studies.spec.claim import LEVEL, Claim
 from studies.spec.rates import rates
 from wdiv.numerics import false_discovery
 from wdiv.numerics.comparison import Effect, mcnemar, smallest_effect, smallest_margin, units_needed
 
-__all__ = ["LEVEL", "judge"]
+__all__ = ["judge"]
 
-LEVEL = 0.05
-"""The false discovery rate among the claims of a report that are decided; and, apart from it, among their cells."""
 MOST = 700.0
 """The greatest logarithm whose ratio is still a number."""
 TRAINING = frozenset({"train_accuracy", "fitted_accuracy"})

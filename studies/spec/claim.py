@@ -13,12 +13,14 @@ from studies.spec.fields import record
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
 
-__all__ = ["CELLS", "DIRECTIONS", "SCALES", "THAN", "Claim", "Selectors"]
+__all__ = ["CELLS", "DIRECTIONS", "LEVEL", "SCALES", "THAN", "Claim", "Selectors"]
 
 DIRECTIONS = ("more", "less", "same")
 SCALES = ("difference", "ratio")
 THAN = ("mean", "each", "best", "worst")
 CELLS = ("average", "each", "most")
+LEVEL = 0.05
+"""The false discovery rate among the claims of a report that are decided; and, apart from it, among their cells."""
 
 Selectors = Mapping[str, str | tuple[str, ...]]
 """Column of the observations -> the value, or the values, that its rows shall have."""

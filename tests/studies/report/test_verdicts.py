@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Verdict
-from studies.report.verdicts import EQUAL, LEVEL, judge
-from studies.spec.claim import Claim
+from studies.report.verdicts import EQUAL, judge
+from studies.spec.claim import LEVEL, Claim
 from tests.studies.observed import claim, row, table, two
 from wdiv.numerics import false_discovery
 
