@@ -167,8 +167,9 @@ def accuracy_by(
 ) -> Axes:
     """Test accuracy over a column: a dot a run, and a line through the means of each of ``lines``.
 
-    table  columns ``x``, ``lines`` and ``accuracy`` (a share of 1). Numbers stand on a logarithmic axis with a tick at
-           each, anything else side by side in the order of the rows
+    table  columns ``x``, ``lines`` and ``accuracy`` (a share of 1), and where they are known ``low`` and ``high``, the
+           ends of its interval, which a thin line joins. Numbers stand on a logarithmic axis with a tick at each,
+           anything else side by side in the order of the rows
     """
     import pandas as pd
     import seaborn as sns
@@ -181,7 +182,10 @@ def accuracy_by(
     for name in names:
         mine = shown[shown[lines] == name]
         means = mine.groupby(x, sort=numeric)["accuracy"].mean()
-        ax.plot([places[v] for v in mine[x]], mine["accuracy"], "o", color=colours[name], markersize=3.5, alpha=0.5)
+        at = [places[v] for v in mine[x]]
+        ax.plot(at, mine["accuracy"], "o", color=colours[name], markersize=3.5, alpha=0.5)
+        if {"low", "high"} <= {*mine}:
+            ax.vlines(at, 100 * mine["low"], 100 * mine["high"], color=colours[name], linewidth=0.8, alpha=0.5)
         ax.plot([places[v] for v in means.index], means, color=colours[name], label=str(name))
     if numeric:
         ax.set_xscale("log")

@@ -16,6 +16,7 @@ from baselines.features import features, label_of, places_of
 from baselines.transferability import SCORES
 from baselines.trials import STAGES, of_length_1
 from wdiv.errors import BadData
+from wdiv.numerics.proportion import in_words
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
@@ -74,6 +75,10 @@ class Findings:
         """Mean over the stages."""
         known = [place.drift for place in self.places if place.drift is not None]
         return float(np.mean(known)) if known else None
+
+    def in_folds(self, place: Place) -> str | None:
+        """A place's accuracy in cross-validation, where each image that was looked at is held out once, in words."""
+        return None if place.folds is None else in_words(place.folds, self.looked_at)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"best": self.best.name, "drift": self.drift}

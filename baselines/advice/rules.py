@@ -98,12 +98,9 @@ def _svm_place(found: Findings) -> Answer:
 
 
 def _words(found: Findings) -> dict[str, Any]:
-    def percent(value: float | None) -> str:
-        return "unknown" if value is None else f"{100 * value:.1f} %"
-
     return {
         "images": found.images, "scarcest": found.scarcest, "richest": found.richest, "classes": found.classes,
-        "best": found.best.name, "best_folds": percent(found.best.folds),
+        "best": found.best.name, "best_folds": found.in_folds(found.best) or "unknown",
         "drift": "unknown" if found.drift is None else f"{found.drift:.2f}",
     }  # fmt: skip
 

@@ -81,13 +81,15 @@ def _show_findings(found: Findings) -> None:
     click.echo()
     names = list(found.places[0].scores)
     rows = [
-        {"stage": p.name, "features": p.features, "SVM": p.folds, "drift": p.drift, **p.scores} for p in found.places
+        {"stage": p.name, "features": p.features, "SVM": found.in_folds(p), "drift": p.drift, **p.scores}
+        for p in found.places
     ]
-    columns: dict[str, Any] = {"stage": str, "features": str, "SVM": "{:.1%}".format, "drift": "{:.2f}".format}
+    columns: dict[str, Any] = {"stage": str, "features": str, "SVM": str, "drift": "{:.2f}".format}
     print_table(rows, columns | dict.fromkeys(names, "{:.4g}".format))
     click.echo(
-        "\nSVM: accuracy in cross-validation. drift: squared distance from what BatchNorm saw of the source's images,"
-        "\nin its standard deviations. " + " ".join(f"{name}: {SCORES[name].long_name}." for name in names)
+        "\nSVM: accuracy in cross-validation, and its 95 % interval for other images."
+        "\ndrift: squared distance from what BatchNorm saw of the source's images, in its standard deviations.\n"
+        + " ".join(f"{name}: {SCORES[name].long_name}." for name in names)
     )
     for name, value in found.scores.items():
         click.echo(f"{name} {value:.4g}: {SCORES[name].long_name}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from studies.cli.console import console
 from studies.grid.progress import Progress
+from wdiv.numerics.proportion import in_words
 
 __all__ = ["Bars"]
 
@@ -73,9 +74,6 @@ class _RunWatcher:
             return "was finished before"
         last = self._rows[-1]
         seconds = sum(row["seconds"] for row in self._rows)
-        best = max(row["test_accuracy"] for row in self._rows)
         loss = "" if last["train_loss"] is None else f"loss {last['train_loss']:.4g}, "
-        return (
-            f"epoch {last['epoch']}/{self._epochs}, {loss}test {100 * last['test_accuracy']:.1f} % "
-            f"(best {100 * best:.1f}), {seconds:.1f} s"
-        )
+        test = in_words(last["test_accuracy"], last["n_test"])
+        return f"epoch {last['epoch']}/{self._epochs}, {loss}test {test}, {seconds:.1f} s"

@@ -139,7 +139,7 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     moved_columns = [name for name in ("conv", "affine", "gamma", "beta") if name in table]
     columns: dict[str, Callable[[Any], str]] = {
         **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
-        "last": percent, "interval": str, "spread": percent, "best": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
+        "last": percent, "interval": str, "spread": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
         **dict.fromkeys(moved_columns, "{:.3g}".format), "farthest": str,
     }  # fmt: skip
     naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
@@ -154,7 +154,7 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     if metric == "output_change":
         moved = f"how far their outputs moved from {start}, in lengths of what they were, on a few training images"
     click.echo(
-        "\nlast, best: test accuracy in %, mean over seeds; best is chosen on test images.\n"
+        "\nlast: test accuracy in % after the epoch that counts, mean over seeds.\n"
         "interval: 95 % of last, for other test images and other seeds.\n"
         "over fc: points of last above the strategy fc.\n"
         f"{', '.join(moved_columns)}: {moved};\nmean over layers."

@@ -10,6 +10,7 @@ from studies.cli.console import duration
 from studies.grid.watching import RunView, StoreView, Strip
 from wdiv import plots
 from wdiv.metrics import METRICS
+from wdiv.numerics.proportion import in_words
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -60,8 +61,7 @@ def _progress(seen: RunView, place: int = -1) -> str:
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4g}")
     if row["test_accuracy"] is not None:
-        best = f" (best {100 * seen.best:.1f})" if newest and seen.best is not None else ""
-        parts.append(f"test {100 * row['test_accuracy']:.1f} %{best}")
+        parts.append(f"test {in_words(row['test_accuracy'], seen.n_test)}")
     if newest and seen.seconds_left is not None and seen.state == "running":
         parts.append(f"about {duration(seen.seconds_left)} left")
     return ", ".join(parts)

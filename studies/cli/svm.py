@@ -82,6 +82,7 @@ def svm(
 
 def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     from studies.cli.answered import print_answered, print_confusion
+    from wdiv.numerics.proportion import in_words
     from wdiv.summary import one_class_notes, untrained_notes
 
     first = found[0]
@@ -91,24 +92,26 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
     )
     rows = [
         {
-            "n_train": outcome.n_train, "baseline": outcome.strategy, "seed": outcome.seed,
-            "features": outcome.n_features, "folds": outcome.cv_score, "accuracy": outcome.accuracy,
-            "interval": interval(outcome.scores["accuracy"]),
+            "n_train": outcome.n_train, "seed": outcome.seed, "features": outcome.n_features,
+            "baseline": outcome.strategy,
+            "folds": None if outcome.cv_score is None else in_words(outcome.cv_score, outcome.n_train),
+            "accuracy": in_words(outcome.accuracy, outcome.n_test),
             "cost": outcome.cost,
             "layer": outcome.layer_chosen, "seconds": outcome.seconds,
         }
         for outcome in found
     ]  # fmt: skip
     shown: dict[str, Any] = {
-        "n_train": str, "baseline": str, "seed": str, "features": str, "folds": percent, "accuracy": percent,
-        "interval": str,
+        **dict.fromkeys(("n_train", "seed", "features", "baseline", "folds", "accuracy"), str),
         "cost": "{:g}".format, "layer": str, "seconds": "{:.1f}".format,
     }  # fmt: skip
-    empty = {name for name in ("cost", "layer") if all(row[name] is None for row in rows)}
-    print_table(rows, {name: spell for name, spell in shown.items() if name not in empty})
+    empty = {name for name in ("folds", "cost", "layer") if all(row[name] is None for row in rows)}
+    same = [name for name in ("n_train", "seed", "features") if len({row[name] for row in rows}) == 1]
+    click.echo(", ".join(f"{name.replace('_', ' ')}: {rows[0][name]}" for name in same))
+    print_table(rows, {name: spell for name, spell in shown.items() if name not in {*empty, *same}})
     click.echo(
-        "\nfolds: accuracy in cross-validation on the training images, in %; the rest on the test images, the\n"
-        "interval being Wilson's, of 95 %: what the accuracy may be on other images."
+        "\nfolds: in cross-validation on the training images; accuracy: on the test images.\n"
+        "In brackets what it may be on other images: 95 %, by Wilson."
     )
     for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
         click.echo(f"note: {note}")

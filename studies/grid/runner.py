@@ -18,6 +18,7 @@ from studies.grid.progress import Progress
 from studies.grid.study_file import facts_of, merge_axes, read_study_json, update_study_json
 from studies.spec.study import Study
 from wdiv.errors import BadStore
+from wdiv.numerics.proportion import in_words
 from wdiv.store.files import clear_leftovers
 from wdiv.store.names import taken
 from wdiv.store.reader import CheckpointStore, Run, is_being_written
@@ -163,9 +164,8 @@ def _baselines(
         missing = [trial for trial in wanted if not trial.made(kept.get(trial.id(source, split)))]
         for outcome in trials.run(source, split, missing, device=device, store=store) if missing else ():
             trials.save(outcome, out)
-            low, high = (100 * outcome.scores["accuracy"][end] for end in ("low", "high"))
-            told = f"test {100 * outcome.accuracy:.1f} % ({low:.1f} to {high:.1f})"
-            progress.say(f"{outcome.id}: {told}, {outcome.seconds:.1f} s")
+            told = in_words(outcome.accuracy, outcome.n_test)
+            progress.say(f"{outcome.id}: test {told}, {outcome.seconds:.1f} s")
             if stop.signum is not None:
                 raise Stopped(f"stopped after {outcome.id}", stop.signum)
 

@@ -44,6 +44,7 @@ class Strip:
 class RunView:
     """One run.
 
+    n_test        images that its test accuracies are of; 0: not known
     history       a row for each finished epoch, of :data:`FACTS`
     seconds_left  None where nothing tells
     epochs        those that ``stages`` have values of: the finished ones, if all of them were trained by this wdiv
@@ -52,6 +53,7 @@ class RunView:
     run: str
     state: str
     of: int | None
+    n_test: int
     best: float | None
     seconds_left: float | None
     history: tuple[Mapping[str, Any], ...]
@@ -176,7 +178,8 @@ class Watch:
         last = -1 if state.epoch is None else state.epoch
         rows = [row for row in self._runs[state.run].history() if row["epoch"] <= last] if last >= 0 else []
         history = tuple({name: row.get(name) for name in FACTS} for row in rows)
-        return RunView(state.run, state.state, state.of, state.best, state.left, history)
+        n_test = self._runs[state.run].record.n_test if rows else 0
+        return RunView(state.run, state.state, state.of, n_test, state.best, state.left, history)
 
 
 @dataclass(frozen=True)

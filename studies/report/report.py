@@ -45,6 +45,7 @@ class Report:
     figures     name -> its files;  missing: name -> why it could not be drawn
     unfinished  how many of the study's runs are not finished, and how many there are; nothing here is of these
     left_out    run that is not finished -> why, in words
+    n_test      dataset -> its test images
     """
 
     study: Study
@@ -60,6 +61,7 @@ class Report:
     unfinished: tuple[int, int]
     left_out: dict[str, str]
     notes: Sequence[str]
+    n_test: Mapping[str, int]
 
 
 def gather(out: Path, figures: Path | None = None, opened: Mapping[str, CheckpointStore] | None = None) -> Report:
@@ -85,29 +87,34 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     observations = observations.reset_index(drop=True)
     paper = None if study.paper is None else published(study.paper)
     read, sizes = (observations, "") if paper is None else at_sizes_of(paper, observations)
-    drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, figures)
     whole = states(out, found)
     left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
     verdicts = judge(study.claims, observations, answers=answers_of(found))
+    drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, tests, figures)
     return Report(
         study, observations, distances, verdicts,
         [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations),
         {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,
         (len(left_out), len(whole)), left_out,
-        [*instead, *notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])],
+        [*instead, *notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])], tests,
     )  # fmt: skip
 
 
 def _draw(
-    study: Study, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None, to: Path
+    study: Study,
+    observations: pd.DataFrame,
+    distances: pd.DataFrame,
+    paper: pd.DataFrame | None,
+    n_test: Mapping[str, int],
+    to: Path,
 ) -> tuple[dict[str, list[Path]], dict[str, str]]:
     shares = _shares(study, paper)
     drawn, missing = {}, {}
     for figure in study.figures:
         try:
-            drawn[figure.name] = draw(figure, observations, distances, shares, to, study=study)
+            drawn[figure.name] = draw(figure, observations, distances, shares, to, study=study, n_test=n_test)
         except WdivError as error:
             missing[figure.name] = str(error)
     return drawn, missing

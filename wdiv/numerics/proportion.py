@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Share", "grouped_interval", "share_interval", "wilson"]
+__all__ = ["Share", "grouped_interval", "in_words", "share_interval", "wilson"]
 
 
 class Share(NamedTuple):
@@ -81,6 +81,19 @@ def grouped_interval(shares: ArrayLike, n: ArrayLike, level: float = 0.95) -> Sh
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = groups / (groups - 1.0) * (weight**2 * (x.mean(0) - p) ** 2).sum()
     return _wilson(p, groups, np.fmax(apart, p * (1.0 - p) / images.sum()), groups - 1.0, of_seeds, seeds - 1.0, level)
+
+
+def in_words(share: float, n: int) -> str:
+    """A share of n in percent, and its interval; of no known n, itself alone.
+
+    >>> in_words(0.96, 50), in_words(0.96, 0)
+    ('96.0 % (86.5 to 98.9)', '96.0 %')
+    """
+    told = f"{100 * share:.1f} %"
+    if n <= 0:
+        return told
+    _, low, high = wilson(share, n)
+    return f"{told} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _over_seeds(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

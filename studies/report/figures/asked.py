@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,7 +15,10 @@ __all__ = ["StudyFigure"]
 
 @dataclass(frozen=True)
 class StudyFigure:
-    """What one figure is drawn from: rows of both tables that were asked for, and ``everything`` of the model."""
+    """What one figure is drawn from: rows of both tables that were asked for, and ``everything`` of the model.
+
+    n_test: dataset -> its test images
+    """
 
     figure: Figure
     model: str
@@ -22,7 +26,8 @@ class StudyFigure:
     distances: pd.DataFrame
     everything: pd.DataFrame
     paper: pd.DataFrame | None
-    study: Study | None = None
+    study: Study | None
+    n_test: Mapping[str, int]
 
     @property
     def title(self) -> str:

@@ -21,6 +21,7 @@ def draw(outcomes: Sequence[Outcome], out: Path) -> Path:
 
     table = pd.DataFrame(
         {"n_train": o.n_train, "strategy": o.strategy, "baseline": o.baseline, "layer": o.layer, "accuracy": o.accuracy}
+        | {end: o.scores["accuracy"][end] for end in ("low", "high")}
         for o in outcomes
     )
     by_layer = table[~table["layer"].str.contains(r"\+") & (table["layer"] != BEST)]

@@ -33,7 +33,8 @@ PAIR = {"train_accuracy": "#9fbfdc", "accuracy": "#0b5394"}
 def accuracy(asked: StudyFigure) -> Any:
     """Test accuracy over the number of training images: a line a strategy, a panel a model and condition.
 
-    Line and band: mean, least and most over the seeds. Dashed: the paper's.
+    Line and band: mean over the seeds and its 95 % interval, for other test images and other seeds. Dashed: the
+    paper's.
     """
     table = in_percent(_ordered(asked, ("accuracy",), ("dataset", "bn_mode"), ("model", "condition")))
     places = list(table.groupby(["model", "condition"], sort=False))
@@ -45,7 +46,7 @@ def accuracy(asked: StudyFigure) -> Any:
         ax.set_visible(False)
     for ax, ((model, condition), mine) in zip(plain(axes.flat), places, strict=False):
         for name, group in mine.groupby("label", sort=False):
-            means = seeds(group, ["n_train"]).sort_values("n_train")
+            means = seeds(group, ["n_train"], asked.n_test).sort_values("n_train")
             ax.plot(means["n_train"], means["mean"], "o-", color=palette[name], markersize=4, label=name)
             ax.fill_between(means["n_train"], means["low"], means["high"], color=palette[name], alpha=0.15, linewidth=0)
             theirs = of_paper(asked.paper, model=model, condition=condition, strategy=group["strategy"].iloc[0],
@@ -70,7 +71,10 @@ def accuracy(asked: StudyFigure) -> Any:
 
 
 def bars(asked: StudyFigure) -> Any:
-    """Training and test accuracy by strategy, a bar each; a dot a seed, a white square the paper's. A row a model."""
+    """Training and test accuracy by strategy, a bar each; a dot a seed, a white square the paper's. A row a model.
+
+    Whiskers are the 95 % interval of the mean, for other test images and other seeds.
+    """
     table = in_percent(_ordered(asked, ("train_accuracy", "accuracy"), VARIANTS, ("model",)))
     models = list(dict.fromkeys(table["model"]))
     names = list(dict.fromkeys(table["label"]))
@@ -83,8 +87,10 @@ def bars(asked: StudyFigure) -> Any:
             group = mine[mine["measure"].eq(measure)]
             shift = (i - (len(measures) - 1) / 2) * width
             x = group["label"].map(names.index) + shift
-            means = seeds(group.assign(x=x), ["x"])
+            means = seeds(group.assign(x=x), ["x"], asked.n_test)
             ax.bar(means["x"], means["mean"], 0.92 * width, color=colour, label=WORDS[measure])
+            if measure == "accuracy" and asked.n_test:
+                ax.errorbar(means["x"], means["mean"], _reach(means), fmt="none", ecolor=GREY, elinewidth=0.8)
             ax.plot(x, group["value"], "o", color=GREY, markersize=2.5, alpha=0.7)
             theirs = _theirs(asked, model, measure, mine)
             at = [names.index(name) + shift for name in theirs]
@@ -99,7 +105,8 @@ def bars(asked: StudyFigure) -> Any:
 def lines(asked: StudyFigure) -> Any:
     """Accuracy over the strategies in the order asked for, joined by straight lines: training and test.
 
-    A panel a model and whatever else runs of one strategy differ in. Line and band: mean and range over the seeds.
+    A panel a model and whatever else runs of one strategy differ in. Line and band: mean over the seeds and, of test
+    accuracy, its 95 % interval; of training accuracy, least and most.
     """
     table = in_percent(_ordered(asked, ("train_accuracy", "accuracy"), VARIANTS, ("model",)))
     said = {name: asked.figure.labels.get(name, name) for name in table["strategy"]}
@@ -113,7 +120,7 @@ def lines(asked: StudyFigure) -> Any:
             group = mine[mine["measure"].eq(measure)]
             if group.empty:
                 continue
-            means = seeds(group, ["strategy"]).set_index("strategy").reindex(names)
+            means = seeds(group, ["strategy"], asked.n_test).set_index("strategy").reindex(names)
             ax.plot(range(len(names)), means["mean"], "o-", color=colour, markersize=4, label=WORDS[measure])
             ax.fill_between(range(len(names)), means["low"], means["high"], color=colour, alpha=0.15, linewidth=0)
             theirs = _theirs(asked, model, measure, mine.assign(label=mine["strategy"]))
@@ -130,7 +137,7 @@ def lines(asked: StudyFigure) -> Any:
 def corners(asked: StudyFigure) -> Any:
     """Test accuracy by strategy where data are few or many (rows) and near to the source or far from it (columns).
 
-    The best by mean over seeds is dark and starred; whiskers reach from the least to the most of the seeds.
+    The best by mean over seeds is dark and starred; whiskers are the mean's 95 % interval.
     """
     where = asked.figure.where
     table = in_percent(_ordered(asked, ("accuracy",), ("bn_mode",), ("condition", "per_class")))
@@ -140,11 +147,10 @@ def corners(asked: StudyFigure) -> Any:
         for j, condition in enumerate(where["condition"]):
             ax = axes[i, j]
             mine = chosen(table, {"condition": condition, "per_class": size}, asked.figure.name)
-            means = seeds(mine, ["label"])
+            means = seeds(mine, ["label"], asked.n_test)
             best = means["mean"].idxmax()
             at = means["label"].map(names.index)
-            reach = [means["mean"] - means["low"], means["high"] - means["mean"]]
-            ax.barh(at, means["mean"], 0.75, xerr=reach, error_kw={"lw": 0.8, "ecolor": GREY},
+            ax.barh(at, means["mean"], 0.75, xerr=_reach(means), error_kw={"lw": 0.8, "ecolor": GREY},
                     color=["#0b5394" if row == best else "#b6cde3" for row in means.index])  # fmt: skip
             for row, place, high in zip(means.itertuples(), at, means["high"], strict=True):
                 star = "  ★" if row.Index == best else ""
@@ -160,7 +166,10 @@ def corners(asked: StudyFigure) -> Any:
 
 
 def layers(asked: StudyFigure) -> Any:
-    """Test accuracy of a baseline on the features of one layer after the other: a line a condition and baseline."""
+    """Test accuracy of a baseline on the features of one layer after the other: a line a condition and baseline.
+
+    Line and band: mean over the seeds and its 95 % interval.
+    """
     table = in_percent(asked.observations[asked.observations["measure"].eq("accuracy")])
     parts = table["strategy"].str.partition("@")
     table = table.assign(baseline=parts[0], layer=parts[2])
@@ -177,7 +186,7 @@ def layers(asked: StudyFigure) -> Any:
     palette = colours(table["label"])
     for ax, (count, size) in zip(plain(axes[0]), sizes, strict=True):
         for name, group in table[table["n_train"].eq(count) & table["per_class"].eq(size)].groupby("label", sort=False):
-            means = seeds(group, ["layer"]).set_index("layer").reindex(order)
+            means = seeds(group, ["layer"], asked.n_test).set_index("layer").reindex(order)
             ax.plot(range(len(order)), means["mean"], "o-", color=palette[name], markersize=4, label=name)
             ax.fill_between(
                 range(len(order)), means["low"], means["high"], color=palette[name], alpha=0.15, linewidth=0
@@ -205,6 +214,11 @@ def _theirs(asked: StudyFigure, model: str, measure: str, table: pd.DataFrame) -
         for name, strategy in zip(table["label"], table["strategy"], strict=True)
         if strategy in found
     }
+
+
+def _reach(means: pd.DataFrame) -> list[pd.Series]:
+    """From the mean down to the low end and up to the high one."""
+    return [means["mean"] - means["low"], means["high"] - means["mean"]]
 
 
 def _ticks(ax: Any, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from studies.spec.figure import Where, listed
 from wdiv import summary
 from wdiv.errors import BadInput
+from wdiv.numerics import share_interval
 from wdiv.registry import did_you_mean
 
 __all__ = [
@@ -99,9 +100,21 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
     return dict(zip(names, sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names)), strict=True))
 
 
-def seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """mean, low and high of ``value`` over the rows that agree in ``by``, in the order in which they come."""
-    return table.groupby(list(by), sort=False)["value"].agg(mean="mean", low="min", high="max").reset_index()
+def seeds(table: pd.DataFrame, by: Sequence[str], n_test: Mapping[str, int] = MappingProxyType({})) -> pd.DataFrame:
+    """mean, low and high of ``value`` over the rows that agree in ``by``, in the order in which they come.
+
+    low, high  the least and the most; of a test accuracy in percent its 95 % interval, for other test images and other
+               seeds, where ``n_test``, dataset -> test images, knows of how many it is
+    """
+    groups = table.groupby(list(by), sort=False)
+    found = groups["value"].agg(mean="mean", low="min", high="max").reset_index()
+    if n_test:
+        images = table["dataset"].map(n_test).where(table["measure"].eq("accuracy")).astype(float)
+        known = [share_interval(group["value"] / 100, images[group.index].min()) for _, group in groups]
+        for end in ("low", "high"):
+            mine = pd.Series([100 * float(getattr(one, end)) for one in known], found.index)
+            found[end] = mine.fillna(found[end])
+    return found
 
 
 def in_percent(table: pd.DataFrame) -> pd.DataFrame:

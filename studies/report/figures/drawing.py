@@ -43,12 +43,13 @@ def draw(
     out: Path,
     ending: str = ".png",
     study: Study | None = None,
+    n_test: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Path]:
     """Draw what :func:`figures` makes into a folder: ``NAME.png``, or ``NAME-MODEL.png`` where it is of one model."""
     import matplotlib as mpl
 
     check_file(Path(f"{figure.name}{ending}"))
-    made = figures(figure, observations, distances, paper, study)
+    made = figures(figure, observations, distances, paper, study, n_test)
     with mpl.rc_context(STYLE):
         return [
             saved(one, out / f"{figure.name}{f'-{plain_name(model)}' if model else ''}{ending}")
@@ -62,6 +63,7 @@ def figures(
     distances: pd.DataFrame,
     paper: pd.DataFrame | None = None,
     study: Study | None = None,
+    n_test: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A figure of a study as matplotlib's, for a notebook: model -> figure, or ``""`` -> the one figure of all models.
 
@@ -69,6 +71,7 @@ def figures(
     paper   the paper's values, to be shown beside: ``value`` (a share of 1) and ``strategy``, and of the columns of
             ``observations`` those that tell them apart
     study   whose images are shown, by a figure that shows some
+    n_test  dataset -> its test images: where they are known bands are intervals, else the range over the seeds
 
     Raises :class:`~wdiv.errors.BadInput`, saying what is missing, where there are no data for it.
     """
@@ -78,17 +81,17 @@ def figures(
     with mpl.rc_context(STYLE):
         return {
             asked.model: DRAWN_BY[kind.name](asked)
-            for asked in _asked(figure, kind, observations, distances, paper, study)
+            for asked in _asked(figure, kind, observations, distances, paper, study, n_test)
         }
 
 
 def _asked(
     figure: Figure, kind: FigureKind, observations: pd.DataFrame, distances: pd.DataFrame, paper: pd.DataFrame | None,
-    study: Study | None,
+    study: Study | None, n_test: Mapping[str, int],
 ) -> Iterator[StudyFigure]:  # fmt: skip
     """What each of its files is drawn from."""
     if kind.of_study:
-        yield StudyFigure(figure, "", observations, distances, observations, paper, study)
+        yield StudyFigure(figure, "", observations, distances, observations, paper, study, n_test)
         return
     table = distances if kind.by_layer else observations
     where = {column: values for column, values in figure.where.items() if column in table}
@@ -103,4 +106,4 @@ def _asked(
         rows = mine[mine["model"].eq(model)] if model else mine
         every = observations[observations["model"].eq(model)] if model else observations
         parts = (every, rows) if kind.by_layer else (rows, distances)
-        yield StudyFigure(figure, model, *parts, everything=every, paper=paper, study=study)
+        yield StudyFigure(figure, model, *parts, everything=every, paper=paper, study=study, n_test=n_test)

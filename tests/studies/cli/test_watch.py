@@ -135,7 +135,7 @@ def test_each_stage_has_a_strip_with_the_newest_epoch_last(live: Path) -> None:
     expected = div["bn/relative_l2"].sel(run=BN, epoch=3, role="gamma", layer="stem.bn")
     assert value == f"{float(expected):.3g}"
     assert "  not moved: conv weight, conv bias" in text.splitlines()
-    assert "epoch 3/3, loss 0.3333, test 60.0 % (best 60.0)" in text
+    assert "epoch 3/3, loss 0.3333, test 60.0 % (30.0 to 84.0)" in text
 
 
 def test_what_has_no_value_says_why(live: Path) -> None:
@@ -182,9 +182,9 @@ def test_an_unmoved_stage_beside_one_that_moves_is_dots(tmp_path: Path) -> None:
 def test_a_line_for_logs(live: Path) -> None:
     seen = {one.run: one for one in Watch(live, "l2", [FC, BN]).look().runs}
     line = sentence(seen[FC], "l2", 2)
-    assert line.startswith(f"{FC}: epoch 2/3, loss 0.5, test 50.0 %; l2: fc weight head ")
+    assert line.startswith(f"{FC}: epoch 2/3, loss 0.5, test 50.0 % (22.7 to 77.3); l2: fc weight head ")
     assert "conv" not in line
-    assert sentence(seen[FC], "l2", 0) == f"{FC}: epoch 0/3, test 30.0 %"
+    assert sentence(seen[FC], "l2", 0) == f"{FC}: epoch 0/3, test 30.0 % (10.2 to 61.8)"
 
 
 def test_the_time_left_is_that_of_the_epochs_before(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_the_time_left_is_that_of_the_epochs_before(tmp_path: Path) -> None:
     assert seen.state == "stopped"
     assert "left" not in text_of(store), "nothing goes on"
     with FileLock(store / "runs" / FC / ".lock"):
-        assert "epoch 3/243, loss 0.3333, test 60.0 % (best 60.0), about 2 min 0 s left" in text_of(store)
+        assert "epoch 3/243, loss 0.3333, test 60.0 % (30.0 to 84.0), about 2 min 0 s left" in text_of(store)
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------

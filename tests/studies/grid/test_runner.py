@@ -86,7 +86,7 @@ def test_axes_grow_when_a_study_is_run_again(trained: Path, small: Study, capsys
     run_grid(wish, trained, device="cpu", progress=Bars())
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\[1/2\] mobilenet.*-fc-auto-s0: was finished before", first)
-    assert re.fullmatch(r"\[2/2\] .*-s1: epoch 2/2, loss [\d.]+, test [\d.]+ % \(best [\d.]+\), [\d.]+ s", second)
+    assert re.fullmatch(r"\[2/2\] .*-s1: epoch 2/2, loss [\d.]+, test [\d.]+ % \([\d.]+ to [\d.]+\), [\d.]+ s", second)
     study = json.loads((trained / "study.json").read_text())
     assert study["study"]["strategies"] == ["fc", "bn+fc"]
     assert study["study"]["seeds"] == [0, 1]

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Drawn
 
+from studies.report.figures.common import seeds
 from studies.report.figures.drawing import draw
 from studies.spec.columns import COLUMNS, DISTANCES
 from studies.spec.figure import FIGURE_KINDS, Figure
 from wdiv.errors import BadInput, UnknownName
+from wdiv.numerics import share_interval
 
 SIZES = {"20": 140, "40": 280, "all": 909}
 STAGES = ("stem", "stage1", "stage1", "stage2", "head")
@@ -330,3 +332,14 @@ def test_every_kind_says_that_there_is_nothing(tmp_path: Path) -> None:
     for kind in FIGURE_KINDS:
         with pytest.raises(BadInput, match="figure 'f': no "):
             draw(Figure("f", "", kind, needed.get(kind, {})), seen().head(0), far().head(0), None, tmp_path)
+
+
+def test_bands_of_test_accuracy_are_intervals() -> None:
+    """Where it is known of how many images they are; else, and of what is no test accuracy, from least to most."""
+    rows = [("accuracy", "d", 90.0), ("accuracy", "d", 100.0), ("accuracy", "e", 80.0), ("train_accuracy", "d", 100.0)]
+    table = pd.DataFrame(rows, columns=["measure", "dataset", "value"])
+    found = seeds(table, ["measure", "dataset"], {"d": 50}).set_index(["measure", "dataset"])
+    wanted = share_interval([0.9, 1.0], 50)
+    assert found.loc[("accuracy", "d")].tolist() == pytest.approx([95.0, 100 * wanted.low, 100 * wanted.high])
+    assert found.loc[("accuracy", "e")].tolist() == [80.0, 80.0, 80.0]
+    assert found.loc[("train_accuracy", "d")].tolist() == [100.0, 100.0, 100.0]

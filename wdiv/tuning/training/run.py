@@ -52,7 +52,8 @@ class Watcher(Protocol):
 
     def batch(self, epoch: int, done: int, of: int) -> None: ...
 
-    def epoch(self, row: dict[str, Any]) -> None: ...
+    def epoch(self, row: dict[str, Any]) -> None:
+        """row: of the history, and how many test images its accuracy is of, ``n_test``"""
 
 
 class Silent:
@@ -267,7 +268,7 @@ class _Session:
         self.running_metrics.append(int(row["epoch"]), state)
         given = {part: Logits(self.asked[part], values) for part, values in logits.items()}
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()}, given, best)
-        self.watcher.epoch(row)
+        self.watcher.epoch(row | {"n_test": len(self.split.test)})
         return "final" in row
 
     def _fitted(self) -> dict[str, float]:
