@@ -29,7 +29,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 NEEDS_TORCH = (
     "tests/baselines", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_package.py",
     "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/store/dataflow.py",
-    "wdiv/store/probe.py", "wdiv/similarity.py",
+    "wdiv/store/meta_device.py", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
 
 ASKS_FOR_TORCH = re.compile(r"(import|from) torch|importorskip\(.torch")
