@@ -16,6 +16,7 @@ from typing import Any
 
 from studies.cli import main as wdiv
 from studies.grid import jobs
+from tests.tuning import tiny
 from wdiv.tuning.training import run as tuning
 
 WAITS = 3
@@ -29,7 +30,7 @@ def forking(method: str = "") -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wdiv.numerics.kernels", "tests.studies.toy", "tests.studies.held"])
+    context.set_forkserver_preload(["wdiv.numerics.kernels", tiny.__name__, __name__])
     return context
 
 

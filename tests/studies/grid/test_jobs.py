@@ -116,14 +116,14 @@ def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
     small: Study, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, out = override(small, GRID), tmp_path / "store"
-    monkeypatch.setattr("studies.grid.jobs._work", work)
 
     def kill() -> None:
         multiprocessing.active_children()[0].kill()
 
-    with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
-        run_grid(grid, out, device="cpu", progress=Hook(kill), jobs=2)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr("studies.grid.jobs._work", work)
+        with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
+            run_grid(grid, out, device="cpu", progress=Hook(kill), jobs=2)
     assert multiprocessing.active_children() == []
     assert epochs(out).items() <= whole.items()
     run_grid(grid, out, device="cpu", jobs=2)
