@@ -98,20 +98,6 @@ def test_an_option_that_takes_a_name_says_which(command: str) -> None:
             assert all(name in helps[option] for name in registry), option
 
 
-def test_help_imports_neither_torch_nor_xarray() -> None:
-    """In a process of its own, where nobody has imported them."""
-    code = (
-        "import sys\nfrom studies.cli import cli\n"
-        "for name in [[], *([n] for n in cli.commands)]:\n    cli([*name, '--help'], standalone_mode=False)\n"
-        "cli(['--version'], standalone_mode=False)\n"
-        "heavy = {'torch', 'torchvision', 'xarray', 'pandas', 'matplotlib', 'sklearn', 'numba', 'scipy', 'dask'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
-    assert done.stderr == ""
-
-
 def test_a_list_of_lists() -> None:
     text = wdiv("list").stdout
     for what, shelf in CATALOGUE.items():

@@ -23,9 +23,10 @@ from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
 from tests.fabric import shorten
+from tests.forked import forking
 from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import PATIENCE, TOML
-from tests.studies.held import WAITS, command, forking, work
+from tests.studies.held import WAITS, command, work
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput, BadStore, WdivError
 
