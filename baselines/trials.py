@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.estimators import BASELINES, BestLayer, evaluate
-from baselines.estimators.evaluate import INTERVAL, estimates
 from baselines.features import bare, features, label_of, places_of
 from wdiv.errors import BadData, BadInput, BadStore, Damaged, LeftOut
 from wdiv.numerics import share_interval
@@ -91,6 +89,8 @@ class Trial:
     pooling: str = "avg"
 
     def __post_init__(self) -> None:
+        from baselines.estimators import BASELINES  # not before: it brings scikit-learn, without which much is read
+
         BASELINES[self.baseline]  # raises for an unknown one
         if self.folds < 2:
             raise BadInput(f"folds: at least 2, not {self.folds}")
@@ -252,6 +252,8 @@ def _try(
     trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], labels: np.ndarray,
     test: Sequence[np.ndarray],
 ) -> Outcome:  # fmt: skip
+    from baselines.estimators import BASELINES, BestLayer, evaluate
+
     estimator = BASELINES[trial.baseline].make(trial.folds, trial.seed)
     if len(places) > 1:
         train, test = ([of_length_1(part) for part in parts] for parts in (train, test))
@@ -507,6 +509,8 @@ def _read(file: Path, *fingerprint: int) -> Outcome:
 
 def _with_intervals(scores: dict[str, Any], seed: int) -> dict[str, Any]:
     """The scores, their intervals made anew where an older wdiv took other ones."""
+    from baselines.estimators.evaluate import INTERVAL, estimates
+
     if scores.get("interval") == INTERVAL or "confusion" not in scores:
         return scores
     found = estimates(np.array(scores["confusion"]), seed=seed, level=scores["level"])

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 NEEDS_TORCH = (
     "tests/baselines", "tests/outputs", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_package.py",
     "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/store/dataflow.py",
-    "wdiv/outputs", "wdiv/store/probe.py", "wdiv/similarity.py",
+    "wdiv/outputs", "wdiv/store/meta_device.py", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
 
 ASKS_FOR_TORCH = re.compile(r"(import|from) torch|importorskip\(.torch")
@@ -77,6 +77,14 @@ def _one_thread() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What tests write need not outlive a power cut. That files are synced, and when, is tests/store/test_files.py's."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -353,15 +353,22 @@ def test_the_checker_sees_relative_imports_of_a_package() -> None:
     assert len(violations("wdiv.numerics", "from ..layers import Layer", is_package=True)) == 1
 
 
-HEAVY = ("torch", "torchvision", "xarray", "numba", "pandas", "numpy", "scipy", "matplotlib", "sklearn", "rich")
+HEAVY = (
+    "torch", "torchvision", "xarray", "numba", "pandas", "numpy", "scipy", "matplotlib", "sklearn", "dask", "rich"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
         ("import wdiv; dir(wdiv)", (*HEAVY, "click")),
-        ("from studies.cli import cli; cli(['--help'], standalone_mode=False)", HEAVY),
-        ("from studies.cli import cli; [cli([c, '--help'], standalone_mode=False) for c in cli.commands]", HEAVY),
+        (
+            "from studies.cli import cli; from itertools import product\n"
+            "for words in (*product(['', *cli.commands], ['--help']), ['--version']):\n"
+            "    cli([*filter(None, words)], standalone_mode=False)",
+            HEAVY,
+        ),
+        ("import studies.cli.answered, studies.grid.answered, studies.grid.state", ("torch", "sklearn")),
         (
             "import wdiv.measure, wdiv.summary, wdiv.plots, wdiv.compare, wdiv.store.engine",
             ("torch", "numba", "sklearn"),

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models import googlenet
 
 from tests.metrics.test_features import cka_oracle, procrustes_oracle
-from tests.tuning.tiny import MOBILENET, net, snapshot, thin, tiny_run, write_weights
+from tests.tuning.tiny import MOBILENET, SMALL, net, small_run, snapshot, thin, write_weights
 from wdiv.errors import BadData, BadInput, BadWeights, UnknownName
 from wdiv.similarity import similarity, similarity_of
 from wdiv.tuning.data.datasets import open_split
@@ -336,9 +336,9 @@ def test_an_unknown_metric() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Weights, and the folder of a run that started from them."""
     folder = tmp_path_factory.mktemp("similarity")
-    weights = write_weights(folder / "made.pth")
+    weights = write_weights(folder / "made.pth", SMALL)
     split = open_split("digits-5-9", 32, test_count=8)
-    return weights, fine_tune(tiny_run(weights, "bn+fc"), split, folder / "store", device="cpu").path
+    return weights, fine_tune(small_run(weights, "bn+fc"), split, folder / "store", device="cpu").path
 
 
 def test_two_epochs_of_a_run(made: tuple[Path, Path]) -> None:

@@ -71,6 +71,10 @@ class Registry(Mapping[str, R]):
         except KeyError:
             raise UnknownName(f"unknown {self.noun} {name!r}; {did_you_mean(name, self._records)}") from None
 
+    def __contains__(self, name: object) -> bool:
+        """Without the error message of :meth:`__getitem__`, which looks for the nearest name."""
+        return name in self._records
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
 

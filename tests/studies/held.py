@@ -1,12 +1,10 @@
 """``wdiv`` in a process of its own, whose runs wait in an epoch until they are asked to stop.
 
 So that a signal meets them before their end, however long it takes to come; one that comes sooner finds them training.
-Processes are forked from one that has imported PyTorch, once for all tests: importing takes longer than the runs.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import sys
 import time
@@ -16,21 +14,13 @@ from typing import Any
 
 from studies.cli import main as wdiv
 from studies.grid import jobs
+from tests.tuning import tiny  # noqa: F401 - its network is one of torchvision's from then on, in any process
 from wdiv.tuning.training import run as tuning
 
 WAITS = 3
 """The epoch; runs that are to be met have more."""
 
 _session, _work = tuning._Session, jobs._work
-
-
-def forking(method: str = "") -> Any:
-    """In place of ``get_context``: the context of such processes; where there is none, as on Windows, of new ones."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wdiv.numerics.kernels", "tests.studies.toy", "tests.studies.held"])
-    return context
 
 
 class _Waiting:

@@ -16,7 +16,7 @@ from studies.report.finish import conclude
 from studies.spec.registry import load
 from studies.spec.study import Pretrain, Study
 from tests.conftest import once
-from tests.studies.toy import NETWORK
+from tests.tuning.tiny import MOBILENET
 from wdiv.tuning.networks.models import ModelSpec, head_layers, layer_table
 from wdiv.tuning.strategy.spelling import parse
 
@@ -77,7 +77,7 @@ def test_the_study_runs_and_concludes(tmp_path: Path) -> None:
     """Some strategies, one epoch of each on a few images."""
     some = ("scratch", RANDOM, "fc", TENTH)
     small = replace(
-        MINI, models=(NETWORK,), pretrain=Pretrain("digits-0-4", epochs=1, per_class=10),
+        MINI, models=(MOBILENET,), pretrain=Pretrain("digits-0-4", epochs=1, per_class=10),
         strategies=some, per_class=(5,), seeds=(0,), epochs=1, test_count=4, metrics=("relative_l2",),
     )  # fmt: skip
     assert run(small, tmp_path, device="cpu") == []

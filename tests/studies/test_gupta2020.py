@@ -188,7 +188,7 @@ def test_the_study_runs_and_concludes(tmp_path: Path) -> None:
     shown = [unfrozen(blocks, MINI_RATE) for blocks in (["stage5"], [])]
     small = replace(
         mini, pretrain=None, weights="random", strategies=tuple(shown), epochs=1, steps_per_epoch=1, batch_size=2,
-        per_class=(2,), test_count=2, metrics=("relative_l2",),
+        seeds=(0,), per_class=(2,), test_count=2, metrics=("relative_l2",),
     )  # fmt: skip
     assert run(small, tmp_path, device="cpu") == []
     table, files = conclude(small, tmp_path)

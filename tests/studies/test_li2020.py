@@ -16,7 +16,7 @@ from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
-from tests.studies.toy import NETWORK
+from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
 from wdiv.tuning.strategy.spelling import parse
 
@@ -47,7 +47,7 @@ def test_each_condition_differs_from_near_in_one_factor(study: Study) -> None:
         changed = {name for name in ("pretrain", "data") if getattr(near, name) != getattr(other, name)}
         assert changed == {factor}
     sources = [
-        plan_grid(source_study(override(one, {"image_size": 32, "models": [NETWORK]}))) for one in (near, *others)
+        plan_grid(source_study(override(one, {"image_size": 32, "models": [MOBILENET]}))) for one in (near, *others)
     ]
     images = [grid.runs[0].n_train for grid in sources]
     assert images == [676, 100, 100, 676], "as many of few categories as of many"
@@ -97,7 +97,7 @@ def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
         for condition in MINI.conditions
     ]  # fmt: skip
     toy = override(MINI, {
-        "models": [NETWORK], "conditions": conditions, "strategies": [head, tuned], "steps_per_epoch": 1,
+        "models": [MOBILENET], "conditions": conditions, "strategies": [head, tuned], "steps_per_epoch": 1,
         "seeds": [0], "per_class": [100],
     })  # fmt: skip
     assert run(toy, tmp_path / "out", device="cpu") == []

@@ -16,7 +16,7 @@ from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import Condition, Pretrain, Study, override
 from tests.conftest import once
-from tests.studies.toy import NETWORK
+from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput
 from wdiv.tuning.strategy.spelling import parse
 
@@ -69,7 +69,7 @@ def test_near_images_are_the_users_and_far_ones_come_along() -> None:
 def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
     assert isinstance(MINI.pretrain, Pretrain)
     toy = override(MINI, {
-        "models": [NETWORK], "pretrain": replace(MINI.pretrain, epochs=1, steps_per_epoch=1), "test_count": 5,
+        "models": [MOBILENET], "pretrain": replace(MINI.pretrain, epochs=1, steps_per_epoch=1), "test_count": 5,
         "conditions": [Condition("near", {}), Condition("far", {"data": "digits"})], "epochs": 1,
         "steps_per_epoch": 1, "seeds": [0], "baselines": ["svm@bottleneck", "svm@stage2"],
     })  # fmt: skip

@@ -20,7 +20,7 @@ from studies.report.writing import write
 from studies.spec.registry import load
 from studies.spec.study import override
 from tests.conftest import ROOT, once
-from tests.studies.toy import NETWORK
+from tests.tuning.tiny import MOBILENET
 from wdiv.tuning.data.datasets import DATASETS
 from wdiv.tuning.data.ferrographs import COUNTS
 from wdiv.tuning.strategy.spelling import parse
@@ -32,7 +32,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     study = override(
         load("peng2020", "mini"),
         {
-            "models": NETWORK, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
+            "models": MOBILENET, "per_class": [1, 2, 3], "data": "digits-5-9", "test_count": 5, "epochs": 1,
             "steps": 1, "bn_modes": "batch",
             "pretrain": {"data": "digits-0-4", "epochs": 1, "per_class": 5},
         },

@@ -1,31 +1,13 @@
-"""A study with conditions, source networks of its own, baselines, claims, tables and figures that takes seconds.
-
-Its network is a MobileNetV2 of a block a stage, which torchvision builds once this file is imported: what a study does
-for each layer of each run takes a third of the time.
-"""
+"""A study with conditions, source networks of its own, baselines, claims, tables and figures that takes seconds."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from torchvision.models import MobileNetV2
-from torchvision.models._api import register_model
-
-NETWORK = "mobilenet_toy"
-
-
-@register_model(name=NETWORK)
-def _network(weights: None = None, **how: Any) -> MobileNetV2:
-    blocks = [[1, 16, 1, 1], [6, 24, 1, 2], [6, 32, 1, 2], [6, 64, 1, 2], [6, 160, 1, 2]]
-    return MobileNetV2(width_mult=0.1, inverted_residual_setting=blocks, **how)
-
-
-_network.__module__ = f"torchvision.models.{NETWORK}"  # those of other modules, as of segmentation, are no classifiers
+from tests.tuning.tiny import MOBILENET
 
 TOY = f"""
 title = "a toy | with <b>signs</b>"
 source = "nobody (2020)"
-models = ["{NETWORK}"]
+models = ["{MOBILENET}"]
 data = "digits-5-9"
 classes = 3
 per_class = [3]

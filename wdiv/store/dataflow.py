@@ -6,7 +6,6 @@ each result's ``grad_fn`` leads back to the images, past the parameters, by all 
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from wdiv.errors import BadInput
+from wdiv.store.meta_device import on_meta, result_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +53,13 @@ class Dataflow:
 
     def __init__(self, model: nn.Module, image_size: int, channels: int = 3) -> None:
         import torch
+        from torch.utils._python_dispatch import TorchDispatchMode
 
-        shadow = copy.deepcopy(model).to("meta").train().requires_grad_(False)
+        class Shapes(TorchDispatchMode):
+            def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                return result_of(op, args, kwargs)
+
+        shadow = on_meta(model).train()
         self._calls: list[_Call] = []  # in the order in which they ended
         running: list[_Call] = []
 
@@ -74,7 +79,7 @@ class Dataflow:
             module.register_forward_hook(partial(ends, path))
         images = torch.empty(2, channels, image_size, image_size, device="meta", requires_grad=True)
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), Shapes():
                 shadow(images.clone())  # a leaf could not be written into
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]

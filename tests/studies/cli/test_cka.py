@@ -12,12 +12,21 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 from studies.cli import cli
+from tests.tuning.tiny import SMALL, small_run, write_weights
+from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.training.run import fine_tune
 
 
-@pytest.fixture
-def run(trained: Path) -> str:
-    """The folder of a run that trained BatchNorm."""
-    return str(next(path for path in (trained / "runs").iterdir() if "bn+fc" in path.name))
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("cka") / "made.pth", SMALL)
+
+
+@pytest.fixture(scope="module")
+def run(weights: Path) -> str:
+    """The folder of a run that trained BatchNorm. Nothing here writes into it."""
+    split = open_split("digits-5-9", 32, test_count=2)
+    return str(fine_tune(small_run(weights, "bn+fc"), split, weights.parent, device="cpu").path)
 
 
 def cka(*args: str) -> Result:
@@ -47,7 +56,7 @@ def test_json_says_the_same(run: str) -> None:
         "procrustes_distance": 0.0, "why": "",
         "procrustes_distance_shuffled": pytest.approx(0.5, abs=0.5),
     }  # fmt: skip
-    assert len(data["layers"]) == 105
+    assert len(data["layers"]) == 33
 
 
 def test_a_file_beside_a_run_on_a_folder_of_images(run: str, weights: Path, folder: Callable[..., Path]) -> None:
@@ -64,14 +73,14 @@ def test_all_pairs_in_a_file(run: str, tmp_path: Path) -> None:
     assert head.split()[-5:] == ["most", "like", "most", "like", "cka"]
     assert first.split()[-2:] == ["features.0.0", "1.0000"]
     with xr.open_dataset(out) as found:
-        assert found.linear_cka_across.shape == (105, 105)
+        assert found.linear_cka_across.shape == (33, 33)
         np.testing.assert_array_equal(np.diag(found.linear_cka_across), found.linear_cka)
 
 
 def test_two_architectures_are_compared_across(run: str, tmp_path: Path) -> None:
     more = ("--model", "squeezenet1_1", "--data", "digits-5-9", "--count", "4", "--across")
     printed = lines(cka(run, "random", *more, "-o", str(tmp_path / "pairs.nc")))
-    assert "only in A: 104 layers" in printed, "the classifiers are both called classifier.1"
+    assert "only in A: 32 layers" in printed, "the classifiers are both called classifier.1"
     assert "only in B: 25 layers" in printed
     row = json.loads(cka(run, "random", *more, "-o", str(tmp_path / "again.nc"), "--json").output)["layers"][0]
     assert row["linear_cka"] is None

@@ -24,7 +24,7 @@ def test_a_table_and_a_figure(toml: Path, tmp_path: Path) -> None:
     title, header, *rows, end, wrote = command(
         "lr-find", toml, "--strategy", "fc for 1 then bn+fc", *QUICK, "-o", out
     ).stdout.splitlines()
-    assert title == "fc for 1 then bn+fc, phase 2 of 2: mobilenet_v2:width_mult=0.1 on digits-5-9, 15 images, adam"
+    assert title == "fc for 1 then bn+fc, phase 2 of 2: mobilenet_toy:width_mult=0.1 on digits-5-9, 15 images, adam"
     assert header.split() == ["suggestion", "bn", "factor", "strategy"]
     assert [row.split()[0] for row in rows] == ["valley", "steepest", "minimum/10"]
     for row in rows:

@@ -153,10 +153,10 @@ def test_advice_is_a_study_that_runs(network: tuple[Any, ...], tmp_path: Path) -
 
 @once
 def test_real_images_are_told_apart_by_the_features_of_real_weights(shared: Path) -> None:
-    steel = ("--weights", shared / "weights" / "mobilenet_v2_w035.toml", "--per-class", 50, "--test-count", 50,
+    steel = ("--weights", shared / "weights" / "mobilenet_v2_w035.toml", "--per-class", 20, "--test-count", 30,
              "--image-size", 128)  # fmt: skip
     (outcome,) = strictly(wdiv("svm", shared / "data" / "neu", *steel, "--json").stdout)["outcomes"]
-    assert outcome["scores"]["accuracy"]["value"] >= 0.97, "0.98 on more images"
+    assert outcome["scores"]["accuracy"]["value"] >= 0.97, "0.99 when this was written"
     assert outcome["cv_score"] == pytest.approx(outcome["scores"]["accuracy"]["value"], abs=0.03)
 
 
@@ -185,7 +185,7 @@ ERRORS = [
     ("svm {scarce} --test-count 2", "class 'b' has 2 images; setting 2 aside"),
     ("svm {scarce} --test-count 1 --per-class 2", "class 'b' has 1"),
     ("svm digits-5-9 --per-class 2 --layer stage9", "did you mean 'stage"),
-    ("svm digits-5-9 --per-class 2 --layer 999", "layer 999: a depth from 0 to 104"),
+    ("svm digits-5-9 --per-class 2 --layer 999", "layer 999: a depth from 0 to 32"),
     ("svm digits-5-9 --per-class 2 --baseline smv", "unknown baseline 'smv'; did you mean 'svm'"),
     ("svm digits-5-9 --per-class 2 --pooling mean", "pooling 'mean': avg, max or grid=K"),
     ("svm digits-5-9 --per-class 2 --folds 1", "1 is not in the range"),

@@ -23,9 +23,10 @@ from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
 from tests.fabric import shorten
+from tests.forked import forking
 from tests.studies.cli.test_cli import wdiv
 from tests.studies.conftest import PATIENCE, TOML
-from tests.studies.held import WAITS, command, forking, work
+from tests.studies.held import WAITS, command, work
 from tests.tuning.tiny import MOBILENET
 from wdiv.errors import BadInput, WdivError
 
@@ -117,14 +118,14 @@ def test_a_process_that_dies_ends_the_others_and_nothing_is_lost(
     small: Study, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, out = override(small, GRID), tmp_path / "store"
-    monkeypatch.setattr("studies.grid.jobs._work", work)
 
     def kill() -> None:
         multiprocessing.active_children()[0].kill()
 
-    with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
-        run_grid(grid, out, device="cpu", progress=Hook(kill), jobs=2)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr("studies.grid.jobs._work", work)
+        with pytest.raises(WdivError, match=r"-s0: its process was killed by signal 9; if memory was short"):
+            run_grid(grid, out, device="cpu", progress=Hook(kill), jobs=2)
     assert multiprocessing.active_children() == []
     assert epochs(out).items() <= whole.items()
     run_grid(grid, out, device="cpu", jobs=2)

@@ -30,8 +30,8 @@ from studies.report.report import gather
 from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.conftest import once
+from tests.forked import forking
 from tests.studies.cli.test_cli import strictly, wdiv
-from tests.studies.held import forking
 from tests.studies.toy import RUNS, TOY
 from tests.tuning.tiny import MOBILENET, contents
 from wdiv.errors import BadInput, BadStore, WdivError

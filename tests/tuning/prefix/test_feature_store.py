@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.forked import forking
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.prefix.feature_store import BLOCK, FeatureStore, NoRoom, feature_key
 from wdiv.tuning.prefix.frozen_prefix import cut
@@ -199,7 +199,7 @@ def _work(folder: Path, results) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")  # a fork after PyTorch has had threads may hang
+    context = forking()
     results = context.Queue()
     workers = [context.Process(target=_work, args=(tmp_path, results)) for _ in range(2)]
     for worker in workers:

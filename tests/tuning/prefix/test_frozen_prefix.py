@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -14,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
 from tests.conftest import some
+from tests.forked import forking
 from tests.tuning.tiny import thin
-from wdiv.tuning.networks.models import MODELS, ModelSpec
+from wdiv.tuning.networks.models import MODELS, ModelSpec, build_skeleton, head_keys
 from wdiv.tuning.prefix.frozen_prefix import Cut, NoPrefix, cut
 
 LARGE = {"resnet101", "resnet152", "densenet169", "densenet201", "resnet34", "vgg19", "vgg19_bn"}
@@ -334,13 +333,17 @@ def test_the_digest_is_of_the_structure() -> None:
     assert len({same, digest(nn.AvgPool2d(2), eps=1e-3), *map(digest, others)}) == 6
 
 
+def _digest(answer: Any) -> None:
+    spec = ModelSpec("mobilenet_v2")
+    answer.put(cut(build_skeleton(spec, 3), head_keys(spec), 64, training=False).digest)
+
+
 def test_the_digest_is_the_same_in_every_process_and_mode() -> None:
-    code = """
-from wdiv.tuning.networks.models import ModelSpec, build_skeleton, head_keys
-from wdiv.tuning.prefix.frozen_prefix import cut
-spec = ModelSpec("mobilenet_v2")
-print(cut(build_skeleton(spec, 3), head_keys(spec), 64, training=False).digest)
-"""
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    context = forking()
+    there = context.Queue()
+    process = context.Process(target=_digest, args=(there,))
+    process.start()
+    found = there.get(timeout=600)
+    process.join()
     model = build("mobilenet_v2", "meta")
-    assert there.strip() == cut(held(model, head(model)), head(model), 64, training=True).digest
+    assert found == cut(held(model, head(model)), head(model), 64, training=True).digest

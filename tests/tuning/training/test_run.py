@@ -60,9 +60,9 @@ def test_the_folder_holds_what_the_record_says(digits: Split, tmp_path: Path) ->
     watch = Watch()
     run = fine_tune(spec, digits, tmp_path, device="cpu", watcher=watch)
     record, source = run.record, torch.load(weights)
-    assert run.path == tmp_path / "runs" / "mobilenet_v2-width_mult=0.1-digits-5-9-n3-bn@stage4+fc-auto-s5"
+    assert run.path == tmp_path / "runs" / "mobilenet_toy-width_mult=0.1-digits-5-9-n3-bn@stage4+fc-auto-s5"
     assert (record.id, record.label) == (run.path.name, MOBILENET)
-    assert (record.model, record.model_args, record.bn_eps) == ("mobilenet_v2", {"width_mult": 0.1}, None)
+    assert (record.model, record.model_args, record.bn_eps) == ("mobilenet_toy", {"width_mult": 0.1}, None)
     assert (record.source, record.strategy, record.bn_mode, record.seed) == ("made.pth", "bn@stage4+fc", "auto", 5)
     assert (record.dataset, record.data_digest, record.classes) == ("digits-5-9", digits.digest, 5)
     assert (record.n_train, record.n_test, record.class_names) == (15, 40, ("5", "6", "7", "8", "9"))
@@ -422,7 +422,7 @@ def test_a_run_is_checked_when_it_is_made(wish: dict[str, Any], words: str) -> N
 
 def test_the_id_says_what_sets_runs_apart() -> None:
     spec = tiny_run("random", "by-kind", per_class=None, bn_mode="frozen", seed=7)
-    assert spec.id("my images/2") == ("mobilenet_v2-width_mult=0.1-my-images-2-all-conv=1e-4,bn=1e-2,fc=1e-3-frozen-s7")
+    assert spec.id("my images/2") == "mobilenet_toy-width_mult=0.1-my-images-2-all-conv=1e-4,bn=1e-2,fc=1e-3-frozen-s7"
     assert spec.start == "random"
 
 

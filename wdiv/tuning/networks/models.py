@@ -228,10 +228,19 @@ def _table_of(name: str, args: str, classes: int, image_size: int) -> LayerTable
 def build_skeleton(spec: ModelSpec, classes: int) -> nn.Module:
     """The network without numbers in it, where its builder can do without them."""
     import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        """Tensors that have no numbers are given none: PyTorch would go through all the motions, in Python."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.normal_, torch.Tensor.zero_):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
 
     make = _builder(spec)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             return make(classes)
     except NotImplementedError:  # RegNet computes its widths with tensors
         return build(spec, classes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import math
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from wdiv.store.meta_device import on_meta, result_of
 from wdiv.store.tensors import tensor_digest
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Node
         flops, random, writes = 0, False, False
 
         def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = op(*args, **(kwargs or {}))
+            result = result_of(op, args, kwargs)
             count = flop_registry.get(op.overloadpacket)
             self.flops += count(*args, **(kwargs or {}), out_val=result) if count else 0
             self.random |= torch.Tag.nondeterministic_seeded in op.tags
             self.writes |= op._schema.is_mutable
             return result
 
-    class Trial(fx.Interpreter):
+    class Observer(fx.Interpreter):
         seen: list[tuple[fx.Node, torch.Tensor, int]]
 
         def run_node(self, node: fx.Node) -> Any:
@@ -129,26 +129,13 @@ def _try_out(model: nn.Module, graph: fx.Graph, size: int) -> dict[fx.Node, Node
             return result
 
     facts = {node: NodeFacts() for node in graph.nodes}
-    shadow = _on_meta(model)
+    shadow = on_meta(model)
     for images in BATCHES:
         with torch.no_grad(), Watch() as watch:
-            trial = Trial(shadow, graph=graph)
-            trial.seen = []
-            trial.run(torch.empty(images, 3, size, size, device="meta"))
+            observer = Observer(shadow, graph=graph)
+            observer.seen = []
+            observer.run(torch.empty(images, 3, size, size, device="meta"))
     return facts
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the model without its numbers, which are not copied on the way."""
-    import torch
-
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        own = vars(module)
-        for value in (*own.values(), *own["_parameters"].values(), *own["_buffers"].values()):
-            if isinstance(value, torch.Tensor):
-                memo[id(value)] = torch.empty_like(value, device="meta")
-    return copy.deepcopy(model, memo)
 
 
 def module_of(model: nn.Module, node: fx.Node) -> nn.Module | None:
