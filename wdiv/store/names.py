@@ -10,14 +10,18 @@ from typing import Any
 from wdiv.errors import BadStore
 from wdiv.store.reader import Run
 
-__all__ = ["Names", "conflicts", "difference", "readable", "taken"]
+__all__ = ["WORDS", "Names", "conflicts", "difference", "readable", "taken"]
 
 Things = Mapping[tuple[str, ...], Mapping[str, Any]]
 """What kind of thing, its name, and what else it goes by -> what is known of it, by field of a run's record."""
 Names = Mapping[tuple[str, ...], tuple[str, Mapping[str, Any]]]
 """The same with the run that has it."""
 
-_WORDS = {"data_digest": "SHA-256", "base": "SHA-256", "bn_eps": "BatchNorm's eps", "changing": "tensors that train"}
+WORDS = {
+    "data_digest": "SHA-256 of its images", "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
+    "changing": "set of tensors that train",
+}  # fmt: skip
+"""Fields of a run's record whose names say too little."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -58,7 +62,7 @@ def conflicts(facts: Mapping[str, Any], known: Names) -> Iterator[tuple[str, str
     for names, thing in _named(facts).items():
         other, theirs = known.get(names, ("", thing))
         differing = [
-            f"{_WORDS.get(field, field)}: {difference(theirs[field], value)}"
+            f"{WORDS.get(field, field)}: {difference(theirs[field], value)}"
             for field, value in thing.items()
             if value is not None and theirs[field] is not None and theirs[field] != value
         ]
