@@ -57,7 +57,7 @@ def measured(
         if kept is None
         else (kept.to_dataset()["identity"] == fingerprint).values
     )
-    have = same & tree.to_dataset()["saved"].values
+    have = same & (fingerprint.values != "")  # of an epoch that is not there any more too
     if kept is None or new or not same.all():
         fresh = divergence(tree, [*known, *new], reference, only=~have)
         extra = divergence(tree, new, reference, only=have) if new and have.any() else None
