@@ -121,24 +121,29 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
-    columns: dict[str, Callable[[Any], str]] = {
-        **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
+    bought: dict[str, Callable[[Any], str]] = {
         "last": percent, "interval": str, "spread": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
-        **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format), "farthest": str,
     }  # fmt: skip
+    moved: dict[str, Callable[[Any], str]] = {
+        **dict.fromkeys(("conv", "gamma", "beta"), "{:.3g}".format),
+        "farthest": str,
+    }
     naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
     same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
     click.echo("\n" + "".join(f"{name.replace('_', ' ')}: {table[name].iloc[0]}\n" for name in same))
-    shown = {name: how for name, how in columns.items() if name in (*table, "interval") and name not in same}
-    print_table([row | {"interval": interval(row)} for row in table.to_dict("records")], shown)
-    metric, start = table.attrs["metric"], in_words(reference)
-    moved = f"{METRICS[metric].long_name}, from {start}"
-    if metric == "relative_l2":
-        moved = f"how far they moved from {start}, in lengths of what they were"
+    told = dict.fromkeys((name for name in (*naming, "seeds") if name not in same), str)
+    rows = [row | {"interval": interval(row)} for row in table.to_dict("records")]
+    print_table(rows, told | bought)
     click.echo(
         "\nlast: test accuracy in % after the epoch that counts, mean over seeds.\n"
         "interval: 95 % of last, for other test images and other seeds.\n"
-        "over fc: points of last above the strategy fc.\n"
-        f"conv, gamma, beta: {moved};\nmean over layers."
+        "spread: of last over seeds. over fc: points of last above the strategy fc.\n"
     )
+    trained = table.dropna(subset=["conv", "gamma", "beta"], how="all").to_dict("records")
+    print_table(trained, {name: how for name, how in told.items() if name != "seeds"} | moved)
+    metric, start = table.attrs["metric"], in_words(reference)
+    how = METRICS[metric].long_name
+    if metric == "relative_l2":
+        how = "in lengths of what they were"
+    click.echo(f"\nHow far they moved from {start},\n{how}; mean over layers.")
     print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)
