@@ -12,12 +12,13 @@ from studies.cli.console import print_table
 __all__ = ["print_answered", "print_confusion"]
 
 LEGEND = """
-balanced: mean recall of the classes; F1: macro; calib.: calibration error; log
+bal.: mean recall of the classes; F1: macro; calib.: calibration error; log
 loss in nats, the rest in %. recall, precision: the lowest, and of which class;
 results.csv and --json have those of every class, the confusion and Brier score.\
 """
-ROOM = 8
-"""Letters of a class's name that a column has room for."""
+WIDTH = 80
+ROOMS = (8, 6, 5, 4, 0)
+"""Letters of a class's name: the most for which the table fits into :data:`WIDTH`; of none, names are left out."""
 
 
 def print_answered(title: str, rows: Sequence[Mapping[str, Any]], naming: Sequence[str]) -> None:
@@ -34,10 +35,13 @@ def print_answered(title: str, rows: Sequence[Mapping[str, Any]], naming: Sequen
         if alike and len({row[name] for row in known}) > 1:
             told.insert(0, name)
     columns: dict[str, Callable[[Any], str]] = dict.fromkeys(told, str) | {
-        "balanced": _percent, "F1": _percent, "log loss": "{:.3f}".format, "calib.": _percent, "AUC": _percent,
+        "bal.": _percent, "F1": _percent, "log loss": "{:.3f}".format, "calib.": _percent, "AUC": _percent,
         "sens.": _percent, "spec.": _percent, "recall": str, "precision": str, "one class": str,
     }  # fmt: skip
-    shown = [{name: row[name] for name in told} | _told(row) for row in known]
+    for room in ROOMS:
+        shown = [{name: row[name] for name in told} | _told(row, room) for row in known]
+        if _width(shown, columns) <= WIDTH:
+            break
     empty = {name for name in columns if all(row[name] is None or row[name] != row[name] for row in shown)}
     click.echo(f"\n{title}")
     print_table(shown, {name: spell for name, spell in columns.items() if name not in empty})
@@ -66,25 +70,35 @@ def print_confusion(row: Mapping[str, Any]) -> None:
     print_table(rows, {"class": str, **dict.fromkeys(shares, _percent), **dict.fromkeys(heads, str)})
 
 
-def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+def _width(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]]) -> int:
+    """Of the table of these columns, without those that are empty."""
+    found = 0
+    for name, spell in columns.items():
+        cells = [spell(row[name]) for row in rows if row[name] is not None and row[name] == row[name]]
+        found += max(map(len, [name, *cells])) + 2 if cells else 0
+    return found - 2
+
+
+def _told(row: Mapping[str, Any], room: int) -> dict[str, Any]:
     from wdiv.summary import by_class
 
     names = {
-        "balanced": "balanced_accuracy", "F1": "macro_f1", "log loss": "log_loss", "calib.": "calibration_error",
+        "bal.": "balanced_accuracy", "F1": "macro_f1", "log loss": "log_loss", "calib.": "calibration_error",
         "AUC": "auc", "sens.": "sensitivity", "spec.": "specificity", "one class": "only_answer",
     }  # fmt: skip
     return {name: row[column] for name, column in names.items()} | {
-        name: _lowest(shares) for name, shares in by_class(row).items()
+        name: _lowest(shares, room) for name, shares in by_class(row).items()
     }
 
 
-def _lowest(shares: Mapping[str, float]) -> str | None:
+def _lowest(shares: Mapping[str, float], room: int) -> str | None:
     """The lowest share and its class; None of two classes, where sensitivity and specificity tell it."""
     known = {name: share for name, share in shares.items() if share == share}
     if len(shares) == 2 or not known:
         return None
     name = min(known, key=lambda one: known[one])
-    return f"{_percent(known[name])} {name if len(name) <= ROOM else name[: ROOM - 1] + '…'}"
+    short = name if len(name) <= room else f"{name[: room - 1]}…"
+    return f"{_percent(known[name])} {short if room else ''}".strip()
 
 
 def _percent(value: float) -> str:

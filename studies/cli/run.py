@@ -136,29 +136,31 @@ def _show_outcomes(table: Any, reference: str | int) -> None:
     from studies.report.figures.measured import in_words
     from wdiv.metrics import METRICS
 
-    moved_columns = [name for name in ("conv", "affine", "gamma", "beta") if name in table]
-    columns: dict[str, Callable[[Any], str]] = {
-        **dict.fromkeys(("condition", "model", "n_train", "strategy", "bn_mode", "seeds"), str),
+    bought: dict[str, Callable[[Any], str]] = {
         "last": percent, "interval": str, "spread": percent, "over_fc": lambda v: f"{100 * v:+.1f}",
-        **dict.fromkeys(moved_columns, "{:.3g}".format), "farthest": str,
     }  # fmt: skip
     naming = [name for name in ("condition", "model", "n_train", "bn_mode", "strategy") if name in table]
     same = [name for name in (*naming[:-1], "seeds") if len(table) > 1 and table[name].nunique() == 1]
     click.echo("\n" + "".join(f"{name.replace('_', ' ')}: {table[name].iloc[0]}\n" for name in same))
-    shown = {name: how for name, how in columns.items() if name in (*table, "interval") and name not in same}
-    print_table([row | {"interval": interval(row)} for row in table.to_dict("records")], shown)
-    metric, start = table.attrs["metric"], in_words(reference)
-    moved = f"{METRICS[metric].long_name}, from {start}"
-    if metric == "relative_l2":
-        moved = f"how far they moved from {start}, in lengths of what they were"
-    if metric == "output_change":
-        moved = f"how far their outputs moved from {start}, in lengths of what they were, on a few training images"
+    told = dict.fromkeys((name for name in (*naming, "seeds") if name not in same), str)
+    rows = [row | {"interval": interval(row)} for row in table.to_dict("records")]
+    print_table(rows, told | bought)
     click.echo(
         "\nlast: test accuracy in % after the epoch that counts, mean over seeds.\n"
         "interval: 95 % of last, for other test images and other seeds.\n"
-        "over fc: points of last above the strategy fc.\n"
-        f"{', '.join(moved_columns)}: {moved};\nmean over layers."
+        "spread: of last over seeds. over fc: points of last above the strategy fc.\n"
     )
+    kinds = [name for name in ("conv", "affine", "gamma", "beta") if name in table]
+    trained = table.dropna(subset=kinds, how="all").to_dict("records")
+    moved: dict[str, Callable[[Any], str]] = {**dict.fromkeys(kinds, "{:.3g}".format), "farthest": str}
+    print_table(trained, {name: how for name, how in told.items() if name != "seeds"} | moved)
+    metric, start = table.attrs["metric"], in_words(reference)
+    how = f"How far they moved from {start},\n{METRICS[metric].long_name}"
+    if metric == "relative_l2":
+        how = f"How far they moved from {start},\nin lengths of what they were"
+    if metric == "output_change":
+        how = f"How far their outputs on a few training images moved from {start},\nin lengths of what they were"
+    click.echo(f"\n{how}; mean over layers.")
     for note in table.attrs.get("notes", ()):
         click.echo(f"note: {note}")
     print_answered("How the test images were answered, mean over seeds:", table.to_dict("records"), naming)

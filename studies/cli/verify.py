@@ -26,6 +26,7 @@ def verify(store: Path, repair: bool, as_json: bool) -> None:
     from studies.cli.bars import Bars
     from studies.cli.console import print_table
     from studies.grid import verifying
+    from studies.grid.study_file import lost
     from wdiv.errors import BadStore
     from wdiv.store.verify import verify as check
 
@@ -48,6 +49,9 @@ def verify(store: Path, repair: bool, as_json: bool) -> None:
     problems = dict.fromkeys(problem for verdict in verdicts for problem in verdict.problems)
     for folder in dict.fromkeys([store, *(one.path for one in opened.values())]):
         problems |= dict.fromkeys(verifying.files_at_fault(folder).values())
+    without_study = lost(store)
+    if without_study and not as_json:
+        click.echo(f"note: {without_study}")
     if problems:
         hint = "" if repair else "; 'wdiv verify --repair' makes again what can be"
         raise BadStore("\n  ".join([f"{store}: {len(problems)} problems{hint}", *problems]))

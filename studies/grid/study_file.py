@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STUDY",
     "facts_of",
+    "lost",
     "merge_axes",
     "read_study",
     "read_study_json",
@@ -32,6 +33,8 @@ FORMAT = 2
 """Sealed from 2 on."""
 FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "notes": list}
 """What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
+LEFT = ("runs/*/history.jsonl", "baselines/[!.]*.json", f"*/{STUDY}")
+"""What a study leaves: runs that were trained, baselines, conditions."""
 FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures")
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
@@ -106,7 +109,7 @@ def read_study(out: Path) -> Study:
 
     file = out / STUDY
     if not file.exists():
-        raise BadStore(f"{out}: not the folder of a study; it has no {STUDY}")
+        raise BadStore(lost(out) or f"{out}: not the folder of a study; it has no {STUDY}")
     fields = dict(read_study_json(out)["study"])
     if not fields:
         raise BadStore(f"{file}: damaged: it tells no study")
@@ -114,6 +117,14 @@ def read_study(out: Path) -> Study:
         return override(Study(str(fields.pop("name", out.name))), fields)
     except WdivError as error:
         raise BadStore(f"{file}: damaged, or of another version of wdiv: {error}") from None
+
+
+def lost(out: Path) -> str | None:
+    """What to do about a ``study.json`` that is missing beside what a study leaves; None where nothing is missing."""
+    if (out / STUDY).exists() or not any(any(out.glob(left)) for left in LEFT):
+        return None
+    again = f"'wdiv run STUDY --out {out}', as at first, writes it again and leaves finished runs as they are"
+    return f"{out / STUDY}: missing, so that which study this is and what was planned is not known; {again}"
 
 
 def merge_axes(study: Study, out: Path) -> dict[str, Any]:

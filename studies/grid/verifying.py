@@ -16,7 +16,7 @@ from studies.grid.planning import StudyGrid, plan_grid, trained_sources
 from studies.grid.progress import Progress
 from studies.grid.results import results_at_fault, write_all, write_results
 from studies.grid.runner import with_sources
-from studies.grid.study_file import STUDY, read_study, read_study_json
+from studies.grid.study_file import STUDY, lost, read_study, read_study_json
 from wdiv.cache.measures import STEMS, is_of_before
 from wdiv.errors import BadInput, BadStore, Damaged, WdivError
 from wdiv.store import running_metrics
@@ -45,6 +45,8 @@ def verified(out: Path) -> dict[str, CheckpointStore]:
     """The stores that are verified with a study's folder, under what the names of their runs begin with: of every
     condition that has begun, and of its source networks; the folder itself where it is no study's."""
     found = begun(out) or {"": CheckpointStore.at(out)}
+    if (gone := lost(out)) and not any(found[""].folders()) and not any(out.glob(f"{trials.FOLDER}/*")):
+        raise BadStore(gone)  # conditions, and nothing says which
     return found | {
         name: store for name, store in _sources(out).items() if store.path not in {one.path for one in found.values()}
     }

@@ -173,7 +173,7 @@ def test_an_outcome_that_takes_another_s_place_never_has_its_predictions(
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(BadStore, match="the predictions of test images are not what was written"):
+    with pytest.raises(BadStore, match="'test' is not what was written"):
         trials.predictions_of(kept, tmp_path)
 
 

@@ -24,6 +24,7 @@ from wdiv.cache.measures import measured, place_of
 from wdiv.measure import Flag
 from wdiv.metrics import FAMILIES
 from wdiv.store import tensors
+from wdiv.store.reader import CheckpointStore
 from wdiv.store.seals import fast_digest
 
 FAMILY = [name for name, family in FAMILIES.items() if family.of_weights]
@@ -455,3 +456,15 @@ def test_an_imported_run_grows_and_notices_other_starting_weights(tmp_path: Path
     holds(out, ["relative_l2", "straightness"])
     come(base="double.safetensors")
     holds(out, ["relative_l2", "straightness"])
+
+
+@pytest.mark.filterwarnings("ignore::wdiv.errors.LeftOut")
+def test_what_was_measured_of_an_epoch_that_was_taken_away_since_is_kept(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", ("bn+fc",), (0,), 3)
+    before = measured(store, "l2", 0)
+    (run,) = CheckpointStore.open(store)
+    run.epoch_file(1).unlink()
+    found = measured(store, ["l2", "cosine_distance"], 0)
+    xr.testing.assert_equal(found["bn/l2"], before["bn/l2"])
+    assert found["bn/cosine_distance"].isel(epoch=1).isnull().all()
+    assert found["bn/cosine_distance"].isel(epoch=[2, 3]).notnull().any()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wdiv.numerics import PairSums, moments, pair_sums
+from wdiv.numerics import PairSums, kernels, moments, pair_sums
 from wdiv.numerics.kernels import SLICE
 
 DTYPES = (np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_, ">f4", ">f8")
@@ -42,6 +42,14 @@ def assert_moments(x: np.ndarray) -> None:
 @given(ORDINARY)
 def test_moments_are_exact(x: np.ndarray) -> None:
     assert_moments(x)
+
+
+def test_a_mean_is_right_to_its_last_digit() -> None:
+    """Summed from a first element that lies far from it, and in whatever order the compiler chose."""
+    rng = np.random.default_rng(2)
+    for n in range(2, 300):
+        x = np.r_[4.0, rng.normal(0.3, 1.0, n)]
+        assert abs(Fraction(float(moments(x).mean)) - sum(map(Fraction, x.tolist())) / x.size) < 2.0**-52, n
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -318,3 +326,10 @@ def test_difference_keeps_the_digits_that_subtracting_squares_would_lose() -> No
 def test_arrays_that_do_not_pair_are_refused(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="cannot pair arrays of shapes"):
         pair_sums(np.ones(a), np.ones(b))
+
+
+def test_sums_are_in_one_order_in_every_process() -> None:
+    """A loop that is called is linked to another copy where it was compiled than where it was loaded from the cache."""
+    called = {name: f for name, f in vars(kernels).items() if name.startswith("_") and hasattr(f, "targetoptions")}
+    assert {"_sums", "_deviations"} <= called.keys()
+    assert {name for name, f in called.items() if not f.targetoptions.get("forceinline")} == set()

@@ -35,10 +35,12 @@ from tests.fabric import (
 )
 from tests.opening import opened
 from wdiv import summary
-from wdiv.errors import BadInput, BadStore, LeftOut
+from wdiv.errors import BadInput, BadStore, Damaged, LeftOut
 from wdiv.layers import ROLES
 from wdiv.store import tensors
 from wdiv.store.engine import open_store
+from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.verify import verify
 
 STRATEGIES, SEEDS, EPOCHS = ("fc", "bn+fc", "conv+fc", "scratch"), (0, 1), 3
 RUNS = sorted((f"toynet-toy-n2-{strategy}-auto-s{seed}", strategy, seed) for strategy in STRATEGIES for seed in SEEDS)
@@ -176,7 +178,7 @@ def test_only_the_rows_asked_for_are_read(
     whole = (VALUES | MOMENTS)[variable][run]
     for axis, key in reversed(list(enumerate(where.values()))):
         whole = whole[(slice(None),) * axis + (key,)]
-    np.testing.assert_array_equal(values, whole)
+    np.testing.assert_allclose(values, whole, rtol=0 if variable in VALUES else 1e-15)
 
 
 def test_a_long_run_opens_like_a_short_one(tmp_path: Path, reads: list[Any]) -> None:
@@ -674,3 +676,34 @@ def test_predictions_are_written_to_netcdf_and_come_back(predicted: Path, tmp_pa
     tree.to_netcdf(tmp_path / "whole.nc")
     with xr.open_datatree(tmp_path / "whole.nc") as back:
         xr.testing.assert_identical(back["predictions"].to_dataset().load(), node)
+
+
+def test_epochs_that_somebody_took_away_are_named_and_the_rest_is_there(tmp_path: Path) -> None:
+    """The first, the last and the one that counts are kept; to save the room of the others is common."""
+    store = make_store(tmp_path / "s", ("bn+fc", "fc"), (0,), 5)
+    with xr.open_datatree(store, engine="wdiv") as whole:
+        whole.load()
+    thin = Run(store / "runs" / str(whole["run"].values[0]))
+    for epoch in (1, 2, 4):
+        thin.epoch_file(epoch).unlink()
+    assert (thin.thinned, thin.epochs()) == ([1, 2, 4], [0, 3, 5])
+    with pytest.warns(LeftOut, match=re.escape(f"{thin.path.name}: epochs 1, 2, 4 left out: no longer there")):
+        tree = xr.open_datatree(store, engine="wdiv")
+    assert tree["saved"].values.tolist() == [[True, False, False, True, False, True], [True] * 6]
+    wanted = whole["bn/gamma"].where(tree["saved"])
+    np.testing.assert_array_equal(tree["bn/gamma"].values, wanted.values)
+    np.testing.assert_array_equal(tree["history/test_accuracy"].values, whole["history/test_accuracy"].values)
+    with pytest.raises(BadInput, match="epoch 4 is not saved; saved: 0, 3, 5"):
+        thin.checkpoint(4)
+    (problems,) = [one.problems for one in verify(store) if one.problems]
+    assert problems == tuple(f"{thin.epoch_file(epoch)}: missing" for epoch in (1, 2, 4))
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_a_run_without_its_first_or_last_epoch_is_damaged(tmp_path: Path, epoch: int) -> None:
+    store = make_store(tmp_path / "s", ("bn+fc",), (0,), 3)
+    (run,) = CheckpointStore.open(store)
+    run.epoch_file(epoch).unlink()
+    assert run.thinned == []
+    with pytest.raises(Damaged, match="no such file"):
+        run.checkpoint(epoch)

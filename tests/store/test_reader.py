@@ -34,9 +34,12 @@ def test_each_file_is_read_once(full: Path) -> None:
 
 def test_an_epoch_that_ends_is_seen(full: Path) -> None:
     whole = (full / "runs" / FC / "history.jsonl").read_text()
+    files = {file.name: file.read_bytes() for file in (full / "runs" / FC / "epochs").iterdir()}
     shorten(full, FC, 1)
     run = CheckpointStore.open(full)[FC]
     assert run.epochs() == [0, 1]
+    for name, data in files.items():
+        (run.path / "epochs" / name).write_bytes(data)
     write_atomically(full / "runs" / FC / "history.jsonl", lambda temporary: temporary.write_text(whole))
     assert (run.epochs(), run.finished) == ([0, 1, 2, 3], True)
 

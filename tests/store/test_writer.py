@@ -367,7 +367,7 @@ def test_predictions_that_are_not_those_that_were_written_are_not_believed(tmp_p
         predict(writer)
     run, (images,) = writer.run, (tmp_path / "images").iterdir()
     for file, said in (
-        (predictions.file_of(run, 1), "the predictions of test images are not what was written"),
+        (predictions.file_of(run, 1), "'test' is not what was written"),
         (images, "its SHA-256 is not its name"),
     ):
         content = file.read_bytes()
@@ -381,7 +381,7 @@ def test_predictions_that_are_not_those_that_were_written_are_not_believed(tmp_p
     predictions.file_of(run, 1).unlink()
     with pytest.raises(BadStore, match="no such file"):
         predictions.of_run(run, 1)
-    assert verify(tmp_path)[0].problems == (f"{predictions.file_of(run, 1)}: no such file",)
+    assert verify(tmp_path)[0].problems == (f"{predictions.file_of(run, 1)}: damaged: no such file",)
 
 
 def test_resuming_what_is_fresh_finished_or_damaged(tmp_path: Path) -> None:

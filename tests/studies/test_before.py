@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import wdiv
 from studies.grid.results import results
@@ -19,7 +20,9 @@ from studies.report.finish import conclude
 from studies.report.observations import observe
 from studies.spec.study import override
 from tests.studies.before.make import METRICS, MORE, WEIGHTS
+from tests.tuning.tiny import contents
 from wdiv import summary
+from wdiv.errors import BadInput
 
 ARCHIVE = Path(__file__).parent / "before" / "store.tar.xz"
 
@@ -92,3 +95,30 @@ def test_it_goes_on_and_ends_as_it_would_have(before: dict[str, Any]) -> None:
     found = moved(store)
     for name in METRICS:  # of another processor, the last bits of a training step are others
         assert found[name] == pytest.approx(before["whole"]["moved"][name], rel=0.02, abs=1e-9)
+
+
+def test_it_does_not_go_on_with_other_weights_or_images(before: dict[str, Any]) -> None:
+    """Nor beside them: its starting weights are named by their digest, and the images' is in each record."""
+    store, stopped = (
+        Path("store"),
+        next(run for run, (state, *_) in before["stopped"]["states"].items() if state != "finished"),
+    )
+    study = override(read_study(store), MORE)
+    there = contents(store)
+    own = Path(WEIGHTS).read_bytes()
+    tensors = {key: value + 1 if value.is_floating_point() else value for key, value in load_file(WEIGHTS).items()}
+    save_file(tensors, WEIGHTS)
+    for again in (study, override(study, {"seeds": [7]})):
+        with pytest.raises(BadInput, match="SHA-256 of its starting weights"):
+            run_grid(again, store, device="cpu")
+    Path(WEIGHTS).write_bytes(own)
+    assert contents(store) == there
+    for record in store.glob("runs/*/run.json"):
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"data_digest": ""}))
+    there = contents(store)
+    for again in (study, override(study, {"seeds": [7]})):
+        with pytest.raises(BadInput, match=r"SHA-256 of its images.*not known, now"):
+            run_grid(again, store, device="cpu")
+    assert contents(store) == there
+    assert [state.state for state in states(store) if state.run == stopped] == ["stopped"]
+    assert len(observe({"": store})), "it is shown"

@@ -100,7 +100,7 @@ def _kept(
         if kept is None
         else (kept.to_dataset()["identity"] == fingerprint).values
     )
-    have = same & tree.to_dataset()["saved"].values
+    have = same & (fingerprint.values != "")  # of an epoch that is not there any more too
     if kept is None or new or not same.all():
         before = {} if kept is None else kept.attrs
         fresh = measure(tree, [*known, *new], reference, only=~have)

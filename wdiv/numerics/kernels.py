@@ -2,6 +2,10 @@
 
 Memory is read once: a slice that fits the cache is visited several times there. Sums run in float64; ``reassoc`` lets
 the compiler use several accumulators, which makes them vectorise and, as it happens, more accurate than one.
+
+Only inner loops may be rearranged; what joins their sums is computed as it is written. And they are melted into their
+caller, always: of a loop that is called, the linker takes the copy that is there, which is another one in a process
+that compiled it than in one that loaded it from the cache, and sums in another order.
 """
 
 from __future__ import annotations
@@ -14,11 +18,33 @@ PAIR_SLICE = 1 << 10
 FAST = {"reassoc", "contract", "nsz"}
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(forceinline=True, fastmath=FAST)
+def _total(x, first):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Σ(x−first)."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) - first
+    return total
+
+
+@njit(forceinline=True, fastmath=FAST)
+def _deviations(x, near):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Σ(x−near), Σ(x−near)²."""
+    total = 0.0
+    squares = 0.0
+    for i in range(x.size):
+        d = np.float64(x[i]) - near
+        total += d
+        squares += d * d
+    return total, squares
+
+
+@njit(cache=True, nogil=True)
 def row_moments(rows, mean, std):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Mean and standard deviation (ddof 0) of each row.
 
-    Deviations are taken from the slice's first element, so that a constant row has a spread of exactly zero; the
+    A slice's mean is summed from its first element, so that a constant row has a spread of exactly zero, and is
+    corrected, as is the spread, by what the deviations from it leave: how much that is depends on the compiler. The
     slices are joined by the formula of Chan, Golub and LeVeque (1979).
     """
     n = rows.shape[1]
@@ -28,35 +54,26 @@ def row_moments(rows, mean, std):  # type: ignore[no-untyped-def]  # pragma: no 
         total_m2 = 0.0
         for start in range(0, n, SLICE):
             part = rows[r, start : min(start + SLICE, n)]
+            k = part.size
             first = np.float64(part[0])
-            s = 0.0
-            for i in range(part.size):
-                s += np.float64(part[i]) - first
-            shift = s / part.size
-            m2 = 0.0
-            for i in range(part.size):
-                d = (np.float64(part[i]) - first) - shift
-                m2 += d * d
-            seen += part.size
-            if start == 0:  # not by the formula: x * (n / n) may be compiled to (x * n) / n, which is not x
-                total_mean = first + shift
-                total_m2 = m2
-                continue
-            delta = (first + shift) - total_mean
-            total_mean += delta * (part.size / seen)
-            total_m2 += m2 + delta * delta * ((seen - part.size) * (part.size / seen))
+            near = first + _total(part, first) / k
+            rest, m2 = _deviations(part, near)
+            seen += k
+            delta = near + rest / k - total_mean
+            total_mean += delta * (k / seen)
+            total_m2 += m2 - rest * (rest / k) + delta * delta * ((seen - k) * (k / seen))
         mean[r] = total_mean if n else np.nan
         std[r] = np.sqrt(total_m2 / n) if n else np.nan
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(forceinline=True, fastmath=FAST)
 def _differences(a, b, d):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """d = a − b, kept: in one loop, ``reassoc`` would make (a − b) − c into a − (b + c), and lose the digits of d."""
     for i in range(b.size):
         d[i] = np.float64(a[i]) - np.float64(b[i])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(forceinline=True, fastmath=FAST)
 def _sums(d, b, shift, first, largest):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Σ(d−shift), Σ(d−shift)², Σd(b−first), Σ|d|, and how many |d| are above ``largest``."""
     s1 = 0.0
@@ -74,7 +91,7 @@ def _sums(d, b, shift, first, largest):  # type: ignore[no-untyped-def]  # pragm
     return s1, s2, co, total, above
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(forceinline=True, fastmath=FAST)
 def _flips(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """How many elements are negative in one and positive in the other."""
     flips = 0
@@ -83,7 +100,7 @@ def _flips(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     return flips
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(forceinline=True, fastmath=FAST)
 def _squares(d, mean_d):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Σ(d−mean_d)²."""
     m2 = 0.0
@@ -93,7 +110,7 @@ def _squares(d, mean_d):  # type: ignore[no-untyped-def]  # pragma: no cover - c
     return m2
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True)
 def row_pair_sums(a, b, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Per row of ``b`` against a row of ``a`` (row r against row r modulo the rows of ``a``), d being a − b:
 

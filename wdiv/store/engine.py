@@ -29,6 +29,7 @@ node                   holds
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,12 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 from xarray.core import indexing
 
-from wdiv.errors import BadInput, BadStore
+from wdiv.errors import BadInput, BadStore, LeftOut
 from wdiv.layers import KINDS, ROLES, Layer, LayerTable
 from wdiv.registry import did_you_mean
 from wdiv.store import predictions
 from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunLogits, RunTensor, _Lazy
-from wdiv.store.reader import CheckpointStore, Run, StoreLike
+from wdiv.store.reader import CheckpointStore, Run, StoreLike, spell
 
 __all__ = ["StoreEntrypoint", "open_groups", "open_store"]
 
@@ -147,8 +148,9 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
         if {x.name: x.shape for x in run.record.table} != {x.name: x.shape for x in table}:
             raise BadStore(f"{run.path}: its layers are not those of {runs[0].path}, though both are {label!r}")
     histories = [[_with_steps(run, row) for row in run.history()] for run in runs]
-    saved = [frozenset(row["epoch"] for row in rows) for rows in histories]
-    axis = Axis(tuple(runs), tuple(sorted(frozenset().union(*saved))), tuple(saved))
+    epochs = sorted({row["epoch"] for rows in histories for row in rows})
+    axis = Axis(tuple(runs), tuple(epochs), tuple(frozenset(run.epochs()) for run in runs))
+    _tell_thinned(runs)
     groups = {
         "/": _root(store, label, axis, table),
         "/history": _history(axis, histories),
@@ -167,6 +169,13 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
         groups[f"/weights/{layer.name}"] = xr.Dataset(_raw(RunTensor, ("run", "epoch"), axis, layer))
         groups[f"/pretrained/weights/{layer.name}"] = xr.Dataset(_raw(PretrainedTensor, ("run",), axis, layer))
     return groups
+
+
+def _tell_thinned(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if run.thinned:
+            gone = f"{'epochs' if len(run.thinned) > 1 else 'epoch'} {spell(run.thinned)}"
+            warnings.warn(f"{run.path.name}: {gone} left out: no longer there", LeftOut, stacklevel=4)
 
 
 def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> xr.Dataset:

@@ -8,23 +8,26 @@ from contextlib import suppress
 from typing import Any
 
 from wdiv.errors import BadStore
+from wdiv.store.imported import NAME as IMPORTED
 from wdiv.store.reader import Run
 
-__all__ = ["Names", "conflicts", "difference", "readable", "taken"]
+__all__ = ["WORDS", "Names", "conflicts", "difference", "readable", "taken", "trained"]
 
 Things = Mapping[tuple[str, ...], Mapping[str, Any]]
 """What kind of thing, its name, and what else it goes by -> what is known of it, by field of a run's record."""
 Names = Mapping[tuple[str, ...], tuple[str, Mapping[str, Any]]]
 """The same with the run that has it."""
 
-_WORDS = {"data_digest": "SHA-256", "base": "SHA-256", "bn_eps": "BatchNorm's eps", "changing": "tensors that train"}
+WORDS = {
+    "data_digest": "SHA-256 of its images", "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
+    "changing": "set of tensors that train",
+}  # fmt: skip
+"""Fields of a run's record whose names say too little."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _named(facts: Mapping[str, Any]) -> Things:
     """facts: fields of a :class:`~wdiv.store.record.RunRecord`; None where something is not known yet."""
-    if not facts["data_digest"]:  # imported: neither its images nor its recipe are known
-        return {}
     base = None if facts["source"] == "random" else facts["base"]  # random weights are their seed's
     cell = [str(facts[name]) for name in ("label", "source", "dataset", "per_class", "bn_mode")]
     return {
@@ -35,9 +38,9 @@ def _named(facts: Mapping[str, Any]) -> Things:
 
 
 def taken(runs: Iterable[Run]) -> Names:
-    """What the runs of a store go by, and the first to do so; of those whose record is :func:`readable`."""
+    """What the runs of a store go by, and the first to do so; of those that were :func:`trained`."""
     found: dict[tuple[str, ...], tuple[str, Mapping[str, Any]]] = {}
-    for run in readable(runs):
+    for run in trained(runs):
         for names, thing in _named(vars(run.record)).items():
             found.setdefault(names, (run.path.name, thing))
     return found
@@ -53,12 +56,17 @@ def readable(runs: Iterable[Run]) -> list[Run]:
     return found
 
 
+def trained(runs: Iterable[Run]) -> list[Run]:
+    """Those that are :func:`readable`, without imported ones: neither their images nor their recipe are known."""
+    return [run for run in readable(runs) if not (run.path / IMPORTED).exists()]
+
+
 def conflicts(facts: Mapping[str, Any], known: Names) -> Iterator[tuple[str, str, str, str]]:
     """(what, its name, the run that has another, how they differ) of all that a run calls by a name that is taken."""
     for names, thing in _named(facts).items():
         other, theirs = known.get(names, ("", thing))
         differing = [
-            f"{_WORDS.get(field, field)}: {difference(theirs[field], value)}"
+            f"{WORDS.get(field, field)}: {difference(theirs[field], value)}"
             for field, value in thing.items()
             if value is not None and theirs[field] is not None and theirs[field] != value
         ]
@@ -77,5 +85,5 @@ def difference(theirs: Any, ours: Any) -> str:
         return ", ".join(f"{n} {theirs.get(n)!r}, now {ours.get(n)!r}" for n in sorted(names))
     if isinstance(theirs, (str, int, float)) or isinstance(ours, (str, int, float)):
         short = (f"{one[:12]}…" if _SHA256.fullmatch(str(one)) else one for one in map(str, (theirs, ours)))
-        return ", now ".join(short)
+        return ", now ".join(one or "not known" for one in short)
     return f"{len(theirs)} entries, now {len(ours)}, or others"

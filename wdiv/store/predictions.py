@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from wdiv.store.files import check_format, sha256, write_atomically
 from wdiv.store.kept import fingerprint
 from wdiv.store.reader import Run, epoch_name
 from wdiv.store.record import RunRecord
-from wdiv.store.tensors import tensor_digest
+from wdiv.store.tensors import Proof, tensor_digest
 
 __all__ = [
     "ImageList", "Predictions", "asked", "damaged", "file_of", "forget", "is_whole", "logits_digest", "of_run",
@@ -147,16 +146,7 @@ def read_logits(file: Path, part: str, digest: str) -> np.ndarray:
 
     digest: as :func:`write_logits` gave it.
     """
-    values = tensors.read(file, part)
-    seen = file, part, digest, *fingerprint(file)
-    if seen not in _checked:
-        if logits_digest(values) != digest:
-            raise Damaged(file, f"the predictions of {part} images are not what was written")
-        _checked.add(seen)
-    return values
-
-
-_checked: set[tuple[Any, ...]] = set()  # what was held to its digest in this process
+    return tensors.read(file, part, proof=Proof(tensor=digest))
 
 
 def write_images(root: Path, names: tuple[str, ...], labels: np.ndarray, rows: np.ndarray) -> str:

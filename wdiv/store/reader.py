@@ -26,7 +26,7 @@ from wdiv.store.tensors import Proof
 
 __all__ = [
     "LOCK", "CheckpointStore", "Run", "StoreLike", "epoch_name", "find_run", "is_being_written", "parse_epoch",
-    "without_damaged", "write_lock",
+    "spell", "without_damaged", "write_lock",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -86,8 +86,24 @@ class Run:
         return KeptFile(self.path / imported.NAME, imported.read)
 
     def epochs(self) -> list[int]:
-        """The saved epochs; 0 is the state before the first step."""
-        return [row["epoch"] for row in self.history()]
+        """The saved epochs; 0 is the state before the first step. Without :attr:`thinned`."""
+        thinned = {*self.thinned}
+        return [row["epoch"] for row in self.history() if row["epoch"] not in thinned]
+
+    @property
+    def thinned(self) -> list[int]:
+        """Epochs whose files somebody took away, as of now: all is as it was but for what they would say.
+
+        Those without which a run is damaged are not among them: the first, the last, and the one that counts.
+        """
+        if self.imported is not None:
+            return []
+        epochs = [row["epoch"] for row in self.history()]
+        try:
+            there = {entry.name for entry in os.scandir(self.path / "epochs")}
+        except FileNotFoundError:
+            there = set()
+        return [epoch for epoch in epochs[1:-1] if epoch != self.final and epoch_name(epoch) not in there]
 
     @property
     def finished(self) -> bool:
@@ -239,7 +255,7 @@ class Run:
     def check_epoch(self, epoch: int) -> None:
         saved = self.epochs()
         if epoch not in saved:
-            have = _spell(saved) if saved else "none"
+            have = spell(saved) if saved else "none"
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
@@ -404,9 +420,9 @@ StoreLike = str | os.PathLike[str] | CheckpointStore
 """A store's folder, or the store that was opened there."""
 
 
-def _spell(epochs: list[int]) -> str:
+def spell(epochs: list[int]) -> str:
     """``0 to 30``; one by one, the first ten, where some are left out."""
-    if epochs == list(range(epochs[0], epochs[-1] + 1)):
+    if len(epochs) > 1 and epochs == list(range(epochs[0], epochs[-1] + 1)):
         return f"{epochs[0]} to {epochs[-1]}"
     return ", ".join(map(str, epochs[:10])) + (f" … {epochs[-1]}" if epochs[10:] else "")
 

@@ -9,7 +9,7 @@ from wdiv.errors import BadStore, Damaged, WdivError
 from wdiv.store import predictions, running_metrics, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
-from wdiv.store.names import conflicts, taken
+from wdiv.store.names import conflicts, taken, trained
 from wdiv.store.reader import CheckpointStore, Run, StoreLike, is_being_written
 from wdiv.store.seals import check_seal, file_digest, has_tail
 
@@ -50,7 +50,7 @@ def verify(path: StoreLike) -> list[Verification]:
 
 def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
     """What is called the same in several runs, and is not: run -> in words."""
-    whole = list(runs)
+    whole = trained(runs)
     known = taken(whole)
     return {
         run.path.name: [

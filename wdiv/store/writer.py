@@ -36,7 +36,7 @@ import numpy as np
 from wdiv.errors import BadInput, Damaged, FreezeBroken
 from wdiv.store import predictions
 from wdiv.store.files import sha256, write_atomically
-from wdiv.store.names import difference
+from wdiv.store.names import WORDS, difference
 from wdiv.store.reader import Run, write_lock
 from wdiv.store.record import RunRecord
 from wdiv.store.seals import check_tail, fast_digest, pack, sealed_lines, write_sealed, write_with_tail
@@ -52,10 +52,6 @@ __all__ = [
 ]  # fmt: skip
 
 State = Mapping[str, "torch.Tensor"]
-WORDS = {
-    "base": "SHA-256 of its starting weights", "data_digest": "SHA-256 of its images",
-    "changing": "set of tensors that train",
-}  # fmt: skip
 LOCK_SECONDS = 1.0
 """To wait for a run's lock: whoever asks how far a run is holds it for an instant."""
 PENDING = 256 * 2**20

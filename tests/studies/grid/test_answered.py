@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from baselines import trials
 from studies.cli import cli
 from studies.cli.answered import print_answered, print_confusion
+from studies.cli.run import _show_outcomes
 from studies.grid.answered import answered
 from studies.grid.results import write_results
 from studies.report.pages import as_markdown
@@ -152,11 +153,11 @@ def test_what_is_damaged_is_named_and_the_rest_told(store: Path) -> None:
     file = file_of(CheckpointStore.open(store)[ONE], 2)
     file.unlink()
     rows = {row["run"]: row for row in answered(store)}
-    assert rows[ONE]["problem"] == f"{file}: no such file"
+    assert rows[ONE]["problem"] == f"{file}: damaged: no such file"
     assert [run for run, row in rows.items() if row["confusion"]] == [ONE.replace("-fc-", "-bn+fc-"), NOW, BEFORE]
     said = CliRunner().invoke(cli, ["status", str(store)], catch_exceptions=False).stdout
-    assert f"note: {file}: no such file" in said
-    assert f"{file}: no such file." in as_markdown(gather(store), store)
+    assert f"note: {file}: damaged: no such file" in said
+    assert f"{file}: damaged: no such file." in as_markdown(gather(store), store)
     for kept in (store / "baselines").glob("*.safetensors"):
         kept.unlink()
     table, _ = write_results(store)
@@ -164,6 +165,24 @@ def test_what_is_damaged_is_named_and_the_rest_told(store: Path) -> None:
     assert told.loc[[ONE, NOW], "confusion"].isna().all()
     assert told["last"].notna().all(), "all else is there"
     assert told.loc[BEFORE, "confusion"] is not None
+
+
+def test_what_a_grid_came_to_fits_on_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sizes, BN modes and strategies that differ, and values as wide as they come."""
+    scores = summary.answers(
+        classification_scores(np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])), ["inclusion", "scratches", "patches"]
+    )
+    row = {"model": "resnet50", "dataset": "d", "seeds": 3, "last": 1.0, "low": 0.9287, "high": 1.0, "spread": 0.2013}
+    row |= {"best": 1.0, "over_fc": -0.5, "conv": 0.000123, "gamma": 0.000123, "beta": 0.000123, "farthest": "stage4"}
+    table = pd.DataFrame([
+        {"n_train": size, "bn_mode": mode, "strategy": name, **row, **scores}
+        for size in (30, 1740) for mode in ("frozen", "batch") for name in ("fc", "conv+bn+fc")
+    ])  # fmt: skip
+    table.attrs["metric"] = "relative_l2"
+    _show_outcomes(table, "pretrained")
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert "92.9 to 100.0" in said
 
 
 def test_a_store_of_before_tells_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +200,7 @@ def test_of_two_classes_the_table_has_what_is_of_two(capsys: pytest.CaptureFixtu
     print_answered("title", rows, ["n_train", "strategy"])
     said = capsys.readouterr().out
     head = said.splitlines()[2].split()
-    assert head == ["strategy", "balanced", "F1", "log", "loss", "calib.", "AUC", "sens.", "spec."]
+    assert head == ["strategy", "bal.", "F1", "log", "loss", "calib.", "AUC", "sens.", "spec."]
     assert said.splitlines()[3].split() == ["fc", "75.0", "73.3", "1.127", "33.1", "50.0", "50.0", "100.0"]
     assert "sens., spec.: recall of well and of ill." in said
 

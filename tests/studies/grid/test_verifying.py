@@ -389,3 +389,22 @@ def test_a_run_that_is_being_written_is_not_made_again(store: Path) -> None:
         (line,) = repair(store, device="cpu")
     assert "another process is writing this run" in line
     assert contents(run.path) == before
+
+
+def test_a_study_file_that_is_missing_is_named_and_written_again(store: Path, again: list[object]) -> None:
+    (store / "study.json").unlink()
+    told = f"{store / 'study.json'}: missing, so that which study this is"
+    assert told in wdiv("report", store, code=2).stderr
+    assert f"note: {told}" in wdiv("verify", store).stdout
+    before = contents(store / "runs")
+    wdiv(*again)
+    assert contents(store / "runs") == before
+    wdiv("report", store)
+
+
+def test_conditions_without_their_study_are_named(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    store.rename(tmp_path / "study" / "plain")
+    told = f"{tmp_path / 'study' / 'study.json'}: missing, so that which study this is"
+    for command in ("verify", "report"):
+        assert told in wdiv(command, tmp_path / "study", code=2).stderr
