@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from studies.report.pairing import Pairs
 from wdiv.numerics.comparison import Effect, crossed_effect, unpaired_effect
+from wdiv.numerics.incomplete import unit_numbers
 
 __all__ = ["Answers", "Design", "Weights"]
 
@@ -86,19 +87,15 @@ class Design:
             self.sources,
         )  # fmt: skip
 
-    def numbers(self, weights: Weights) -> NDArray[np.float64]:
-        """One number a unit: the weighted sum of its rows. A row that lacks a unit has there what row and unit make of
-        the others, added up: so a missing run moves no mean by what its cell is easier than others."""
-        return np.asarray(weights @ _filled(self.values))
-
     def effect(self, weights: Weights, answers: Answers | None = None) -> Effect:
-        """The mean of :meth:`numbers` over units; and for other test images, where answers of all runs are known."""
+        """The mean over units of the weighted sum of the rows of each, what is missing made of the others
+        (:func:`~wdiv.numerics.incomplete.unit_numbers`); and for other test images, where answers of all are known."""
         kept = self.where(weights != 0)
         weights = weights[weights != 0]
-        numbers = kept.numbers(weights)
+        numbers, unseen = unit_numbers(kept.values, weights)
         if kept.sources and not kept.pairs_of_sources:
             return _of_sources(kept.units, numbers)
-        return crossed_effect(numbers, list(kept.answered(weights, answers or {}).values()))
+        return crossed_effect(numbers, list(kept.answered(weights, answers or {}).values()), unseen)
 
     def answered(self, weights: Weights, answers: Answers) -> dict[str, NDArray[np.float64]]:
         """Set of test images -> (units, images), what each adds to the unit's number. Empty where one run's answers are
@@ -133,19 +130,6 @@ def _numbered(pairs: Pairs) -> tuple[pd.DataFrame, bool]:
         for name, side in (("source", "left"), ("source_other", "right"))
     }
     return table.assign(**numbers), True
-
-
-def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """With what is missing as the sum of its row and its column that fits the others best."""
-    known = np.isfinite(values)
-    if known.all():
-        return values
-    rows, units = values.shape
-    at_row, at_unit = np.nonzero(known)
-    design = np.zeros((len(at_row), rows + units))
-    design[np.arange(len(at_row)), at_row] = design[np.arange(len(at_row)), rows + at_unit] = 1.0
-    fitted = np.linalg.lstsq(design, values[known], rcond=None)[0]
-    return np.where(known, values, fitted[:rows, None] + fitted[rows:])
 
 
 def _of_sources(units: Sequence[tuple[int, ...]], numbers: NDArray[np.float64]) -> Effect:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 __all__ = [
-    "ALIKE", "POWER", "Effect", "crossed_effect", "mcnemar", "paired_effect", "power", "smallest_effect",
-    "smallest_margin", "unpaired_effect", "units_needed",
+    "ALIKE", "COMPLETE", "POWER", "Effect", "Unseen", "crossed_effect", "mcnemar", "paired_effect", "power",
+    "smallest_effect", "smallest_margin", "unpaired_effect", "units_needed",
 ]  # fmt: skip
 
 ALIKE = 1e-9
@@ -75,6 +75,21 @@ class Effect(NamedTuple):
         return self._replace(value=-self.value).p_above(-bound)
 
 
+class Unseen(NamedTuple):
+    """Variance of a mean of units' numbers that does not show in how these differ, since some were made of others.
+
+    freedom  with which it is known;  most: degrees of freedom that the whole can have
+    """
+
+    variance: float
+    freedom: float
+    most: float
+
+
+COMPLETE = Unseen(0.0, math.inf, math.inf)
+"""Where no number is made of others."""
+
+
 def paired_effect(numbers: ArrayLike) -> Effect:
     """The mean of one difference a unit. Its variance is s² / n, of n − 1 degrees of freedom.
 
@@ -84,12 +99,13 @@ def paired_effect(numbers: ArrayLike) -> Effect:
     return crossed_effect(numbers, ())
 
 
-def crossed_effect(numbers: ArrayLike, answers: Sequence[ArrayLike]) -> Effect:
+def crossed_effect(numbers: ArrayLike, answers: Sequence[ArrayLike], unseen: Unseen = COMPLETE) -> Effect:
     """The mean of one difference a unit, for other units *and* other test images.
 
     numbers  (n,) of each unit, which are means over test images
     answers  for each set of test images (n, images): what each image of it adds to the unit's number; the means over
              images of all of them add up to ``numbers``
+    unseen   of :func:`wdiv.numerics.incomplete.unit_numbers`: it adds to s²/n, as if known from the same numbers
 
     Images are drawn once for all units. With s² what the units' numbers vary by, t² what the images' means over the
     units do, and e² what is left of their table without both means, the variance is s²/n + Σ (t² − e²/n) / images, as
@@ -107,6 +123,7 @@ def crossed_effect(numbers: ArrayLike, answers: Sequence[ArrayLike]) -> Effect:
     if n < 2:
         return Effect(float(x.mean()) if n else math.nan, n, math.nan, math.nan, math.nan, math.nan)
     of_units = 0.0 if x.max() - x.min() <= ALIKE * abs(x).max() else float(x.var(ddof=1)) / n
+    told = (of_units / math.sqrt(n - 1) + unseen.variance / math.sqrt(unseen.freedom or math.nan)) ** 2
     of_images = shared = seen = 0.0
     for one in answers:
         table = np.asarray(one, dtype=np.float64)
@@ -119,7 +136,8 @@ def crossed_effect(numbers: ArrayLike, answers: Sequence[ArrayLike]) -> Effect:
         of_images += of_these
         shared += float((rest**2).sum()) / ((n - 1) * (images - 1)) / (n * images)
         seen += of_these**2 / (images - 1)
-    return _effect(float(x.mean()), n, of_units, of_images, shared, of_units**2 / (n - 1) + seen)
+    of_units += unseen.variance
+    return _effect(float(x.mean()), n, of_units, of_images, shared, told + seen, unseen.most)
 
 
 def unpaired_effect(left: ArrayLike, right: ArrayLike) -> Effect:
@@ -133,9 +151,11 @@ def unpaired_effect(left: ArrayLike, right: ArrayLike) -> Effect:
     return _effect(a.value - b.value, min(a.units, b.units), a.of_units + b.of_units, 0.0, 0.0, seen)
 
 
-def _effect(value: float, units: int, of_units: float, of_images: float, shared: float, seen: float) -> Effect:
+def _effect(
+    value: float, units: int, of_units: float, of_images: float, shared: float, seen: float, most: float = math.inf
+) -> Effect:
     variance = max(of_units + of_images - shared, of_units, of_images)
-    freedom = variance**2 / seen if seen > 0 and units > 2 else float(units - 1)
+    freedom = min(variance**2 / seen, most) if seen > 0 and units > 2 else float(units - 1)
     return Effect(value, units, of_units, of_images, freedom, math.sqrt(variance))
 
 
