@@ -81,7 +81,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
-    """What tests write need not outlive a power cut. That files are synced, and when, is tests/store/test_files.py's."""
+    """What tests write need not outlive a power cut; whether files are synced, and when, tests/store/test_files.py sees."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda handle: None)
         yield
