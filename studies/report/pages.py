@@ -144,11 +144,15 @@ def _claims(report: Report, to: Path) -> Iterator[str]:
             }
             for verdict in verdicts
         ])  # fmt: skip
-        told = [f"- **{verdict.claim.name}**: {line}." for verdict in verdicts for line in _more_of(verdict)]
+        told = [f"- **{v.claim.name}**: {'. '.join(map(_sentence, lines))}." for v in verdicts if (lines := [*_more_of(v)])]
         if told:
             yield "\n".join(told)
         if question in report.shown:
             yield f"![{question or 'claims'}]({report.shown[question].relative_to(to).as_posix()})"
+
+
+def _sentence(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def _interval(verdict: Verdict) -> str:

@@ -117,6 +117,22 @@ def test_runs_and_epochs_without_sums_say_that_they_are_not_saved(grid: Path) ->
         assert set(np.unique(late)) <= {int(Flag.NOT_SAVED), int(Flag.ABSENT)}
 
 
+def test_a_run_or_a_tensor_without_sums_hides_none_behind_it(grid: Path) -> None:
+    tree, sums = wdiv.open(grid), sums_of(grid)
+    first, second, *others = tree["run"].values.tolist()
+    lacking = ("stem.bn", "gamma")
+    some = {name: sums[name] for name in (second, *others)}
+    some[second] = RunningSums(sums[second].epochs, {k: v for k, v in sums[second].sums.items() if k != lacking})
+    found, whole = divergence_of_sums(tree, some, "l2"), wdiv.divergence(tree, "l2")
+    for kind, node in found.children.items():
+        data, expected = node.to_dataset(), whole.children[kind].to_dataset()
+        assert data.sel(run=others).identical(expected.sel(run=others))
+        of_others = data["layer"].values != lacking[0]
+        assert data.sel(run=second, layer=of_others).identical(expected.sel(run=second, layer=of_others))
+    flags = found["bn"]["flag"].sel(layer=lacking[0], role=lacking[1])
+    assert set(flags.sel(run=[first, second]).values.ravel().tolist()) == {int(Flag.NOT_SAVED)}
+
+
 def test_epochs_that_came_after_the_tree_was_opened_are_left_out(grid: Path) -> None:
     tree = wdiv.open(grid).isel(epoch=[0, 1, 2])
     expected = wdiv.divergence(tree, "l2")
