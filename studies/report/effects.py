@@ -61,7 +61,7 @@ class Design:
     def cells(self, axes: Sequence[str]) -> dict[tuple[str, ...], NDArray[np.bool_]]:
         """The values of some keys -> the rows that are of them, in order; all rows where there are no keys."""
         cells = list(zip(*(self.rows[axis] for axis in axes), strict=True)) or [()] * len(self.rows)
-        return {cell: np.array([one == cell for one in cells]) for cell in dict.fromkeys(cells)}
+        return {cell: np.array([one == cell for one in cells]) for cell in sorted(set(cells), key=_in_order)}
 
     @property
     def keys(self) -> list[str]:
@@ -115,6 +115,11 @@ class Design:
                 images, right = answers[run]
                 found[images][unit] += weights[row] * share * right / len(known)
         return found
+
+
+def _in_order(cell: tuple[str, ...]) -> list[tuple[bool, int, str]]:
+    """Numbers by their size, then words."""
+    return [(not value.isdecimal(), int(value) if value.isdecimal() else 0, value) for value in cell]
 
 
 def _numbered(pairs: Pairs) -> tuple[pd.DataFrame, bool]:

@@ -144,7 +144,9 @@ def _claims(report: Report, to: Path) -> Iterator[str]:
             }
             for verdict in verdicts
         ])  # fmt: skip
-        told = [f"- **{v.claim.name}**: {'. '.join(map(_sentence, lines))}." for v in verdicts if (lines := [*_more_of(v)])]
+        told = [
+            f"- **{v.claim.name}**: {'. '.join(map(_sentence, lines))}." for v in verdicts if (lines := [*_more_of(v)])
+        ]
         if told:
             yield "\n".join(told)
         if question in report.shown:

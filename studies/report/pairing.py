@@ -179,11 +179,10 @@ def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Se
     if column == "per_class":
         for less, count in (match.groups() for match in map(IMAGES.fullmatch, values) if match):
             found |= (table["n_train"] < int(count)) == (less == "<")
-    if column in ("per_class", "against"):
-        places = list(zip(table["model"], table["dataset"], strict=True))
-        for word in set(values) & set(SIZES):
-            sizes = [observations.sizes[word].get(place) for place in places]
-            found |= table[column].eq(pd.Series(sizes, table.index, object))
+    for word in set(values) & set(SIZES) if column in ("per_class", "against") else ():
+        places = zip(table["model"].tolist(), table["dataset"].tolist(), strict=True)
+        sizes = [observations.sizes[word].get(place) for place in places]
+        found |= table[column].eq(pd.Series(sizes, table.index, object))
     return found
 
 

@@ -70,8 +70,8 @@ def _panel(ax: Any, unit: str, verdicts: Sequence[Verdict]) -> None:
     ends = [scale * one.effect for verdict in verdicts for one in (verdict, *_shown(verdict)) if one.effect]
     if ratio:
         ax.set_xscale("log")
-        for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis(lambda x, _: f"{x:.3g}")
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}")
+        ax.xaxis.set_minor_formatter(lambda x, _: f"{x:.3g}" if f"{x:e}"[0] in "25" else "")
         far = max((abs(math.log(end)) for end in ends if 0 < end < math.inf), default=1.0) or 1.0
         limits = (math.exp(-REACH * far), math.exp(REACH * far))
     else:
