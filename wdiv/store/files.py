@@ -88,11 +88,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file of a store; :class:`~wdiv.errors.BadStore` where it is missing."""
+    """A file of a store; :class:`~wdiv.errors.BadStore` where it is missing, or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise BadStore(f"{path}: no such file; is this a wdiv store?") from None
+    except OSError as error:
+        raise BadStore(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def parse_json(path: Path, content: bytes) -> Any:

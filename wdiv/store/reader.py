@@ -17,6 +17,7 @@ from wdiv.errors import BadInput, BadStore, Damaged, LeftOut
 from wdiv.layers import Layer
 from wdiv.registry import did_you_mean
 from wdiv.store import imported
+from wdiv.store.files import read_bytes
 from wdiv.store.foreign import Checkpoint
 from wdiv.store.imported import Imported, TensorLocation, read_tensor_at
 from wdiv.store.kept import KeptFile, fingerprint
@@ -117,7 +118,7 @@ class Run:
         file = self.path / "diverged.txt"
         if not file.is_file():
             return None
-        content = file.read_bytes()
+        content = read_bytes(file)
         body = check_tail(content) if self.record.sealed else content
         if body is None:
             raise Damaged(file)
@@ -260,10 +261,7 @@ class Run:
 
 
 def _read_history(run: Run, file: Path) -> list[dict[str, Any]]:
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return []
+    content = read_bytes(file)
     rows = unsealed_lines(content, file, run.record.sealed)
     if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
         raise Damaged(file, "a line that is not the row of an epoch")
@@ -338,6 +336,8 @@ class CheckpointStore:
             file = run.path / "run.json"
             left = self._left_out.pop(file, None)
             try:
+                if file.is_file():
+                    run.record  # noqa: B018 - which reads it
                 run.history()
                 if left is not None and left[0] == _state(file) and _is_of_tensors(left[1], run):
                     raise left[1]

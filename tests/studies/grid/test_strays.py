@@ -99,3 +99,23 @@ def test_a_result_that_cannot_be_put_in_place_leaves_the_old_one(
 
 def _refuse(*_: object) -> None:
     raise OSError("no")
+
+
+@pytest.mark.filterwarnings("ignore::wdiv.errors.LeftOut")
+@pytest.mark.parametrize("what", ["no record", "a folder"])
+def test_a_run_that_nobody_can_read_ends_nothing(trained: Path, small: Study, what: str) -> None:
+    """A record that is none beside no history; a history that cannot be read."""
+    if what == "no record":
+        (trained / "runs" / "y").mkdir()
+        (trained / "runs" / "y" / "run.json").write_text("hi")
+        lost = "y"
+    else:
+        first = sorted((trained / "runs").iterdir())[0]
+        (first / "history.jsonl").unlink()
+        (first / "history.jsonl").mkdir()
+        lost = first.name
+    run_grid(small, trained, device="cpu")
+    for command in ("status", "measure", "report"):
+        done = wdiv(command, trained)
+        assert f"{lost} is left out" in done.stderr or command == "status", command
+    assert lost in wdiv("verify", trained, code=2).stderr
