@@ -218,6 +218,16 @@ class Study:
         given = {field.name: getattr(self, field.name) for field in fields(Recipe)}
         return Recipe(**given | ({} if self.steps is None else {"steps_per_epoch": self.steps // self.epochs}))
 
+    @property
+    def in_modes(self) -> frozenset[str]:
+        """Strategies that run in each of several BN modes. Others (a start from random weights, whose statistics cannot
+        stay frozen; baselines) are of one.
+
+        >>> sorted(Study("one", strategies=("scratch", "fc"), bn_modes=("batch", "frozen")).in_modes)
+        ['fc']
+        """
+        return frozenset(one for one in self.strategies if len(self.bn_modes) > 1 and not parse(one).random)
+
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""
         data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
