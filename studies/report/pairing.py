@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -37,6 +38,11 @@ class Observations:
 
     table: pd.DataFrame
     sizes: Mapping[str, Mapping[tuple[str, str], str]]
+
+    @cached_property
+    def places(self) -> list[tuple[str, str]]:
+        """Model and data set of each row."""
+        return list(zip(self.table["model"], self.table["dataset"], strict=True))
 
 
 @dataclass(frozen=True)
@@ -189,9 +195,8 @@ def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Se
         for less, count in (match.groups() for match in map(IMAGES.fullmatch, values) if match):
             found |= (table["n_train"] < int(count)) == (less == "<")
     if column in ("per_class", "against"):
-        places = list(zip(table["model"], table["dataset"], strict=True))
         for word in set(values) & set(SIZES):
-            sizes = [observations.sizes[word].get(place) for place in places]
+            sizes = [observations.sizes[word].get(place) for place in observations.places]
             found |= table[column].eq(pd.Series(sizes, table.index, object))
     return found
 
