@@ -49,8 +49,8 @@ class Pretrain:
     networks: int = 1
 
     def __post_init__(self) -> None:
-        if self.networks < 1:
-            raise BadInput(f"pretrain: networks is a whole number from 1, not {self.networks}")
+        if isinstance(self.networks, bool) or not isinstance(self.networks, int) or self.networks < 1:
+            raise BadInput(f"pretrain: networks is a whole number from 1, not {self.networks!r}")
 
     @property
     def title(self) -> str:
