@@ -61,7 +61,7 @@ class Design:
     def cells(self, axes: Sequence[str]) -> dict[tuple[str, ...], NDArray[np.bool_]]:
         """The values of some keys -> the rows that are of them, in order; all rows where there are no keys."""
         cells = list(zip(*(self.rows[axis] for axis in axes), strict=True)) or [()] * len(self.rows)
-        return {cell: np.array([one == cell for one in cells]) for cell in sorted(set(cells), key=_in_order)}
+        return {cell: np.array([one == cell for one in cells]) for cell in dict.fromkeys(cells)}
 
     @property
     def keys(self) -> list[str]:
@@ -74,9 +74,9 @@ class Design:
         return self.rows[["left", "right"]].to_numpy(dtype="int64")
 
     @cached_property
-    def pairs_of_sources(self) -> bool:
-        """True if no source stands in two units: each pair of them is a draw of its own."""
-        return all(len(set(side)) == len(side) for side in zip(*self.units, strict=True))
+    def paired(self) -> bool:
+        """True if each unit is a draw of its own; False where a source of one side meets several of the other."""
+        return not self.sources or all(len(set(side)) == len(side) for side in zip(*self.units, strict=True))
 
     def where(self, rows: NDArray[np.bool_]) -> Design:
         """Some of its rows, and the units that they have."""
@@ -93,14 +93,16 @@ class Design:
         kept = self.where(weights != 0)
         weights = weights[weights != 0]
         numbers, unseen = unit_numbers(kept.values, weights)
-        if kept.sources and not kept.pairs_of_sources:
+        if not kept.paired:
             return _of_sources(kept.units, numbers)
         return crossed_effect(numbers, list(kept.answered(weights, answers or {}).values()), unseen)
 
     def answered(self, weights: Weights, answers: Answers) -> dict[str, NDArray[np.float64]]:
         """Set of test images -> (units, images), what each adds to the unit's number. Empty where one run's answers are
-        not known."""
+        not known, and where units are not draws of their own."""
         found: dict[str, NDArray[np.float64]] = {}
+        if not self.paired:
+            return found
         for row, unit in np.argwhere(np.isfinite(self.values)):
             for run, share in self.parts[row, unit]:
                 if run not in answers:
@@ -115,11 +117,6 @@ class Design:
                 images, right = answers[run]
                 found[images][unit] += weights[row] * share * right / len(known)
         return found
-
-
-def _in_order(cell: tuple[str, ...]) -> list[tuple[bool, int, str]]:
-    """Numbers by their size, then words."""
-    return [(not value.isdecimal(), int(value) if value.isdecimal() else 0, value) for value in cell]
 
 
 def _numbered(pairs: Pairs) -> tuple[pd.DataFrame, bool]:

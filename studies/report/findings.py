@@ -78,8 +78,8 @@ class Verdict(Finding):
 
     verdict  also ``depends``: it holds in some cells and fails in others
     cells    in each; none where there is one
-    differ   the column along which cells differ most;  differ_q: of the test that they do, adjusted for those of all
-             claims. Empty and NaN where there is nothing to differ
+    differ   the column along which cells differ most, or two, joined by ``and``;  differ_q: of the test that they do,
+             adjusted for those of all claims. Empty and NaN where there is nothing to differ
     notes    what else must be known to read it
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ DRAWS = 5000
 """Orders of the seeds that are tried, where there are more."""
 
 
-def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+def change_and_gain(
+    observations: pd.DataFrame, metric: str | None = None, in_modes: Collection[str] = ()
+) -> pd.DataFrame:
     """Whether runs that moved more gained more: one row a model, kind and role of layer, and stage.
 
     rho      Spearman's rank correlation, over all runs, of a stage's divergence from the start and the run's gain: its
@@ -39,13 +42,14 @@ def change_and_gain(observations: pd.DataFrame, metric: str | None = None) -> pd
              has the same images and partners in all of them. Three seeds have 6 orders, so p is a sixth at least. And
              adjusted for all rows, by Benjamini and Hochberg
 
-    metric   :func:`~studies.spec.columns.headline` of those that the table has, unless another is named
+    metric    :func:`~studies.spec.columns.headline` of those that the table has, unless another is named
+    in_modes  strategies that are to run in several BN modes, though so far they may have in one
     """
     if metric is None:
         metric = headline([name for name in METRICS if observations["measure"].eq(name).any()])
     moved = observations[observations["measure"].eq(METRICS[metric].name) & observations["against"].eq(START)]
     moved = moved[~moved["part"].isin([*HALVES, *OUTSIDE, ""])].drop(columns="measure")
-    table = moved.merge(_gains(observations), on=["condition", "model", "dataset", "run"])
+    table = moved.merge(_gains(observations, "fc" not in in_modes), on=["condition", "model", "dataset", "run"])
     rows = []
     for keys, group in table.groupby(["model", "layers", "part"], sort=False):
         varied = len(group) > 2 and group["value"].nunique() > 1 and group["gain"].nunique() > 1
@@ -86,8 +90,11 @@ def _orders(count: int) -> list[tuple[int, ...]]:
     return [tuple(range(count)), *(tuple(rng.permutation(count)) for _ in range(DRAWS - 1))]
 
 
-def _gains(observations: pd.DataFrame) -> pd.DataFrame:
-    """condition, model, dataset, run and gain over ``fc``, of the runs that have such a partner."""
+def _gains(observations: pd.DataFrame, lone: bool = True) -> pd.DataFrame:
+    """condition, model, dataset, run and gain over ``fc``, of the runs that have such a partner.
+
+    lone: an ``fc`` that is there in one BN mode only is of one mode only, and a partner of all others.
+    """
     cell = ["condition", "model", "dataset", "per_class", "seed"]
     accuracy = observations[observations["measure"].eq("accuracy")]
     is_fc = accuracy["strategy"].eq("fc")
@@ -97,6 +104,6 @@ def _gains(observations: pd.DataFrame) -> pd.DataFrame:
     others, gains = accuracy[~is_fc & ~accuracy["source"].eq("random")], []
     for *where, mode, value in others[[*cell, "bn_mode", "value"]].itertuples(index=False):
         found = partners.get(tuple(where), {})
-        only = next(iter(found.values())) if len(found) == 1 else float("nan")
+        only = next(iter(found.values())) if lone and len(found) == 1 else float("nan")
         gains.append(value - found.get(mode, only))
     return others[["condition", "model", "dataset", "run"]].assign(gain=gains).dropna(subset="gain")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -31,12 +32,17 @@ class Observations:
     """A checked table, and what words for sizes mean in it.
 
     table  the columns of :data:`~studies.spec.columns.COLUMNS` and of :data:`~studies.spec.columns.OPTIONAL`, and
-           ``lone``: the strategy exists in one BN mode only
+           ``lone``: the strategy is of one BN mode only
     sizes  word -> (model, dataset) -> per_class
     """
 
     table: pd.DataFrame
     sizes: Mapping[str, Mapping[tuple[str, str], str]]
+
+    @cached_property
+    def places(self) -> list[tuple[str, str]]:
+        """Model and data set of each row."""
+        return list(zip(self.table["model"], self.table["dataset"], strict=True))
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,11 @@ class Pairs:
     missing: str = ""
 
 
-def prepare(observations: pd.DataFrame) -> Observations:
-    """Raises :class:`~wdiv.errors.BadInput` for a table that lacks a column."""
+def prepare(observations: pd.DataFrame, in_modes: Collection[str] = ()) -> Observations:
+    """in_modes: strategies that are to run in several BN modes, though so far they may have in one.
+
+    Raises :class:`~wdiv.errors.BadInput` for a table that lacks a column.
+    """
     lacking = [name for name in COLUMNS if name not in observations]
     if lacking:
         raise BadInput(f"observations have no column {', '.join(lacking)}")
@@ -70,9 +79,15 @@ def prepare(observations: pd.DataFrame) -> Observations:
     table = table.assign(**{name: np.nan if name == "steps" else "" for name in OPTIONAL if name not in told})
     for name in (*SELECTABLE, "trained"):
         table[name] = table[name].astype(str).mask(table[name].isna(), "")  # a file gives NaN for what is empty
-    table = table.sort_values([*KEYS, "run"], kind="stable", ignore_index=True)  # the order of rows shall not matter
+    # the order of rows shall not matter; sizes are told from small to large
+    table = table.sort_values([*KEYS, "run"], kind="stable", ignore_index=True, key=_in_order)
     modes = table.groupby(["model", "dataset", "strategy"])["bn_mode"].transform("nunique")
-    return Observations(table.assign(lone=modes.astype("float64") == 1), _sizes(table))
+    alone = (modes.astype("float64") == 1) & ~table["strategy"].isin(in_modes)
+    return Observations(table.assign(lone=alone), _sizes(table))
+
+
+def _in_order(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce").fillna(np.inf) if column.name == "per_class" else column
 
 
 def _sizes(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], str]]:
@@ -90,8 +105,8 @@ def _sizes(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], str]]:
 def of_claim(claim: Claim, observations: Observations) -> Pairs:
     """Left less right, for each combination of what the claim does not name, and each of the values that a side names.
 
-    Rows agree in their BN mode too, but a strategy that exists in one mode only (a baseline on frozen features,
-    training from scratch) is set against every mode. What else differs within a seed is averaged.
+    Rows agree in their BN mode too, but a strategy that is of one mode only (a baseline on frozen features, training
+    from scratch) is set against every mode. What else differs within a seed is averaged.
     """
     table = observations.table
     keys = tuple(name for name in CELL if name not in claim.compared)
@@ -145,7 +160,7 @@ def _joined(*weighted: tuple[tuple[Part, ...], float]) -> tuple[Part, ...]:
 
 def _averaged(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """One row a group: the means of the value and of the steps; what runs they are of."""
-    groups = rows.groupby(list(by), as_index=False, dropna=False)
+    groups = rows.groupby(list(by), as_index=False, dropna=False, sort=False)
     return groups.agg(
         **{value: (value, "mean")},
         steps=("steps", "mean"),
@@ -179,10 +194,10 @@ def _is(observations: Observations, column: str, values: Sequence[str]) -> pd.Se
     if column == "per_class":
         for less, count in (match.groups() for match in map(IMAGES.fullmatch, values) if match):
             found |= (table["n_train"] < int(count)) == (less == "<")
-    for word in set(values) & set(SIZES) if column in ("per_class", "against") else ():
-        places = zip(table["model"].tolist(), table["dataset"].tolist(), strict=True)
-        sizes = [observations.sizes[word].get(place) for place in places]
-        found |= table[column].eq(pd.Series(sizes, table.index, object))
+    if column in ("per_class", "against"):
+        for word in set(values) & set(SIZES):
+            sizes = [observations.sizes[word].get(place) for place in observations.places]
+            found |= table[column].eq(pd.Series(sizes, table.index, object))
     return found
 
 

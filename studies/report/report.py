@@ -90,12 +90,12 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     whole = states(out, found)
     left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
-    verdicts = judge(study.claims, observations, answers=answers_of(found))
+    verdicts = judge(study.claims, observations, answers=answers_of(found), in_modes=study.in_modes)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, tests, figures)
     return Report(
         study, observations, distances, verdicts,
         [fill(table, read, paper, n_test=tests) for table in study.tables],
-        negative_transfer(observations, tests), change_and_gain(observations),
+        negative_transfer(observations, tests), change_and_gain(observations, in_modes=study.in_modes),
         {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,
         (len(left_out), len(whole)), left_out,
         [*instead, *notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])], tests,

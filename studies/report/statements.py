@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from studies.spec.claim import Claim
-from wdiv.numerics.comparison import Effect
+from wdiv.numerics.comparison import Effect, smallest_effect, smallest_margin, units_needed
 
 __all__ = ["Above", "Members", "Statement", "Within", "of_claim"]
 
@@ -34,6 +34,15 @@ class Above:
         """Two-sided, of the t test whose rejection says that it is true, or that it is false."""
         above = true == (self.sign > 0)
         return _at_most_1(2.0 * (self.effect.p_above() if above else self.effect.p_below()))
+
+    def smallest(self, level: float) -> float:
+        """The effect that would be found at a level of p; infinite where nothing would."""
+        return _known(smallest_effect(self.effect.error, self.effect.freedom, level))
+
+    def needed(self, level: float, true: bool) -> float:
+        """With how many units the value as it is would be found true, or false; infinite where it is not."""
+        units = units_needed(self.effect, self.value, level) if true == (self.value > 0) else None
+        return math.inf if units is None else units
 
     def interval(self, level: float = SURE) -> tuple[float, float]:
         """Of the value."""
@@ -62,6 +71,15 @@ class Within:
             return max(self.effect.p_above(-self.margin), self.effect.p_below(self.margin))
         return _at_most_1(2.0 * min(self.effect.p_above(self.margin), self.effect.p_below(-self.margin)))
 
+    def smallest(self, level: float) -> float:
+        """The margin within which a difference of 0 would be found."""
+        return _known(smallest_margin(self.effect.error, self.effect.freedom, level))
+
+    def needed(self, level: float, true: bool) -> float:
+        sides = 1 if true else 2
+        units = units_needed(self.effect, self.value, level, sides) if true == (self.value > 0) else None
+        return math.inf if units is None else units
+
     def interval(self, level: float = SURE) -> tuple[float, float]:
         """Of the difference."""
         return self.effect.interval(level)
@@ -74,7 +92,8 @@ class Members:
     Tested by partial conjunction (Benjamini and Heller 2008): of n members, at least u are true where the u-th least p
     times n − u + 1 is small. For all it is the largest p (intersection and union, Berger 1982), for one the least times
     n. That it is false is that at least n − u + 1 are. The member that decides, the one with the u-th greatest value,
-    is thus never chosen before it is tested; the interval of that value allows for it likewise.
+    is thus never chosen before it is tested; the interval of that value allows for it likewise. A member of which
+    nothing is known counts as 1, and what could be decided is told of the member whose p it is.
     """
 
     members: tuple[Above | Within | Members, ...]
@@ -97,12 +116,24 @@ class Members:
     def binding(self) -> Effect:
         return self._decides.binding
 
+    def _rank(self, true: bool) -> tuple[int, int]:
+        """Which p, from below, and times what."""
+        return (self.least, self._spare) if true else (self._spare, self.least)
+
     def p(self, true: bool) -> float:
-        known = sorted(one.p(true) for one in self.members)
-        if any(map(math.isnan, known)):
+        known = [one.p(true) for one in self.members]
+        if all(map(math.isnan, known)):
             return math.nan
-        rank, times = (self.least, self._spare) if true else (self._spare, self.least)
-        return min(1.0, times * known[rank - 1])
+        rank, times = self._rank(true)
+        return min(1.0, times * sorted(1.0 if math.isnan(p) else p for p in known)[rank - 1])
+
+    def smallest(self, level: float) -> float:
+        rank, times = self._rank(self.value > 0)
+        return sorted(one.smallest(level / times) for one in self.members)[rank - 1]
+
+    def needed(self, level: float, true: bool) -> float:
+        rank, times = self._rank(true)
+        return sorted(one.needed(level / times, true) for one in self.members)[rank - 1]
 
     def interval(self, level: float = SURE) -> tuple[float, float]:
         if any(isinstance(one, Within) for one in self.members):
@@ -134,6 +165,10 @@ def of_claim(claim: Claim, effects: Mapping[tuple[int, int], Effect], margin: fl
         rows.setdefault(left, []).append(Above(effect, sign))
     inner = tuple(_members(tuple(row), every=not some_right) for row in rows.values())
     return _members(inner, every=not some_left)
+
+
+def _known(number: float) -> float:
+    return math.inf if math.isnan(number) else number
 
 
 def _at_most_1(p: float) -> float:

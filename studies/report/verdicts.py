@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from studies.report.statements import Members, Statement
 from studies.spec.claim import LEVEL, Claim
 from studies.spec.rates import rates
 from wdiv.numerics import false_discovery
-from wdiv.numerics.comparison import Effect, mcnemar, smallest_effect, smallest_margin, units_needed
+from wdiv.numerics.comparison import Effect, mcnemar
 
 __all__ = ["judge"]
 
@@ -36,25 +36,29 @@ EQUAL = "every seed gives the same number, so nothing tells how far noise goes"
 
 
 def judge(
-    claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL, answers: Answers | None = None
-) -> list[Verdict]:
+    claims: Sequence[Claim], observations: pd.DataFrame, level: float = LEVEL, answers: Answers | None = None,
+    in_modes: Collection[str] = (),
+) -> list[Verdict]:  # fmt: skip
     """A verdict on each claim of a report.
 
     observations  one row a value, with the columns of :data:`~studies.spec.columns.COLUMNS`
     answers       which test images each run got right: then accuracies are tested, and their intervals are, for other
-                  images too, paired by image (:func:`wdiv.numerics.crossed_effect`); else verdicts are about these
+                  images too, paired by image (:func:`wdiv.numerics.comparison.crossed_effect`); else verdicts are
+                  about these
+    in_modes      strategies that are to run in several BN modes (:attr:`~studies.spec.study.Study.in_modes`): where
+                  one of those is not there yet, the other does not stand for it
 
     A cell is a combination of what a claim does not name, seeds apart. In it and over all, on average or in each, as
     the claim says, differences make one number a seed (one draw of the training images, the new head and the order of
     batches), or a source network where the sides start from different ones; t tests are of these. p values of the
     claims are adjusted by Benjamini and Hochberg (1995), and so, apart from them, are those of all cells, and those of
-    the tests that cells differ (t tests of each value of a column against the others, Bonferroni). At or below
-    ``level`` a claim holds where what was found is as claimed, and fails where it is against it. A cell in which a run
-    has not learned its training images is not decided, and enters nothing else.
+    the tests that cells differ (t tests of each value of a column against the others, and of how that differs with
+    another column, Bonferroni). At or below ``level`` a claim holds where what was found is as claimed, and fails where
+    it is against it. A cell in which a run has not learned its training images is not decided, and enters nothing else.
 
     Raises :class:`~wdiv.errors.BadInput` for a table that lacks a column.
     """
-    prepared = prepare(observations)
+    prepared = prepare(observations, in_modes)
     asked = [_Question.of(claim, of_claim(claim, prepared), answers or {}) for claim in claims]
     whole = _findings([one.whole for one in asked], level)
     inner = iter(_findings([test for one in asked for test in one.in_cells], level))
@@ -216,24 +220,40 @@ def _over_cells(claim: Claim, design: Design, inside: Sequence[Statement], answe
 
 
 def _differ(claim: Claim, design: Design, axes: Sequence[str], answers: Answers) -> tuple[str, float]:
-    """The axis along which cells differ most, and p of that they differ along any."""
-    found: list[tuple[float, str]] = []
-    for weights in _weights(claim, design).values():
-        for axis in axes:
-            values = design.rows[axis]
-            levels = list(dict.fromkeys(values[weights != 0]))
-            if len(levels) < 2:
-                continue
-            for one in levels[:1] if len(levels) == 2 else levels:  # of two, one against the other says it all
-                ours = np.where(values == one, weights, 0.0)
-                others = weights - ours
-                effect = design.effect(ours / ours.sum() - others / others.sum(), answers)
-                found.append((2.0 * min(effect.p_above(), effect.p_below()), axis))
-    known = [one for one in found if not math.isnan(one[0])]
-    if not known:
+    """The axis, or the two, along which cells differ most, and p of that they differ along any."""
+    families = []
+    for count in (1, 2):  # what differs along one; and along two, as where one turns round what the other does
+        found = []
+        for weights in _weights(claim, design).values():
+            for several in itertools.combinations(axes, count):
+                for contrast in _contrasts(design, weights, several):
+                    effect = design.effect(contrast, answers)
+                    found.append((2.0 * min(effect.p_above(), effect.p_below()), " and ".join(several)))
+        known = [one for one in found if not math.isnan(one[0])]
+        families += [(p * len(known), name) for p, name in sorted(known)[:1]]
+    if not families:
         return "", math.nan
-    p, axis = min(known)
-    return axis, min(1.0, p * len(known))
+    p, name = min(families)
+    return name, min(1.0, p * len(families))
+
+
+def _contrasts(design: Design, weights: NDArray[np.float64], axes: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Each value of an axis against its others; of several axes, how that differs with the others' values."""
+    splits = []
+    for axis in axes:
+        values = design.rows[axis]
+        levels = list(dict.fromkeys(values[weights != 0]))
+        kept = levels[: -1 if len(levels) < 3 else None]  # of two, one against the other says it all
+        splits.append([np.where(values == one, 1, -1) for one in kept])
+    for signs in itertools.product(*splits):
+        contrast = np.zeros(len(weights))
+        for corner in itertools.product((1, -1), repeat=len(signs)):
+            ours = np.where([(split == side) for split, side in zip(signs, corner, strict=True)], weights, 0.0).min(0)
+            if not ours.any():
+                break
+            contrast += math.prod(corner) * ours / ours.sum()
+        else:
+            yield contrast
 
 
 # ----------------------------------------------------------------------------------------------------------- findings
@@ -266,11 +286,12 @@ def _finding(test: _Test, q: float, level: float, least: float) -> dict[str, Any
 
 def _decision(found: Mapping[str, Any], statement: Statement, level: float) -> dict[str, Any]:
     binding = statement.binding
-    if binding.units < 2:
-        one = "one pair of source networks" if found["sources"] else "one seed"
-        return {"verdict": NOT_DECIDED, "reason": f"{one}; a verdict needs two or more"}
     if found["q"] <= level and statement.value != 0:
         return {"verdict": HOLDS if statement.value > 0 else FAILS}
+    if binding.units < 2 or math.isnan(found["p"]):
+        one = "one pair of source networks" if found["sources"] else "one seed"
+        of = "" if binding.units < 2 else " in each cell"
+        return {"verdict": NOT_DECIDED, "reason": f"{one}{of}; a verdict needs two or more"}
     over = f"{binding.units} pairs of source networks" if found["sources"] else f"{found['seeds']} seeds"
     reason = f"undecided: p = {found['p']:.2g}, q = {found['q']:.2g} over {over}"
     return {"verdict": NOT_DECIDED, "reason": f"{reason}; {EQUAL}" if binding.error == 0 else reason}
@@ -287,16 +308,11 @@ def _of_images(test: _Test) -> dict[str, Any]:
 
 def _power(claim: Claim, statement: Statement, least: float) -> dict[str, Any]:
     """What could have been decided among so many tests, and with how many seeds the effect that was found would be."""
-    binding = statement.binding
-    if math.isnan(least) or not binding.error > 0:
+    smallest = math.inf if math.isnan(least) else statement.smallest(least)
+    if math.isinf(smallest):
         return {}
-    if claim.direction == "same":
-        off, sides = abs(_margin(claim) - abs(binding.value)), 1 if statement.value > 0 else 2
-        smallest = smallest_margin(binding.error, binding.freedom, least)
-    else:
-        off, sides = abs(binding.value), 2
-        smallest = smallest_effect(binding.error, binding.freedom, least)
-    return {"smallest": _spelled(claim, smallest), "needed": units_needed(binding, off, least, sides)}
+    needed = statement.needed(least, statement.value > 0)
+    return {"smallest": _spelled(claim, smallest), "needed": None if math.isinf(needed) else int(needed)}
 
 
 def _effect_of(claim: Claim, statement: Statement) -> tuple[float, tuple[float, float]]:

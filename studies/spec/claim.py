@@ -91,6 +91,8 @@ class Claim:
             if len(over) > 2:
                 raise self._bad(f"over is a strategy, or two, for left and right, not {len(over)}")
             object.__setattr__(self, "over", over[0] if len(over) == 1 else over)
+        else:
+            object.__setattr__(self, "over", "")
         self._check_sides()
         self._check_margin()
         if self.direction == "same" and (self.than in ("best", "worst") or self.cells == "average"):

@@ -49,8 +49,8 @@ class Pretrain:
     networks: int = 1
 
     def __post_init__(self) -> None:
-        if self.networks < 1:
-            raise BadInput(f"pretrain: networks is a whole number from 1, not {self.networks}")
+        if isinstance(self.networks, bool) or not isinstance(self.networks, int) or self.networks < 1:
+            raise BadInput(f"pretrain: networks is a whole number from 1, not {self.networks!r}")
 
     @property
     def title(self) -> str:
@@ -217,6 +217,16 @@ class Study:
         """How each run is trained, equal steps as so many of each epoch."""
         given = {field.name: getattr(self, field.name) for field in fields(Recipe)}
         return Recipe(**given | ({} if self.steps is None else {"steps_per_epoch": self.steps // self.epochs}))
+
+    @property
+    def in_modes(self) -> frozenset[str]:
+        """Strategies that run in each of several BN modes. Others (a start from random weights, whose statistics cannot
+        stay frozen; baselines) are of one.
+
+        >>> sorted(Study("one", strategies=("scratch", "fc"), bn_modes=("batch", "frozen")).in_modes)
+        ['fc']
+        """
+        return frozenset(one for one in self.strategies if len(self.bn_modes) > 1 and not parse(one).random)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers; ``all`` for every training image."""

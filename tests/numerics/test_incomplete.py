@@ -12,6 +12,7 @@ from wdiv.numerics.incomplete import unit_numbers
 
 MISSING = {
     "one": ["0111", "1111", "1111"],
+    "one of six": ["011", "111"],
     "a cell of one": ["11111", "10000"],
     "a cell of two": ["111111", "110000"],
     "nothing in common": ["111000", "000111"],

@@ -82,7 +82,10 @@ def test_a_toy_of_it_trains_and_concludes(tmp_path: Path) -> None:
     cells = report.tables[0].cells
     assert len(cells) == 2 * 2 * 6, "every corner and rival, the second network among them"
     assert np.isfinite(cells["ours"]).all()
-    pairs = {verdict.claim.name: verdict.pairs for verdict in report.verdicts}
-    assert pairs == dict.fromkeys(pairs, 1) | {"second-network-helps": 4, "early-is-generic": 2}
+    most = {"second-network-helps": 4, "early-is-generic": 4, "more-images-favour-tuning": 2}
+    for verdict in report.verdicts:
+        assert verdict.pairs or verdict.reason, "what is not compared, as for a rival that has not learned, says why"
+        assert verdict.pairs <= most.get(verdict.claim.name, 1)
+    assert any(verdict.pairs for verdict in report.verdicts)
     said = json.loads((tmp_path / "out" / "report" / "claims.json").read_text())
     assert {row["verdict"] for row in said} == {"not decided"}, "one seed decides nothing"

@@ -104,10 +104,10 @@ def test_every_claim_finds_its_runs_and_one_seed_decides_none(toy: tuple[Path, R
     _, found = toy
     assert len(found.verdicts) == len(load("peng2020").claims)
     for verdict in found.verdicts:
-        assert verdict.pairs, verdict.claim.name
+        assert verdict.pairs or "not learned" in verdict.reason, verdict.claim.name
         assert (verdict.seeds, verdict.verdict) == (1, NOT_DECIDED)
     assert found.missing == {}
     assert {name: len(files) for name, files in found.figures.items()} == {
         "figures1-2": 1, "figures3-4": 1, "figures5-6": 1,
     }  # fmt: skip
-    assert found.unfinished == (0, 27)
+    assert found.unfinished == (0, 36)

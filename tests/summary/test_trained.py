@@ -45,3 +45,8 @@ def test_steps_are_counted_up_to_the_epoch_that_counts(tmp_path: Path) -> None:
     for run, recipe in zip(runs[1:], ({"batch_size": 2}, {"batch_size": 2, "validation": 0.5}, {}), strict=True):
         edit_record(run, lambda record, recipe=recipe: record["recipe"].update(recipe))
     np.testing.assert_array_equal(summary.results(open_store(store))["steps"], [14, 9, np.nan, np.nan])
+
+
+def test_of_many_that_have_not_trained_the_first_are_named() -> None:
+    (note,) = summary.untrained_notes([{"run": f"r{k}", "trained": "no"} for k in range(8)])
+    assert note.startswith("not trained: r0, r1, r2, r3, r4 and 3 more (")

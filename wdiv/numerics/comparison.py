@@ -78,7 +78,7 @@ class Effect(NamedTuple):
 class Unseen(NamedTuple):
     """Variance of a mean of units' numbers that does not show in how these differ, since some were made of others.
 
-    freedom  with which it is known;  most: degrees of freedom that the whole can have
+    freedom  with which it is known;  most: degrees of freedom of it and of what does show, together
     """
 
     variance: float
@@ -137,7 +137,8 @@ def crossed_effect(numbers: ArrayLike, answers: Sequence[ArrayLike], unseen: Uns
         shared += float((rest**2).sum()) / ((n - 1) * (images - 1)) / (n * images)
         seen += of_these**2 / (images - 1)
     of_units += unseen.variance
-    return _effect(float(x.mean()), n, of_units, of_images, shared, told + seen, unseen.most)
+    told = max(told, of_units**2 / min(n - 1, unseen.most)) if unseen.most else math.nan
+    return _effect(float(x.mean()), n, of_units, of_images, shared, told + seen)
 
 
 def unpaired_effect(left: ArrayLike, right: ArrayLike) -> Effect:
@@ -151,11 +152,9 @@ def unpaired_effect(left: ArrayLike, right: ArrayLike) -> Effect:
     return _effect(a.value - b.value, min(a.units, b.units), a.of_units + b.of_units, 0.0, 0.0, seen)
 
 
-def _effect(
-    value: float, units: int, of_units: float, of_images: float, shared: float, seen: float, most: float = math.inf
-) -> Effect:
+def _effect(value: float, units: int, of_units: float, of_images: float, shared: float, seen: float) -> Effect:
     variance = max(of_units + of_images - shared, of_units, of_images)
-    freedom = min(variance**2 / seen, most) if seen > 0 and units > 2 else float(units - 1)
+    freedom = variance**2 / seen if seen > 0 and units > 2 else float(units - 1)
     return Effect(value, units, of_units, of_images, freedom, math.sqrt(variance))
 
 

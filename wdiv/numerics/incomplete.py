@@ -54,4 +54,6 @@ def unit_numbers(values: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.floa
     variance = float((rest**2).sum()) / freedom if freedom else math.nan
     if abs(rest).max() <= ALIKE * abs(y).max() and freedom:
         variance = 0.0
-    return numbers, Unseen(variance * max(float((whole**2).sum()) - seen, 0.0), freedom, math.inf if joined else inside)
+    alike = abs(w.sum()) > ALIKE * abs(w).sum()  # else units' parts cancel, and all that varies is what is left
+    most = units - 1 if joined and alike else min(units - 1, freedom)
+    return numbers, Unseen(variance * max(float((whole**2).sum()) - seen, 0.0), freedom, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -72,19 +73,25 @@ def by_class(row: Row) -> dict[str, dict[str, float]]:
 
 
 def one_class_notes(rows: Iterable[Row]) -> list[str]:
-    """A line for each ``run`` that answered one class whatever it was shown.
+    """A line for each class that is all that a ``run`` answers, whatever it is shown: the first such run, and how many.
 
-    >>> one_class_notes([{"run": "r", "only_answer": "a", "classes": ["a", "b"], "confusion": [[3, 0], [1, 0]]}])
+    >>> one = {"only_answer": "a", "classes": ["a", "b"], "confusion": [[3, 0], [1, 0]]}
+    >>> one_class_notes([{"run": "r"} | one])
     ["'a' is all that r answers: to each of its 4 test images, of which 75.0 % are of that class"]
+    >>> one_class_notes([{"run": "r"} | one, {"run": "s"} | one])[0].partition(", ")[2]
+    'of which 75.0 % are of that class; so it is of 1 more'
     """
-    found = []
+    found: dict[str, str] = {}
+    more: Counter[str] = Counter()
     for row in rows:
         name = row.get("only_answer")
-        if isinstance(name, str):
+        if isinstance(name, str) and name in found:
+            more[name] += 1
+        elif isinstance(name, str):
             images = np.array(row["confusion"]).sum(axis=1)
             share = 100 * images[row["classes"].index(name)] / images.sum()
-            found.append(
+            found[name] = (
                 f"{name!r} is all that {row['run']} answers: to each of its {images.sum()} test images, of which "
                 f"{share:.1f} % are of that class"
             )
-    return found
+    return [line + (f"; so it is of {more[name]} more" if more[name] else "") for name, line in found.items()]

@@ -16,6 +16,8 @@ FITTED = ("fitted_accuracy", "n_fitted", "fitted_majority")
 """Of a run's history or a baseline's outcome, after the epoch that counts: the accuracy on its own training images, in
 eval mode and as they are; of how many, those held out to validate not among them; and which share of them is of the
 largest class."""
+NAMED = 5
+"""Runs that a line names."""
 
 
 def has_trained(accuracy: float, n: float, majority: float) -> str:
@@ -51,11 +53,13 @@ def learned(history: xr.Dataset, run: int, epoch: int | None) -> dict[str, Any]:
 
 
 def untrained_notes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line that names each ``run`` that has not ``trained``; none where all have, or nobody knows.
+    """A line that names each ``run`` that has not ``trained``, the first :data:`NAMED` of them; none where all have, or
+    nobody knows.
 
     >>> untrained_notes([{"run": "r", "trained": "no"}, {"run": "s", "trained": "yes"}])
     ['not trained: r (accuracy on the training images not surely above the share of their largest class)']
     """
     names = [str(row["run"]) for row in rows if row.get("trained") == "no"]
     why = "accuracy on the training images not surely above the share of their largest class"
-    return [f"not trained: {', '.join(names)} ({why})"] if names else []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"not trained: {', '.join(names[:NAMED])}{more} ({why})"] if names else []

@@ -71,6 +71,8 @@ def test_fc_is_that_of_the_same_mode_or_the_only_one() -> None:
     ]
     found = gains._gains(seen(rows)).set_index("run")["gain"].round(6).to_dict()
     assert found == {"r2": 0.1, "r3": 0.6, "r7": 0.3}
+    unfinished = gains._gains(seen(rows), lone=False).set_index("run")["gain"].round(6).to_dict()
+    assert unfinished == {"r2": 0.1, "r3": 0.6}
 
 
 def test_change_and_gain_of_nothing() -> None:

@@ -45,10 +45,27 @@ def test_of_all_and_of_one_it_is_the_largest_p_and_the_least_times_their_number(
     assert Members(members, 1).p(False) == max(against)
 
 
-def test_what_one_member_does_not_know_the_statement_does_not() -> None:
-    found = Members((*above([[1, 2, 3, 4]]), Above(paired_effect([1.0]))), 2)
-    assert math.isnan(found.p(True))
-    assert all(map(math.isnan, found.interval()))
+def test_of_what_one_member_does_not_know_nothing_is_said_and_of_the_others_all() -> None:
+    good, bad, unknown = above([[1, 2, 3, 4]]) + above([[-1, -2, -3, -4]]) + (Above(paired_effect([1.0])),)
+    both = Members((good, unknown), 2)
+    assert both.p(True) == 1
+    assert all(map(math.isnan, both.interval()))
+    assert Members((bad, unknown), 2).p(False) == 2 * bad.p(False)
+    assert Members((good, good, unknown), 2).p(True) == 2 * good.p(True)
+    assert math.isnan(Members((unknown, unknown), 2).p(True))
+
+
+def test_what_would_decide_is_told_of_the_member_that_does() -> None:
+    """The least value is sure, and the greater one is not: it is the greater one that lacks seeds."""
+    rows = [0.050, 0.051, 0.049, 0.050], [0.3, -0.2, 0.2, -0.05]
+    sure, unsure = (Above(paired_effect(numbers)) for numbers in rows)
+    each = Members((sure, unsure), 2)
+    assert each.binding == sure.effect
+    assert each.p(True) == unsure.p(True) > 0.05
+    assert each.needed(0.05, True) == unsure.needed(0.05, True) > 4
+    assert each.smallest(0.05) == unsure.smallest(0.05) > 0.05
+    assert Members((sure, unsure), 1).needed(0.05, True) == sure.needed(0.025, True) < 4
+    assert each.needed(0.05, False) == math.inf
 
 
 @pytest.mark.parametrize(("true", "least"), [(2, 3), (0, 1), (3, 4)])

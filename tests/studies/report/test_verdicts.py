@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from studies.report import verdicts
+from studies.report.effects import Design
 from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Verdict
 from studies.report.verdicts import EQUAL, judge
 from studies.spec.claim import LEVEL, Claim
@@ -252,11 +255,59 @@ def test_opposite_effects_do_not_cancel() -> None:
     assert found.verdict == DEPENDS
     assert found.in_cells == "holds with batch statistics; fails with frozen statistics"
     assert [cell.verdict for cell in found.cells] == [HOLDS, HOLDS, FAILS, FAILS]
-    assert dict(found.cells[0].where) == {"bn_mode": "batch", "per_class": "20"}
+    assert dict(found.cells[0].where) == {"bn_mode": "batch", "per_class": "5"}, "sizes from small to large"
     assert found.differ == "bn_mode"
     assert found.differ_q < 0.001
     assert found.cells[0].effect == pytest.approx(0.12, abs=0.02)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_what_one_column_turns_round_in_another_is_found_between_them() -> None:
+    turned = {("batch", "5"): 0.1, ("batch", "20"): -0.1, ("frozen", "5"): -0.1, ("frozen", "20"): 0.1}
+    found = one(claim(), effects(turned))
+    assert found.verdict == DEPENDS
+    assert found.in_cells == (
+        "holds with batch statistics and 5 images a class, and frozen statistics and 20 images a class; "
+        "fails with batch statistics and 20 images a class, and frozen statistics and 5 images a class"
+    )
+    assert found.differ == "bn_mode and per_class"
+    assert found.differ_q < 0.001
+
+
+@pytest.mark.parametrize("columns", [("bn_mode",), ("bn_mode", "per_class", "dataset")])
+def test_where_cells_do_not_differ_it_is_seldom_said(columns: tuple[str, ...]) -> None:
+    """300 draws of 2 or 8 cells of three seeds, one run missing."""
+    rng, said, cells = np.random.default_rng(4), 0, [*itertools.product("xy", repeat=len(columns))]
+    rows = pd.DataFrame(cells, columns=list(columns)).assign(left=0, right=0)
+    parts = np.empty((len(cells), 3), dtype=object)
+    parts[:] = [[()] * 3] * len(cells)
+    for _ in range(300):
+        values = rng.normal(size=parts.shape)
+        values[0, 0] = math.nan
+        design = Design(rows, values, parts, ((0,), (1,), (2,)), sources=False)
+        said += verdicts._differ(claim(), design, columns, {})[1] <= 0.05
+    assert said / 300 < 0.07
+
+
+def test_one_cell_of_one_seed_decides_nothing_and_hides_nothing() -> None:
+    rows = effects(MODES)
+    lonely = rows["bn_mode"].eq("batch") & rows["per_class"].eq("20") & rows["seed"].gt(0)
+    found = one(claim(cells="each"), rows[~lonely])
+    assert found.verdict == FAILS
+    assert [cell.reason for cell in found.cells if cell.verdict == NOT_DECIDED] == [
+        "one seed; a verdict needs two or more"
+    ]
+    apart = rows[rows["bn_mode"].eq("batch") & rows["seed"].eq(rows["per_class"].map({"5": 0, "20": 1}))]
+    assert one(claim(), apart).reason == "one seed in each cell; a verdict needs two or more"
+
+
+def test_a_mode_that_has_not_run_yet_is_not_stood_for_by_another() -> None:
+    rows = effects(MODES)
+    running = rows[~(rows["strategy"].eq("fc") & rows["bn_mode"].eq("frozen"))]
+    found = judge([claim()], running, in_modes={"fc", "bn+fc"})[0]
+    assert {cell.where.get("bn_mode") for cell in found.cells} == {None}
+    assert found.verdict == HOLDS
+    assert len(one(claim(), running).cells) == 4, "a strategy of one mode, such as a baseline, is set against each"
 
 
 def test_what_is_the_same_on_average_only_is_not_the_same() -> None:
@@ -418,10 +469,10 @@ def test_a_rival_that_has_not_learned_is_no_rival() -> None:
     lost = rows["strategy"].eq("fc") & rows["per_class"].eq("5") & rows["seed"].eq(1)
     found = one(claim(), rows.assign(trained=rows["trained"].mask(lost, "no")))
     assert found.verdict == HOLDS
-    assert [cell.verdict for cell in found.cells] == [HOLDS, NOT_DECIDED, HOLDS, NOT_DECIDED]
-    assert "not learned the training images" in found.cells[1].reason
+    assert [cell.verdict for cell in found.cells] == [NOT_DECIDED, HOLDS, NOT_DECIDED, HOLDS]
+    assert "not learned the training images" in found.cells[0].reason
     rate = "by design the left side trains fc at 10 times the right one's rate"
-    assert found.notes == (rate, f"2 of 4 cells enter nothing: {found.cells[1].reason}")
+    assert found.notes == (rate, f"2 of 4 cells enter nothing: {found.cells[0].reason}")
     assert found.pairs == 10
     never = one(claim(), rows.assign(trained="no"))
     assert (never.verdict, never.effect) == (NOT_DECIDED, pytest.approx(math.nan, nan_ok=True))
@@ -539,3 +590,14 @@ def test_what_lies_within_the_margin_seldom_fails_and_beyond_it_seldom_holds(sha
     assert decided.count(False) / 800 < LEVEL
     if share == 1.0:
         assert decided.count(True) / 800 < LEVEL + 0.01
+
+
+def test_crossed_sources_are_not_tested_for_other_images_and_say_so() -> None:
+    rows = sourced(3, crossed=True, seeds=2)
+    rows["run"] = [f"r{k}" for k in range(len(rows))]
+    rng = np.random.default_rng(0)
+    answers = {(one.condition, one.run): ("test", (rng.random(40) < one.value).astype("float64"))
+               for one in rows.itertuples()}  # fmt: skip
+    found = judge([BETWEEN], rows, answers=answers)[0]
+    assert (found.sources, found.images) == (3, 0)
+    assert math.isnan(found.mcnemar)

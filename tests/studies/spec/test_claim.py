@@ -160,6 +160,11 @@ def test_strategies_are_spelled_as_runs_spell_them() -> None:
     assert (spelled.right, spelled.over) == ({"strategy": "ncm@stage3"}, "conv+fc")
 
 
+def test_over_nothing_is_over_no_strategy() -> None:
+    assert claim(over=[]) == claim()
+    assert claim(over=[]).over_sides == ("", "")
+
+
 def test_what_a_claim_measures_is_what_its_sides_name() -> None:
     assert claim().measures == ("accuracy",)
     both = claim(left={"measure": "gaussian_kl"}, right={"measure": ["relative_l2", "gaussian_kl_peng2020"]})

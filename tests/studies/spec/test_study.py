@@ -324,3 +324,9 @@ def test_a_mini_takes_a_folder_with_a_test_set_of_its_own_and_one_of_few_images(
     assert (len(split.pool), len(split.test)) == (10, 10)
     few = open_data(load("peng2020", "mini", {"data": str(tmp_path / "few")}), 8)
     assert len(few.pool) + len(few.test) == 10
+
+
+@pytest.mark.parametrize("networks", [0, -1, "x", 1.5, True])
+def test_networks_are_counted(networks: Any) -> None:
+    with pytest.raises(BadInput, match=f"networks is a whole number from 1, not {networks!r}"):
+        Pretrain("digits", 1, networks=networks)
