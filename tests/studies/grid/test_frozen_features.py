@@ -72,7 +72,7 @@ def test_outcomes_enter_the_results_of_a_store_beside_its_runs(
     trained: Path, weights: Path, network: tuple[Any, ...]
 ) -> None:
     text = wdiv("svm", "digits-5-9", *network, "--per-class", 3, "--out", trained).stdout
-    assert "Wilson's, of 95 %" in text
+    assert "95 %, by Wilson" in text
     _, beside = text.split("In the same store, mean over seeds:\n")
     assert " last  interval " in beside
     table = pd.read_csv(trained / "results.csv")
