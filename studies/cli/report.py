@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from studies.cli.options import as_json, echo_json
+
+if TYPE_CHECKING:
+    from studies.report.findings import Verdict
 
 
 @click.command()
@@ -35,7 +39,7 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
         })  # fmt: skip
         return
     if found.verdicts:
-        rows = [verdict.to_json() for verdict in found.verdicts]
+        rows = [verdict.to_json() | {"reason": _reason(verdict)} for verdict in found.verdicts]
         print_table(rows, {"claim": str, "verdict": str, "in_words": str, "seeds": str, "q": p_in_words, "reason": str})
         click.echo(summary(found.verdicts))
     if found.left_out:
@@ -43,3 +47,12 @@ def report(store: Path, out: Path | None, as_json: bool) -> None:
     for name, why in found.missing.items():
         click.echo(f"note: {name} could not be drawn: {why}")
     click.echo(f"wrote {files[0]}, {files[1].name} and {len(files) - 2} files beside them")
+
+
+def _reason(verdict: Verdict) -> str:
+    """Beside what is said of a verdict in words: why it is not decided, or on what it depends."""
+    from studies.report.findings import DEPENDS
+
+    if verdict.verdict == DEPENDS:
+        return verdict.in_cells
+    return verdict.reason if verdict.pairs else ""

@@ -150,7 +150,8 @@ def _claims(report: Report, to: Path) -> Iterator[str]:
         if told:
             yield "\n".join(told)
         if question in report.shown:
-            yield f"![{question or 'claims'}]({report.shown[question].relative_to(to).as_posix()})"
+            named = re.sub(r"([\[\]\\])", r"\\\1", question) or "claims"
+            yield f"![{named}]({report.shown[question].relative_to(to).as_posix()})"
 
 
 def _sentence(line: str) -> str:

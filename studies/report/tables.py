@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from studies.spec.columns import ACCURACIES
+from studies.spec.columns import ACCURACIES, source_kind
 from studies.spec.table import CONDITIONS, Table, published_cells, selected
 from wdiv.errors import BadData, BadInput
 from wdiv.numerics import share_interval
@@ -52,8 +52,9 @@ def fill(
     n_test        dataset -> its test images. With it come the columns ``low`` and ``high``: of a test accuracy, the
                   95 % interval for other images and other seeds (:func:`wdiv.numerics.share_interval`); else NaN
 
-    Seeds are pooled and nothing else. What differs within a cell and is neither row nor column becomes a key of the
-    rows; so a number of the paper stands only beside observations that agree with it in all that it tells.
+    Seeds are pooled and nothing else, with the source networks of a kind of which each seed has one. What differs
+    within a cell and is neither row nor column becomes a key of the rows; so a number of the paper stands only beside
+    observations that agree with it in all that it tells.
     Raises :class:`~wdiv.errors.BadData` if a cell has two values of one seed.
     """
 
@@ -169,6 +170,9 @@ def markdown(lines: Iterable[Iterable[str]]) -> str:
 def _ours(table: Table, observations: pd.DataFrame) -> pd.DataFrame:
     found = observations[[*CONDITIONS, "seed", "value"]].astype(dict.fromkeys(CONDITIONS, str))
     found = selected(table, found).astype({"value": float})
+    of_a_kind = found.assign(source=found["source"].map(source_kind))
+    if not of_a_kind.duplicated([*CONDITIONS, "seed"]).any():
+        found = of_a_kind
     return found.assign(value=found["value"].where(~found["measure"].isin(ACCURACIES), 100 * found["value"]))
 
 

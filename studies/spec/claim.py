@@ -73,6 +73,7 @@ class Claim:
         for key in ("name", "text", "where", "question"):
             if not isinstance(getattr(self, key), str):
                 raise self._bad(f"{key} is text, not {getattr(self, key)!r}")
+            object.__setattr__(self, key, " ".join(getattr(self, key).split()))  # of several lines it makes no table
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
             raise self._bad("the name is lower-case words joined by hyphens, such as 'bn-helps'")
         if not self.text.strip():

@@ -15,7 +15,7 @@ from wdiv.tuning.strategy.strategies import BN_MODES
 
 __all__ = [
     "ACCURACIES", "COLUMNS", "DISTANCES", "HEADLINES", "IMAGES", "LAYERS", "OPTIONAL", "RUN", "SCORED", "SELECTABLE",
-    "SIZES", "headline", "labelled", "metrics_of", "selector", "strategy_name", "texts",
+    "SIZES", "headline", "labelled", "metrics_of", "selector", "source_kind", "strategy_name", "texts",
 ]  # fmt: skip
 
 RUN = ("condition", "model", "source", "dataset", "per_class", "n_train", "strategy", "bn_mode", "seed", "run")
@@ -81,6 +81,15 @@ def selector(column: str, values: Any, here: str, words: Sequence[str] = ()) -> 
         return tuple(dict.fromkeys(_spelled(column, value, words) for value in found))
     except WdivError as error:
         raise BadInput(f"{here}: {error}") from None
+
+
+def source_kind(source: str) -> str:
+    """A source's name without the number that tells several networks of a kind apart, of which each seed has one.
+
+    >>> source_kind("digits, 20 of each #3 (resnet18)"), source_kind("IMAGENET1K_V1 (resnet18)")
+    ('digits, 20 of each (resnet18)', 'IMAGENET1K_V1 (resnet18)')
+    """
+    return re.sub(r" #[0-9]+(?= \(|$)", "", source)
 
 
 def texts(values: Any, here: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ __all__ = [
 
 STYLE = {"figure.dpi": 130, "savefig.dpi": 200, "font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8}
 GREY = "0.35"
+TALLEST = 30_000
+"""Pixels; matplotlib draws no 65,536."""
 VARIANTS = ("condition", "dataset", "per_class", "bn_mode")
 """Columns in which runs of one strategy may differ, the seed apart."""
 
@@ -145,9 +147,14 @@ def legend(figure: Any, palette: Mapping[str, Any], columns: int = 5, **how: Any
 
 
 def saved(figure: Any, out: Path) -> Path:
-    """Write a figure; its folder is made where there is none."""
+    """Write a figure; its folder is made where there is none. A dollar in a name is a dollar, and what is taller than
+    an image can be is drawn with fewer dots."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(lambda one: isinstance(one, Text) and "$" in one.get_text()):
+        text.set_parse_math("mathdefault" in text.get_text())  # a tick's power of ten
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
+    figure.savefig(out, dpi=min(STYLE["savefig.dpi"], TALLEST / figure.get_figheight()))
     return out
 
 

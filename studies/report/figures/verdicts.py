@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,21 @@ def draw(verdicts: Sequence[Verdict], to: Path) -> dict[str, Path]:
     """Draw the claims of each question that were compared. Returns question -> file, in the folder ``to``."""
     import matplotlib
 
-    found = {}
+    found: dict[str, Path] = {}
     for question in dict.fromkeys(verdict.claim.question for verdict in verdicts):
         ours = [one for one in verdicts if one.claim.question == question and not math.isnan(one.effect)]
         if ours:
-            name = f"claims-{plain_name(question)}" if question else "claims"
+            name = _name(question, {file.stem for file in found.values()})
             with matplotlib.rc_context(STYLE):
                 found[question] = saved(_figure(ours), to / f"{name}.png")
     return found
+
+
+def _name(question: str, taken: Collection[str]) -> str:
+    """A file's name that tells the question, and is not that of another one."""
+    name = f"claims-{plain_name(question)}" if question else "claims"
+    others = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in others if other not in taken)
 
 
 def _figure(verdicts: Sequence[Verdict]) -> Any:
@@ -77,7 +85,7 @@ def _panel(ax: Any, unit: str, verdicts: Sequence[Verdict]) -> None:
     else:
         far = max(map(abs, ends), default=1.0)
         limits = (-REACH * far, REACH * far)
-    row, ticks, labels, widest = 0.0, [], [], [1.0 if ratio else 0.0]
+    row, ticks, labels = 0.0, [], []
     for verdict in verdicts:
         for one in (verdict, *_shown(verdict)):
             whole = one is verdict
@@ -88,7 +96,6 @@ def _panel(ax: Any, unit: str, verdicts: Sequence[Verdict]) -> None:
             low, high = max(low, limits[0]), min(high, limits[1])
             ax.plot([low, high], [row, row], color=colour, linewidth=2.0 if whole else 1.0, solid_capstyle="butt")
             ax.plot([x], [row], "s" if whole else "o", color=colour, markersize=5 if whole else 3.5)
-            widest += [x, low, high]
             row += 1.0
         margin = verdict.claim.margin
         if margin is not None:
@@ -99,6 +106,7 @@ def _panel(ax: Any, unit: str, verdicts: Sequence[Verdict]) -> None:
     ax.set_yticks(ticks, labels, fontsize=7)
     names = {verdict.claim.name for verdict in verdicts}
     for label in ax.get_yticklabels():
+        label.set_parse_math(False)
         label.set_fontweight("bold" if label.get_text() in names else "normal")
     ax.set_ylim(row - 0.4, -0.8)
     ax.set_xlabel(f"{unit}: right of the line the left side is greater" if ratio else f"left less right, {unit}"

@@ -167,6 +167,17 @@ def test_a_value_that_is_not_known_is_no_seed() -> None:
     assert as_rows(filled)[0] == {"model": "m", "fc": "–"}
 
 
+def test_source_networks_of_a_kind_are_pooled_as_the_seeds_are_that_start_from_them() -> None:
+    rows = [{"source": f"digits #{seed} (net)", "seed": seed, "value": 0.5 + seed / 10} for seed in range(3)]
+    filled = fill(Table("t"), observed(*rows))
+    assert "source" not in filled.rows
+    assert filled.cells[["ours", "seeds"]].round(6).values.tolist() == [[60.0, 3]]
+    crossed = [{"source": f"digits #{k} (net)", "seed": seed, "value": 0.5} for k in range(2) for seed in range(3)]
+    assert fill(Table("t"), observed(*crossed)).cells["source"].tolist() == ["digits #0 (net)", "digits #1 (net)"]
+    other = [{"source": f"{kind} #{seed}", "seed": seed, "value": 0.5} for kind in "ab" for seed in range(3)]
+    assert fill(Table("t"), observed(*other)).cells["source"].tolist() == ["a", "b"]
+
+
 def test_two_values_of_one_seed_are_an_error_that_names_the_cell() -> None:
     with pytest.raises(BadData, match="table 'x': two values of one seed in one cell: model resnet18, strategy fc"):
         fill(Table("x"), observed({"value": 0.1}, {"value": 0.2}))

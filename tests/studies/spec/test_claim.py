@@ -160,6 +160,17 @@ def test_strategies_are_spelled_as_runs_spell_them() -> None:
     assert (spelled.right, spelled.over) == ({"strategy": "ncm@stage3"}, "conv+fc")
 
 
+def test_words_of_several_lines_are_one_line() -> None:
+    assert (
+        claim(
+            text="""BN helps,
+        a lot.""",
+            question="which\none?",
+        ).to_json()["text"]
+        == "BN helps, a lot."
+    )
+
+
 def test_over_nothing_is_over_no_strategy() -> None:
     assert claim(over=[]) == claim()
     assert claim(over=[]).over_sides == ("", "")
