@@ -42,7 +42,7 @@ def output_change(difference: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 
 @proxies(
-    long_name="proxy of the change of outputs: relative change of a kernel, or of γ and β together",
+    long_name="proxy of output_change: relative, of a kernel, or of γ and β",
     formula="‖ΔW‖₂ / ‖W‖₂; √(Σ(Δγ² + Δβ²) / Σ(γ² + β²))",
     source="wdiv; what output_change would be if a layer's inputs were white",
     undefined="norm",

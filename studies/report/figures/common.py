@@ -154,7 +154,8 @@ def saved(figure: Any, out: Path) -> Path:
     for text in figure.findobj(lambda one: isinstance(one, Text) and "$" in one.get_text()):
         text.set_parse_math("mathdefault" in text.get_text())  # a tick's power of ten
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=min(STYLE["savefig.dpi"], TALLEST / figure.get_figheight()))
+    dots = TALLEST / figure.get_figheight()
+    figure.savefig(out, **({"dpi": dots} if dots < STYLE["savefig.dpi"] else {}))
     return out
 
 
