@@ -15,7 +15,7 @@ from studies.spec.claim import LEVEL, Claim
 from studies.spec.columns import COLUMNS
 from wdiv.numerics.comparison import Effect, crossed_effect, paired_effect
 
-SEEDS, REPORTS, DRAWS, TABLES = (3, 5, 10), 200, 2000, 200
+SEEDS, REPORTS, DRAWS, TABLES = (3, 5, 10), 100, 1000, 100
 MODES, SIZES = ("batch", "frozen"), ("5", "10", "20")
 STRATEGIES = {"fc": 0, "conv+fc": 1, "bn+fc": 1, "conv+bn+fc": 2}
 """By how many effects each is better."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save, save_file
 
 import wdiv
@@ -495,6 +496,10 @@ def test_the_real_series(shared: Path, tmp_path: Path) -> None:
 def test_complex_epochs_are_entered_and_compared_with_nothing(tmp_path: Path) -> None:
     folder, rng = tmp_path / "theirs", np.random.default_rng(0)
     folder.mkdir()
+    try:
+        save({"c": np.zeros(1, dtype=np.complex64)})
+    except SafetensorError:
+        pytest.skip("this safetensors writes no complex numbers")
     for epoch in (1, 2, 3):
         c, d = rng.normal(size=(2, 2, 3, 3, 3)).astype(np.float32)
         save_file({"c.weight": c + 1j * d, "d.weight": d}, folder / f"epoch_{epoch}.safetensors")
