@@ -79,7 +79,7 @@ class _Test:
     """One test: what it is of, and what it says. Without a statement there is none, and ``reason`` says why."""
 
     claim: Claim
-    table: pd.DataFrame
+    seeds: frozenset[int]
     design: Design | None
     statement: Statement | None
     answers: Answers
@@ -106,7 +106,7 @@ class _Question:
     @classmethod
     def of(cls, claim: Claim, pairs: Pairs, answers: Answers) -> _Question:
         if pairs.missing:
-            nothing = _Test(claim, pairs.table, None, None, {}, {}, pairs.left_out, pairs.missing)
+            nothing = _Test(claim, frozenset(), None, None, {}, {}, pairs.left_out, pairs.missing)
             return cls(claim, nothing)
         if set(claim.measures) != {"accuracy"} or claim.scale == "ratio":
             answers = {}
@@ -118,13 +118,13 @@ class _Question:
             table = _of_cell(pairs.table, where)
             reason, ours = _not_comparable(claim, table, pairs), design.where(rows)
             statement = None if reason else _statement(claim, ours, answers)
-            tests.append(_Test(claim, table, ours, statement, answers, where, reason=reason))
+            tests.append(_Test(claim, frozenset(table["seed"]), ours, statement, answers, where, reason=reason))
             learned |= rows & (statement is not None)
         inside = [one for one in tests if one.statement is not None]
         kept = design.where(learned)
-        table = pd.concat([one.table for one in inside or tests])
+        seeds = frozenset().union(*(one.seeds for one in inside or tests))
         statement = _over_cells(claim, kept, [one.statement for one in tests if one.statement is not None], answers)
-        whole = _Test(claim, table, kept, statement, answers, {}, pairs.left_out, "" if inside else tests[0].reason)
+        whole = _Test(claim, seeds, kept, statement, answers, {}, pairs.left_out, "" if inside else tests[0].reason)
         axis, p = _differ(claim, kept, axes, answers) if len(inside) > 1 else ("", math.nan)
         return cls(claim, whole, tuple(tests) if len(tests) > 1 else (), axis, p, _notes(claim, pairs, tests))
 
@@ -270,9 +270,9 @@ def _findings(tests: Sequence[_Test], level: float) -> list[dict[str, Any]]:
 
 def _finding(test: _Test, q: float, level: float, least: float) -> dict[str, Any]:
     agreeing, pairs = _agreeing(test.claim, test.design)
-    seeds = int(test.table["seed"].nunique())
     found: dict[str, Any] = {
-        "seeds": seeds, "pairs": pairs, "agreeing": agreeing, "left_out": test.left_out, "reason": test.reason,
+        "seeds": len(test.seeds), "pairs": pairs, "agreeing": agreeing, "left_out": test.left_out,
+        "reason": test.reason,
     }  # fmt: skip
     if test.statement is None or test.design is None:
         return found
@@ -299,11 +299,13 @@ def _decision(found: Mapping[str, Any], statement: Statement, level: float) -> d
 
 def _of_images(test: _Test) -> dict[str, Any]:
     assert test.design is not None
-    found = [test.design.where(weights != 0).answered(weights[weights != 0], test.answers)
-             for weights in _weights(test.claim, test.design).values()]  # fmt: skip
-    images = sum(table.shape[1] for table in found[0].values())
-    alone = len(found) == 1 and len(found[0]) == 1
-    return {"images": images, "mcnemar": mcnemar(next(iter(found[0].values())).mean(axis=0)) if alone else math.nan}
+    weights, *others = _weights(test.claim, test.design).values()
+    tables = list(test.design.where(weights != 0).answered(weights[weights != 0], test.answers).values())
+    alone = len(tables) == 1 and not others
+    return {
+        "images": sum(table.shape[1] for table in tables),
+        "mcnemar": mcnemar(tables[0].mean(axis=0)) if alone else math.nan,
+    }
 
 
 def _power(claim: Claim, statement: Statement, least: float) -> dict[str, Any]:
