@@ -17,19 +17,25 @@ __all__ = ["ImageSet", "Split", "nested_subset", "resized", "split"]
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """pixels (n, 3, size, size) uint8 RGB; labels (n,) int64, indices into ``classes``; names: one per image."""
+    """pixels (n, 3, size, size) uint8 RGB; labels (n,) int64, indices into ``classes``; names: one per image.
+
+    groups: the patient, part or plate that each image is of, by name; empty where none are known. Images of one group
+    never stand on both sides of a split.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> ImageSet:
         """Some of the images, in the order of ``indices``."""
-        return ImageSet(self.pixels[indices], self.labels[indices], self.classes, tuple(self.names[i] for i in indices))
+        names, groups = (tuple(one[i] for i in indices) if one else () for one in (self.names, self.groups))
+        return ImageSet(self.pixels[indices], self.labels[indices], self.classes, names, groups)
 
     def first_classes(self, count: int) -> ImageSet:
         """The images of the first ``count`` classes."""
