@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +12,15 @@ from studies.cli.console import duration, interval, percent, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
 
+if TYPE_CHECKING:
+    from studies.report.recommendation import Recommendation
+
+
 @click.command()
-@click.argument("study", metavar="STUDY|FILE.toml")
+@click.argument("study", metavar="FOLDER|STUDY|FILE.toml")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where runs are kept.  [default: runs/STUDY]"
+    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where runs are kept.  [default: runs/ and the name of the study or folder]",
 )
 @click.option(
     "--scale", type=click.Choice(("paper", "mini")), default="paper", show_default=True,
@@ -33,6 +38,11 @@ from studies.cli.options import as_json, device, echo_json, given, of_a_study
 @click.option(
     "--keep-prefix/--no-keep-prefix", default=None, help="Compute what is frozen once an image.  [default: keep]"
 )
+@click.option(
+    "--minutes", type=float, metavar="M",
+    help="Of a FOLDER: what is planned takes at most so long here; inf: whatever it takes.  [default: 20]",
+)
+@click.option("--curve", is_flag=True, help="Of a FOLDER: over several numbers of training images.")
 @device
 @click.option(
     "--jobs",
@@ -49,6 +59,8 @@ def run(
     out: Path | None,
     scale: str,
     passes: bool,
+    minutes: float | None,
+    curve: bool,
     device: str,
     jobs: int,
     dry_run: bool,
@@ -56,6 +68,10 @@ def run(
     **options: Any,
 ) -> None:
     """Fine-tune a grid of runs, keep every epoch, measure it, and draw it.
+
+    Of a FOLDER of images, a folder a class, it finds out which layers to fine-tune for them, whether that is better
+    than training nothing, and which network to use; what you leave open is settled by the images, the network and the
+    time there is, and said.
 
     An option that is given replaces that of the study. Runs that are finished are left as they are, and runs that
     were stopped go on where they stopped. Ctrl-C finishes the step and saves it; a second one stops at once.
@@ -65,10 +81,13 @@ def run(
     from studies.grid.answered import answered, notes
     from studies.grid.conditions import begun
     from studies.grid.failure import in_words, with_damaged
+    from studies.grid.own_images import settle
     from studies.grid.study_file import STUDY
     from studies.report.finish import conclude
-    from studies.spec.registry import load
+    from studies.report.writing import write
+    from studies.spec.registry import load, names_images
     from wdiv.errors import BadStore, Damaged, WdivError
+    from wdiv.store.files import plain_name
     from wdiv.summary import by_class
 
     values = given(options)
@@ -77,7 +96,12 @@ def run(
             raise click.UsageError(f"--passes or --{min(asked).replace('_', '-')}, not both")
         values |= {"steps": None, "steps_per_epoch": None}
     chosen = load(study, scale, values)
-    out = out or Path("runs") / (chosen.name if scale == "paper" else f"{chosen.name}-{scale}")
+    name = plain_name(Path(study).resolve().name) if names_images(study) else chosen.name
+    out = out or Path("runs") / (name if scale == "paper" else f"{name}-{scale}")
+    if chosen.recommend:
+        chosen = settle(chosen, values, out, minutes=minutes, curve=curve, device=device, fetch=not dry_run)
+    elif minutes is not None or curve:
+        raise click.UsageError("--minutes and --curve are for a folder of images; a study says what it takes")
     if dry_run:
         plan = study_runner.describe(chosen, out, device)
         if as_json:
@@ -99,11 +123,19 @@ def run(
         if not failed:
             raise
         raise WdivError(in_words(failed, out)) from None  # none is left, and that is why
+    advice = None
+    if chosen.recommend:
+        whole, written = write(out, opened=opened)
+        advice, files = whole.advice, [*files, *written[:2]]
     if as_json:
         outcomes = [row | by_class(row) for row in table.to_dict("records")]
-        echo_json({"out": str(out), "outcomes": outcomes, "files": [str(f) for f in files]})
+        told = {} if advice is None else {"answer": [*advice.sentences()], "run": advice.best.run}
+        echo_json({"out": str(out), "outcomes": outcomes, **told, "files": [str(f) for f in files]})
     else:
-        _show_outcomes(table, chosen.reference)
+        if advice is None:
+            _show_outcomes(table, chosen.reference)
+        else:
+            _show_advice(advice, out)
         for note in notes(answered(out)):
             click.echo(f"note: {note}")
         for file in files:
@@ -129,6 +161,21 @@ def _show_plan(plan: dict[str, Any], out: Path) -> None:
         f"{len(plan['runs'])} runs, {plan['steps']} steps, {size(plan['bytes'])} of epochs, about "
         f"{duration(plan['seconds'])} one after another, in {out}"
     )
+
+
+def _show_advice(advice: Recommendation, out: Path) -> None:
+    import shlex
+
+    from studies.cli.console import console
+
+    table = advice.table()
+    click.echo()
+    print_table(table, {name: str for name in table[0]})
+    click.echo()
+    for sentence in advice.sentences():
+        console().print(sentence, markup=False, highlight=False)
+    where = shlex.quote(str(out))
+    click.echo(f"\nTo label other images with it:\n  wdiv predict {where} IMAGES -o predictions.csv\n")
 
 
 def _show_outcomes(table: Any, reference: str | int) -> None:

@@ -61,8 +61,10 @@ class StudyGrid:
     source: StudyGrid | None = None
 
 
-def plan_grid(study: Study) -> StudyGrid:
+def plan_grid(study: Study, split: Split | None = None) -> StudyGrid:
     """Resolve everything that can be wrong before the first step is taken; trains and writes nothing.
+
+    split: the study's images, where they are at hand.
 
     Raises any of wdiv's errors: unknown names, missing data, too few images, weights for another network.
     """
@@ -74,7 +76,7 @@ def plan_grid(study: Study) -> StudyGrid:
     size = {spec.inputs.size for spec in specs}
     if len(size) > 1:
         raise BadInput(f"the weights want images of {sorted(size)} pixels; give one --image-size for all")
-    split = open_data(study, size.pop())
+    split = split or open_data(study, size.pop())
     source = None if study.pretrain is None else plan_grid(source_study(study))
     runs: list[Planned] = []
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
@@ -84,7 +86,7 @@ def plan_grid(study: Study) -> StudyGrid:
         trials.check(network, trials_of(study, network), split.pool.pixels.shape[-1])
     copies = split.duplicates()
     notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
-    return StudyGrid(study, split, tuple(runs), (*split.notes, *notes), source)
+    return StudyGrid(study, split, tuple(runs), (*study.notes, *split.notes, *notes), source)
 
 
 def _check_reference(study: Study, runs: Sequence[str]) -> None:

@@ -37,6 +37,11 @@ rival.
 PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
 """
+ADVICE = """\
+right: mean over seeds, and its 95 % interval for other test images and other seeds. Against the chosen: in points, with
+the 95 % interval of the difference, paired by image; within noise where a test at a false discovery rate of 5 % over
+this table does not tell the two apart. balanced: the mean over classes of what is right of each.
+"""
 TRANSFER = """\
 Runs whose test accuracy is below that of training from scratch on the same images with the same seed; in square
 brackets its 95 % interval for other test images.
@@ -69,6 +74,8 @@ def as_markdown(report: Report, to: Path) -> str:
     """The report; its figures are named by their place beneath ``to``."""
     study = report.study
     parts = [f"# {study.name}" + (f": {study.title}" if study.title else ""), *_opening(report)]
+    if report.advice is not None:
+        parts += ["## What to do", *_advice(report, to)]
     if report.verdicts:
         parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report, to), STATISTICS.strip()]
     beside = any(table.cells["theirs"].notna().any() for table in report.tables)
@@ -152,6 +159,16 @@ def _claims(report: Report, to: Path) -> Iterator[str]:
         if question in report.shown:
             named = re.sub(r"([\[\]\\])", r"\\\1", question) or "claims"
             yield f"![{named}]({report.shown[question].relative_to(to).as_posix()})"
+
+
+def _advice(report: Report, to: Path) -> Iterator[str]:
+    advice = report.advice
+    assert advice is not None
+    yield "\n".join(f"- {sentence}" for sentence in advice.sentences())
+    yield ADVICE.strip()
+    yield _table(advice.table())
+    yield f"Of each class, by what was chosen ({advice.called(advice.chosen.cell)}):"
+    yield _table(advice.by_class())
 
 
 def _sentence(line: str) -> str:

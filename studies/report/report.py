@@ -16,19 +16,24 @@ from studies.grid.conditions import begun
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
+from studies.grid.results import architectures, results
 from studies.report.answers import answers_of
+from studies.report.effects import Answers
 from studies.report.figures.drawing import draw
 from studies.report.figures.verdicts import draw as verdicts_drawn
 from studies.report.findings import Verdict
 from studies.report.gains import change_and_gain
 from studies.report.observations import layer_distances, observe, observe_distances
+from studies.report.recommendation import Recommendation, recommend
 from studies.report.stand_in import with_proxy
 from studies.report.tables import Filled, at_sizes_of, fill
 from studies.report.transfer import negative_transfer
 from studies.report.verdicts import judge
 from studies.spec.study import Study
-from wdiv.errors import BadStore, WdivError
+from wdiv.errors import BadInput, BadStore, WdivError
+from wdiv.store.engine import open_store
 from wdiv.store.reader import CheckpointStore, without_damaged
+from wdiv.summary.best import best
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +45,7 @@ __all__ = ["Report", "gather"]
 class Report:
     """What there is to say of a study.
 
+    advice      what to do, of a study of one's own images; None where there is nothing to say
     transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
     shown       question -> the figure of its claims, in each of their cells
     figures     name -> its files;  missing: name -> why it could not be drawn
@@ -49,6 +55,7 @@ class Report:
     """
 
     study: Study
+    advice: Recommendation | None
     observations: pd.DataFrame
     distances: pd.DataFrame
     verdicts: Sequence[Verdict]
@@ -90,16 +97,31 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     whole = states(out, found)
     left_out = {state.run: state.in_words for state in whole if state.state != "finished"}
     tests, notes = _told(found)
-    verdicts = judge(study.claims, observations, answers=answers_of(found), in_modes=study.in_modes)
+    right = answers_of(found)
+    verdicts = judge(study.claims, observations, answers=right, in_modes=study.in_modes)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, tests, figures)
     return Report(
-        study, observations, distances, verdicts,
+        study, _advice(study, found, observations, right), observations, distances, verdicts,
         [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations, in_modes=study.in_modes),
         {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,
         (len(left_out), len(whole)), left_out,
         [*instead, *notes, *answered.notes(answered.answered(out, found)), *filter(None, [sizes])], tests,
     )  # fmt: skip
+
+
+def _advice(
+    study: Study, found: Mapping[str, CheckpointStore], observations: pd.DataFrame, answers: Answers
+) -> Recommendation | None:
+    """Of a study of one's own images, which is one grid."""
+    if not study.recommend or set(found) != {""}:
+        return None
+    (store,) = found.values()
+    try:
+        chosen = best(*(open_store(store, label) for label in architectures(store)))
+    except BadInput:
+        return None
+    return recommend(results(store), chosen, observations, answers, study.in_modes)
 
 
 def _draw(

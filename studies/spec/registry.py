@@ -10,6 +10,7 @@ from typing import Any
 
 from studies import (
     chadha2020,
+    compare_strategies,
     gupta2020,
     gupta2020_networks,
     gupta2020_subsets,
@@ -22,14 +23,17 @@ from studies.spec.study import Study, override
 from wdiv.errors import BadInput
 from wdiv.registry import Registry
 from wdiv.store.files import read_toml
+from wdiv.tuning.data.datasets import DATASETS
 
-__all__ = ["OF_DATA", "STUDIES", "load"]
+__all__ = ["OF_DATA", "OWN", "STUDIES", "load", "names_images"]
 
+OWN = "compare-strategies"
+"""The study of one's own images."""
 OF_DATA = ("classes", "test_count", "test_fraction")
 """Fields that say which of the images are taken, and mean those of ``data``."""
 STUDIES: Registry[Study] = Registry("study", [
     *(_file.STUDY for _file in (
-    chadha2020, gupta2020, gupta2020_networks, gupta2020_subsets, li2020, neychev2017, peng2020, quickstart,
+    compare_strategies, chadha2020, gupta2020, gupta2020_networks, gupta2020_subsets, li2020, neychev2017, peng2020, quickstart,
 )),
 ])  # fmt: skip
 
@@ -37,11 +41,15 @@ STUDIES: Registry[Study] = Registry("study", [
 def load(name: str, scale: str = "paper", values: Mapping[str, Any] = MappingProxyType({})) -> Study:
     """A registered study, or one from a TOML file; at ``mini`` scale with the fields that say so replaced.
 
+    A folder of images, and a data set's name, stand for :data:`OWN` on those images.
+
     values  fields to replace, as :func:`override` does. What a mini says of its own images (:data:`OF_DATA`) is left
             out where they name others
 
     Raises :class:`~wdiv.errors.BadInput`, also where there is no mini, and ``UnknownName``.
     """
+    if names_images(name):
+        name, values = OWN, {"data": name, **values}
     study = _from_toml(Path(name)) if Path(name).suffix == ".toml" else STUDIES[name]
     if scale == "paper":
         return override(study, values) if values else study
@@ -51,6 +59,15 @@ def load(name: str, scale: str = "paper", values: Mapping[str, Any] = MappingPro
         raise BadInput(f"study {study.name!r} has no mini scale{of_a_file}; those that have: {have}")
     small = {key: value for key, value in study.mini.items() if "data" not in values or key not in OF_DATA}
     return override(override(replace(study, mini={}), small), values)
+
+
+def names_images(name: str) -> bool:
+    """True for a folder of images or a data set, in place of a study.
+
+    >>> names_images("digits"), names_images("peng2020")
+    (True, False)
+    """
+    return name not in STUDIES and (name in DATASETS or Path(name).is_dir())
 
 
 def _from_toml(path: Path) -> Study:

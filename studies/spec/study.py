@@ -99,6 +99,9 @@ class Study:
     conditions    what else varies: every condition is the whole grid with some fields replaced
     paper         whose published numbers stand beside ours: a name of :data:`~studies.papers.PAPERS`
     claims, tables, figures   what the report says, see there
+    recommend     of one's own images: what is not given is settled by :mod:`studies.grid.own_images`, and the report
+                  begins with what to do
+    notes         what is to be said of how it was planned
     mini          fields replaced by ``--scale mini``: minutes on two cores
     """
 
@@ -149,6 +152,8 @@ class Study:
     claims: tuple[Claim, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    recommend: bool = False
+    notes: tuple[str, ...] = ()
     mini: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

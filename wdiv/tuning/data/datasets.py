@@ -11,17 +11,17 @@ import numpy as np
 from wdiv.errors import BadData, BadInput
 from wdiv.registry import Registry, did_you_mean
 from wdiv.tuning.data import ferrographs
-from wdiv.tuning.data.folder import read_folder, split_folders
+from wdiv.tuning.data.folder import picture_side, read_folder, split_folders
 from wdiv.tuning.data.images import ImageSet, Split, resized, split
 
-__all__ = ["DATASETS", "DEFAULT_TEST_FRACTION", "Dataset", "open_split"]
+__all__ = ["DATASETS", "DEFAULT_TEST_FRACTION", "Dataset", "open_split", "side_of"]
 
 DEFAULT_TEST_FRACTION = 0.25
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that needs no download. ``read(size)`` gives all its images.
+    """A data set that needs no download. ``read(size)`` gives all its images; ``side``: of the pictures, in pixels.
 
     n_train: if it has a split of its own, the first so many are for training and the others the test set; None if
     :func:`open_split` draws one.
@@ -33,6 +33,7 @@ class Dataset:
     images: int
     source: str
     read: Callable[[int], ImageSet]
+    side: int
     n_train: int | None = None
 
     @property
@@ -71,6 +72,7 @@ DATASETS: Registry[Dataset] = Registry(
                 _count,
                 "Alpaydin and Kaynak (1998), UCI; bundled with scikit-learn",
                 _digits(_first, _last),
+                side=8,
             )
             for _name, _first, _last, _count in (
                 ("digits", 0, 9, 1797),
@@ -85,6 +87,7 @@ DATASETS: Registry[Dataset] = Registry(
             sum(map(sum, ferrographs.COUNTS.values())),
             "wdiv, simulated after Peng and Wang (2020)",
             ferrographs.read,
+            side=96,
             n_train=sum(ferrographs.COUNTS["train"]),
         ),
     ],
@@ -139,6 +142,16 @@ def open_split(
     fraction = test_fraction if test_fraction is not None else DEFAULT_TEST_FRACTION
     pool, test = split(images, count=test_count, fraction=fraction, seed=split_seed)
     return Split(label, pool, test, notes)
+
+
+def side_of(name: str) -> int:
+    """How many pixels wide and high the pictures of a data set or a folder are, typically: the median of the square
+    root of their area.
+
+    >>> side_of("digits")
+    8
+    """
+    return DATASETS[name].side if name in DATASETS else picture_side(Path(name))
 
 
 def _notes(label: str, bad: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 from wdiv.errors import BadData
 from wdiv.tuning.data.images import ImageSet
 
-__all__ = ["decode", "read_folder", "split_folders"]
+__all__ = ["decode", "picture_side", "read_folder", "split_folders"]
 
 EXTENSIONS = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
@@ -73,6 +74,30 @@ def read_folder(root: Path, size: int, *, skip_bad: bool = False) -> tuple[Image
         ),
         bad,
     )
+
+
+def picture_side(root: Path, most: int = 200) -> int:
+    """The median over the pictures of a folder of the square root of their area, in pixels; of ``most`` of them, evenly
+    taken, and without decoding any.
+
+    Raises :class:`~wdiv.errors.BadData` where none can be read.
+    """
+    from PIL import Image
+
+    if not root.is_dir():
+        raise BadData(f"{root}: no such folder of images")
+    files, sides = _images(root), []
+    for path in files[:: max(1, len(files) // most)]:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(path) as file:
+                    sides.append(math.sqrt(file.width * file.height))
+        except Exception:  # as whoever reads them all will tell
+            continue
+    if not sides:
+        raise BadData(f"{root}: no readable image in it")
+    return round(float(np.median(sides)))
 
 
 def decode(path: Path, size: int) -> np.ndarray:

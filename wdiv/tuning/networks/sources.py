@@ -1,7 +1,8 @@
 """Where starting weights come from.
 
 ``random``                    nowhere
-``IMAGENET1K_V1``             torchvision, downloaded once with its hash checked
+``pretrained``                torchvision's newest for the network, downloaded once with its hash checked
+``IMAGENET1K_V1``             or those by their name
 ``weights.pth``               a file (.pt .pth .tar .safetensors)
 ``card.toml``                 a source card: a file and what it does not say about itself
 ``runs/x/runs/ID[@EPOCH]``    a wdiv run: epoch number, ``last`` (default) or ``best``
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "check_fits", "load_into", "names_model", "not_given", "resolve", "whole"]
 
+PRETRAINED = "pretrained"
+"""The weights that torchvision takes for a network's best."""
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Beginnings of names that a network may leave out: torchvision builds these heads on request."""
 
@@ -182,8 +185,10 @@ def _torchvision(text: str, spec: ModelSpec) -> Source:
 
         layer_table(spec, 2, 299)  # raises the error that names the models
         raise
+    if text == PRETRAINED:
+        text = known.DEFAULT.name
     if text not in known.__members__:
-        near = did_you_mean(text, [*known.__members__, "random"])
+        near = did_you_mean(text, [PRETRAINED, *known.__members__, "random"])
         raise BadInput(f"unknown weights {text!r} for {spec.name}, and no such file; {near}")
     weights = known[text]
     return Source(text, _input_of(weights, spec), spec, _cached(weights), download=weights)
@@ -207,7 +212,8 @@ def _download(weights: Any, file: Path) -> None:
     except (URLError, OSError, RuntimeError) as error:
         reason = getattr(error, "reason", error)
         raise BadWeights(
-            f"cannot download {weights} ({reason}); fetch {weights.url} elsewhere and put it at {file}"
+            f"cannot download {weights} ({reason}); fetch {weights.url} elsewhere and put it at {file}, "
+            "or give --weights a file, a source card or a run"
         ) from None
 
 
