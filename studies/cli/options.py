@@ -146,8 +146,12 @@ _IMAGES = (
     click.option("--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]"),
     click.option("--test-count", type=int, metavar="N", help="Images of each class set aside for the test."),
     click.option("--test-fraction", type=float, metavar="F", help="Or a part of each class.  [default: a quarter]"),
+    click.option(
+        "--group", metavar="REGEX",
+        help="Finds in class/file what an image is of, a patient or a part; those of one are on one side.",
+    ),
     click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
-)
+)  # fmt: skip
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

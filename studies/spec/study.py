@@ -92,6 +92,8 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
+    group         a regular expression that finds in an image's name what it is of, a patient or a part: the images of
+                  one are on one side of every split
     metrics       what is measured when the grid is done; what claims, tables and figures need besides is added.
                   ``output_change`` is measured on the study's images; its proxy stands in where they are gone
     reference     of that divergence
@@ -139,6 +141,7 @@ class Study:
     classes: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
+    group: str | None = None
     split_seed: int = 0
     skip_bad_images: bool = False
     metrics: tuple[str, ...] = (

@@ -134,6 +134,7 @@ def _own_pool(run: Run, size: int) -> ImageSet:
         split = open_split(
             _found(data, run.root), size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
             split_seed=study.get("split_seed", 0), skip_bad=bool(study.get("skip_bad_images")),
+            group=study.get("group"),
         )  # fmt: skip
         split = split if study.get("classes") is None else split.first_classes(study["classes"])
     except (BadData, BadInput) as error:

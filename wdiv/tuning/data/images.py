@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from wdiv.errors import BadData
+from wdiv.tuning.data.groups import choose_groups
 
-__all__ = ["ImageSet", "Split", "nested_subset", "resized", "split"]
+__all__ = ["ImageSet", "Split", "nested_subset", "resized", "set_aside", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class ImageSet:
     def take(self, indices: np.ndarray) -> ImageSet:
         """Some of the images, in the order of ``indices``."""
         names, groups = (tuple(one[i] for i in indices) if one else () for one in (self.names, self.groups))
-        return ImageSet(self.pixels[indices], self.labels[indices], self.classes, names, groups)
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices], names=names, groups=groups)
 
     def first_classes(self, count: int) -> ImageSet:
         """The images of the first ``count`` classes."""
@@ -49,6 +50,14 @@ class ImageSet:
         digest.update(np.ascontiguousarray(self.labels).data)
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
+
+    @cached_property
+    def grouping(self) -> str:
+        """SHA-256 of which images are of one group, whatever the groups are called; ``none`` where none are known."""
+        if not self.groups:
+            return "none"
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
+        return hashlib.sha256(np.array([numbers[group] for group in self.groups], dtype="<i8").tobytes()).hexdigest()
 
     def counts(self) -> np.ndarray:
         """Images of each class."""
@@ -66,6 +75,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of both parts; which images are of one group is not in it."""
         return hashlib.sha256((self.pool.digest + self.test.digest).encode()).hexdigest()
 
     def first_classes(self, count: int) -> Split:
@@ -101,23 +111,55 @@ def resized(picture: np.ndarray, size: int) -> np.ndarray:
 def split(
     images: ImageSet, *, count: int | None = None, fraction: float | None = None, seed: int = 0
 ) -> tuple[ImageSet, ImageSet]:
-    """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test.
+    """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test; of
+    images in groups as nearly so many as whole groups allow.
 
-    Which ones depends on ``seed`` and on the images' order alone. At least one image of each class stays on
-    either side; :class:`~wdiv.errors.BadData` where that cannot be.
+    Which ones depends on ``seed``, on the images' order and on their groups alone. At least one image of each class
+    stays on either side; :class:`~wdiv.errors.BadData` where that cannot be.
     """
-    test: list[int] = []
-    for label, name in enumerate(images.classes):
-        members = np.flatnonzero(images.labels == label)
-        wanted = count if count is not None else max(1, round(len(members) * (fraction or 0.0)))
-        if wanted >= len(members):
+    wanted = np.array([count if count is not None else share_of(n, fraction or 0.0) for n in images.counts()])
+    for name, have, aside in zip(images.classes, images.counts(), wanted, strict=True):
+        if aside >= have:
             raise BadData(
-                f"class {name!r} has {len(members)} images; setting {wanted} aside for the test leaves none to train on"
+                f"class {name!r} has {have} images; setting {aside} aside for the test leaves none to train on"
             )
-        test += np.random.default_rng([seed, label]).permutation(members)[:wanted].tolist()
-    is_test = np.zeros(len(images), dtype=bool)
-    is_test[test] = True
-    return images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
+    is_test = set_aside(images.labels, wanted, images.groups, seed)
+    pool, test = images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
+    for label in np.flatnonzero((pool.counts() == 0) | (test.counts() == 0)):
+        raise BadData(_one_sided(images, int(label)))
+    return pool, test
+
+
+def share_of(images: int, fraction: float) -> int:
+    """How many of a class are set aside: the nearest whole number, at least 1."""
+    return max(1, round(images * fraction))
+
+
+def set_aside(labels: np.ndarray, wanted: np.ndarray, groups: Sequence[str], seed: int) -> np.ndarray:
+    """(n,) True for the images that are set aside, ``wanted`` (k,) of each class; of images in ``groups`` as
+    :func:`~wdiv.tuning.data.groups.choose_groups` chooses whole ones."""
+    if groups:
+        return choose_groups(labels, groups, wanted, seed)
+    found = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(wanted):
+        members = np.flatnonzero(labels == label)
+        found[np.random.default_rng([seed, label]).permutation(members)[:count]] = True
+    return found
+
+
+def _one_sided(images: ImageSet, label: int) -> str:
+    """Why a class cannot stand on both sides."""
+    name = images.classes[label]
+    mine = {images.groups[row] for row in np.flatnonzero(images.labels == label)}
+    if len(mine) == 1:
+        return (
+            f"class {name!r}: all its {images.counts()[label]} images are of one group, {mine.pop()!r}, which cannot "
+            "be to train on and to test at once; give a --group of smaller groups"
+        )
+    return (
+        f"class {name!r}: its {len(mine)} groups are those of other classes too, and no choice of whole groups leaves "
+        "every class images to train on and to test; give a --group of smaller groups"
+    )
 
 
 def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wdiv.errors import BadInput
+from wdiv.errors import BadData, BadInput
 from wdiv.store.files import short_name
-from wdiv.tuning.data.images import ImageSet, Split, nested_subset, split
+from wdiv.tuning.data.images import ImageSet, Split, nested_subset, set_aside, share_of
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec
 from wdiv.tuning.networks.sources import Source
@@ -83,6 +83,7 @@ class RunSpec:
             "source": self.start,
             "dataset": split.name,
             "data_digest": split.digest,
+            "grouping": split.pool.grouping,
             "recipe": self.recipe.to_json() | {"phases": [_told(phase) for phase in self.parsed.phases]},
             "input": self.inputs.to_json(),
             "strategy": self.parsed.name,
@@ -113,11 +114,24 @@ def _told(phase: strategies.Phase) -> dict[str, Any]:
 
 
 def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``.
+    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``, and whole
+    groups, where there are any.
 
-    Raises :class:`~wdiv.errors.BadData` where that leaves a class none to train on.
+    A class with a single image, or a single group, keeps it to train on. Raises :class:`~wdiv.errors.BadData` where
+    that leaves a class none to train on, or none is held out.
     """
     if not share:
         return chosen, chosen[:0]
-    few = ImageSet(np.empty((len(chosen), 0), np.uint8), pool.labels[chosen], pool.classes, tuple(map(str, chosen)))
-    return tuple(np.array(part.names, dtype=np.int64) for part in split(few, fraction=share, seed=seed))  # type: ignore[return-value]
+    labels, groups = pool.labels[chosen], [pool.groups[row] for row in chosen] if pool.groups else []
+    counts = np.bincount(labels, minlength=len(pool.classes))
+    wanted = np.array([0 if have == 1 else share_of(have, share) for have in counts])
+    for name, have, aside in zip(pool.classes, counts, wanted, strict=True):
+        if aside and aside >= have:
+            raise BadData(f"class {name!r} has {have} training images; holding {aside} out leaves none to train on")
+    held = set_aside(labels, wanted, groups, seed)
+    if not held.any():
+        raise BadData(
+            f"validation {share:g}: no class has {'two groups of' if groups else 'two'} training images, of which one "
+            "could be held out; leave it out, or train on more"
+        )
+    return chosen[~held], chosen[held]
