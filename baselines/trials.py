@@ -247,15 +247,16 @@ def run(
             at = np.searchsorted(used, chosen)
             places = [names[place] for place in trial.places(known)]
             train = [pool[place][at] for place in places]
-            yield _try(trial, source, split, places, train, split.pool.labels[chosen], [test[p] for p in places])
+            yield _try(trial, source, split, places, train, chosen, [test[p] for p in places])
 
 
 def _try(
-    trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], labels: np.ndarray,
+    trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], chosen: np.ndarray,
     test: Sequence[np.ndarray],
 ) -> Outcome:  # fmt: skip
     from baselines.estimators import BASELINES, BestLayer, evaluate
 
+    labels, groups = split.pool.labels[chosen], split.pool.groups_of(chosen)
     estimator = BASELINES[trial.baseline].make(trial.folds, trial.seed)
     if len(places) > 1:
         train, test = ([of_length_1(part) for part in parts] for parts in (train, test))
@@ -266,7 +267,7 @@ def _try(
         estimator = BestLayer(estimator, columns, folds=trial.folds, random_state=trial.seed)
     began = time.perf_counter()
     shown = np.hstack(train)
-    estimator.fit(shown, labels)
+    estimator.fit(shown, labels, groups=groups)
     seconds = time.perf_counter() - began
     asked = np.hstack(test)
     given = _given(estimator, asked, split)

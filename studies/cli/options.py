@@ -150,6 +150,11 @@ _IMAGES = (
         "--group", metavar="REGEX",
         help="Finds in class/file what an image is of, a patient or a part; those of one are on one side.",
     ),
+    click.option(
+        "--small-classes", metavar="WAY",
+        help="Of fewer images than asked for: refuse, keep (take all), or drop or merge those below --least.",
+    ),
+    click.option("--least", type=int, metavar="N", help="Images of a class that is not small.  [default: 5]"),
     click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
 )  # fmt: skip
 

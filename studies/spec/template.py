@@ -49,6 +49,8 @@ WORDS: Mapping[str, str] = {
     "test_count": "Images of each class set aside for the test;",
     "test_fraction": "or a share of each. Neither: a quarter.",
     "group": "A regular expression on class/file, (…) in it the group: one patient, part or plate is on one side.",
+    "small_classes": "Of fewer images than asked for: refuse, keep (take all), or drop or merge those below least.",
+    "least": "Images from which on a class is neither dropped nor merged.",
     "split_seed": "Draws the test images.",
     "skip_bad_images": "Leave out files that cannot be read.",
     "metrics": "What is measured: 'wdiv list metrics'.",

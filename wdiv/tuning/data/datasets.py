@@ -14,6 +14,7 @@ from wdiv.tuning.data import ferrographs
 from wdiv.tuning.data.folder import read_folder, split_folders
 from wdiv.tuning.data.groups import groups_of
 from wdiv.tuning.data.images import ImageSet, Split, resized, split
+from wdiv.tuning.data.small_classes import LEAST, without_small
 
 __all__ = ["DATASETS", "DEFAULT_TEST_FRACTION", "Dataset", "open_split"]
 
@@ -101,6 +102,8 @@ def open_split(
     split_seed: int = 0,
     skip_bad: bool = False,
     group: str | None = None,
+    small_classes: str = "refuse",
+    least: int = LEAST,
 ) -> Split:
     """The training pool and the test set of a registered data set or a folder of images.
 
@@ -111,6 +114,9 @@ def open_split(
     ``group`` is a regular expression that finds in each image's name what it is of
     (:func:`~wdiv.tuning.data.groups.groups_of`): all images of one group are to train on, or all to test. Where the
     parts of a data set that is split already share groups, that is an error.
+
+    ``small_classes`` says what is done with classes of few images, ``least`` which ones are dropped or merged
+    (:data:`~wdiv.tuning.data.small_classes.SMALL_CLASSES`).
 
     Raises :class:`~wdiv.errors.BadData` and :class:`~wdiv.errors.BadInput`.
     """
@@ -124,13 +130,22 @@ def open_split(
     own = DATASETS.get(name)
     found = _folder(Path(name), size, asked, skip_bad) if own is None else _registered(own, size, asked)
     if isinstance(found, Split):
+        (pool, test), note = without_small((found.pool, found.test), small_classes, least)
+        found = _told(replace(found, pool=pool, test=test), note, len(found.pool.classes))
         return found if group is None else _with_groups(found, group)
-    label, images, notes = found
+    label, whole, notes = found
+    (images,), note = without_small((whole,), small_classes, least)
     if group is not None:
         images = replace(images, groups=groups_of(images.names, group))
     fraction = test_fraction if test_fraction is not None else DEFAULT_TEST_FRACTION
     pool, test = split(images, count=test_count, fraction=fraction, seed=split_seed)
-    return Split(label, pool, test, notes)
+    return _told(Split(label, pool, test, notes), note, len(whole.classes))
+
+
+def _told(found: Split, note: str | None, classes: int) -> Split:
+    """The split under a name that says how many classes it has, where that is not how many there were."""
+    name = found.name if len(found.pool.classes) == classes else f"{found.name} ({len(found.pool.classes)} classes)"
+    return replace(found, name=name, notes=found.notes if note is None else (*found.notes, f"{found.name}: {note}"))
 
 
 Whole = tuple[str, ImageSet, tuple[str, ...]]

@@ -22,6 +22,8 @@ class ImageSet:
 
     groups: the patient, part or plate that each image is of, by name; empty where none are known. Images of one group
     never stand on both sides of a split.
+
+    small_classes: ``refuse`` (a class with fewer images than asked for is an error) or ``keep`` (all of it is taken).
     """
 
     pixels: np.ndarray
@@ -29,6 +31,11 @@ class ImageSet:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    small_classes: str = "refuse"
+
+    @property
+    def keeps_small(self) -> bool:
+        return self.small_classes == "keep"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +65,10 @@ class ImageSet:
             return "none"
         numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
         return hashlib.sha256(np.array([numbers[group] for group in self.groups], dtype="<i8").tobytes()).hexdigest()
+
+    def groups_of(self, rows: np.ndarray) -> list[str] | None:
+        """The groups of some images; None where none are known."""
+        return [self.groups[row] for row in rows] if self.groups else None
 
     def counts(self) -> np.ndarray:
         """Images of each class."""
@@ -115,19 +126,29 @@ def split(
     images in groups as nearly so many as whole groups allow.
 
     Which ones depends on ``seed``, on the images' order and on their groups alone. At least one image of each class
-    stays on either side; :class:`~wdiv.errors.BadData` where that cannot be.
+    stays on either side; :class:`~wdiv.errors.BadData` where that cannot be. Where small classes are kept, half of such
+    a class is set aside at most, and a single image, or group, stays in the pool.
     """
-    wanted = np.array([count if count is not None else share_of(n, fraction or 0.0) for n in images.counts()])
-    for name, have, aside in zip(images.classes, images.counts(), wanted, strict=True):
-        if aside >= have:
+    have = images.counts()
+    wanted = np.array([count if count is not None else share_of(n, fraction or 0.0) for n in have])
+    if images.keeps_small:
+        wanted = np.where(wanted >= have, have // 2, wanted)
+    for name, there, aside in zip(images.classes, have, wanted, strict=True):
+        if aside >= there and not images.keeps_small:
             raise BadData(
-                f"class {name!r} has {have} images; setting {aside} aside for the test leaves none to train on"
+                f"class {name!r} has {there} images; setting {aside} aside for the test leaves none to train on; {WAYS}"
             )
     is_test = set_aside(images.labels, wanted, images.groups, seed)
     pool, test = images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
-    for label in np.flatnonzero((pool.counts() == 0) | (test.counts() == 0)):
+    if images.keeps_small and not len(test):
+        raise BadData(f"no class has two {'groups of ' if images.groups else ''}images, so that none can be set aside")
+    lacking = (pool.counts() == 0) | (test.counts() == 0)
+    for label in np.flatnonzero(lacking & (not images.keeps_small)):
         raise BadData(_one_sided(images, int(label)))
     return pool, test
+
+
+WAYS = "--small-classes keep takes what there is; drop leaves out, and merge makes one, those below --least N"
 
 
 def share_of(images: int, fraction: float) -> int:
@@ -135,7 +156,7 @@ def share_of(images: int, fraction: float) -> int:
     return max(1, round(images * fraction))
 
 
-def set_aside(labels: np.ndarray, wanted: np.ndarray, groups: Sequence[str], seed: int) -> np.ndarray:
+def set_aside(labels: np.ndarray, wanted: np.ndarray, groups: Sequence[str] | None, seed: int) -> np.ndarray:
     """(n,) True for the images that are set aside, ``wanted`` (k,) of each class; of images in ``groups`` as
     :func:`~wdiv.tuning.data.groups.choose_groups` chooses whole ones."""
     if groups:
@@ -154,7 +175,7 @@ def _one_sided(images: ImageSet, label: int) -> str:
     if len(mine) == 1:
         return (
             f"class {name!r}: all its {images.counts()[label]} images are of one group, {mine.pop()!r}, which cannot "
-            "be to train on and to test at once; give a --group of smaller groups"
+            "be to train on and to test at once; ask for smaller groups, or train on it by --small-classes keep"
         )
     return (
         f"class {name!r}: its {len(mine)} groups are those of other classes too, and no choice of whole groups leaves "
@@ -163,7 +184,8 @@ def _one_sided(images: ImageSet, label: int) -> str:
 
 
 def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndarray:
-    """Indices of ``per_class`` images of each class (None: all), in the images' own order.
+    """Indices of ``per_class`` images of each class (None: all), in the images' own order. Of a class with fewer, where
+    small classes are kept, all.
 
     For one seed the subsets are nested: the 20 are among the 40.
 
@@ -175,9 +197,9 @@ def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndar
     if per_class is None:
         return np.arange(len(images))
     short = [(c, n) for c, n in zip(images.classes, images.counts(), strict=True) if n < per_class]
-    if short:
+    if short and not images.keeps_small:
         name, have = min(short, key=lambda pair: pair[1])
-        raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}")
+        raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}; {WAYS}")
     chosen: Sequence[np.ndarray] = [
         np.random.default_rng([seed, label]).permutation(np.flatnonzero(images.labels == label))[:per_class]
         for label in range(len(images.classes))
