@@ -142,6 +142,7 @@ class Outcome:
                   ``fitted_majority``; empty of an outcome made before they were kept
     weights       digest of the network's weights; empty where the outcome is of before there was one
     input         what images are turned into for it, and bn_eps, that of its BatchNorm; empty likewise
+    grouping      SHA-256 of which training images are of one group; ``none`` where no groups are known
     predictions   of an outcome that is kept: ``kind``, what it says of each test image, a name of :data:`KINDS`, and
                   the digests of those and of the list of images; empty of one made before they were kept
     given         of an outcome that was just made: what it says of each test image
@@ -172,6 +173,7 @@ class Outcome:
     weights: str = ""
     input: Mapping[str, Any] = field(default_factory=dict)
     bn_eps: float | None = None
+    grouping: str = "none"
     predictions: Mapping[str, str] = field(default_factory=dict)
     fitted: Mapping[str, float] = field(default_factory=dict)
     given: Predictions | None = field(default=None, repr=False, compare=False)
@@ -179,7 +181,7 @@ class Outcome:
     @property
     def facts(self) -> dict[str, Any]:
         """What it is of, and what that is called."""
-        names = ("source", "dataset", "model", "data_digest", "weights", "input", "bn_eps")
+        names = ("source", "dataset", "model", "data_digest", "grouping", "weights", "input", "bn_eps")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -245,15 +247,16 @@ def run(
             at = np.searchsorted(used, chosen)
             places = [names[place] for place in trial.places(known)]
             train = [pool[place][at] for place in places]
-            yield _try(trial, source, split, places, train, split.pool.labels[chosen], [test[p] for p in places])
+            yield _try(trial, source, split, places, train, chosen, [test[p] for p in places])
 
 
 def _try(
-    trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], labels: np.ndarray,
+    trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], chosen: np.ndarray,
     test: Sequence[np.ndarray],
 ) -> Outcome:  # fmt: skip
     from baselines.estimators import BASELINES, BestLayer, evaluate
 
+    labels, groups = split.pool.labels[chosen], split.pool.groups_of(chosen)
     estimator = BASELINES[trial.baseline].make(trial.folds, trial.seed)
     if len(places) > 1:
         train, test = ([of_length_1(part) for part in parts] for parts in (train, test))
@@ -264,7 +267,7 @@ def _try(
         estimator = BestLayer(estimator, columns, folds=trial.folds, random_state=trial.seed)
     began = time.perf_counter()
     shown = np.hstack(train)
-    estimator.fit(shown, labels)
+    estimator.fit(shown, labels, groups=groups)
     seconds = time.perf_counter() - began
     asked = np.hstack(test)
     given = _given(estimator, asked, split)
@@ -282,6 +285,7 @@ def _try(
         source=source.name,
         dataset=split.name,
         data_digest=split.digest,
+        grouping=split.pool.grouping,
         image_size=split.pool.pixels.shape[-1],
         per_class=trial.per_class,
         n_train=len(labels),
@@ -399,7 +403,7 @@ def check_held(out: Path, source: Source, split: Split) -> None:
     by the names of these."""
     check_outcomes(out, source, split)
     runs = readable(CheckpointStore.at(out).folders())
-    facts = {"dataset": split.name, "data_digest": split.digest, "source": source.name, "label": label_of(source)}
+    facts = {"dataset": split.name, "source": source.name, "label": label_of(source)} | _images(split)
     facts |= _fed(source, split) | dict.fromkeys(("base", "per_class", "strategy", "bn_mode", "recipe", "changing"))
     for what, name, other, how in conflicts(facts, taken(runs)):
         raise BadInput(f"{out}: holds {other} of other {what} called {name!r} ({how}); give another --out")
@@ -430,21 +434,24 @@ def _fed(source: Source, split: Split) -> dict[str, Any]:
 def _facts(source: Source, split: Split) -> dict[str, Any]:
     """:attr:`Outcome.facts` of an outcome that these would have."""
     names = {"source": source.name, "dataset": split.name, "model": label_of(source)}
-    return names | {"data_digest": split.digest, "weights": source.content} | _fed(source, split)
+    return names | _images(split) | {"weights": source.content} | _fed(source, split)
+
+
+def _images(split: Split) -> dict[str, str]:
+    return {"data_digest": split.digest, "grouping": split.pool.grouping}
 
 
 def _check(facts: Mapping[str, Any], out: Path) -> None:
     for other in load(out):
         theirs = other.facts
         for what, names, held in (
-            ("another split, or other images,", ("dataset",), ("data_digest",)),
+            ("another split, or other images,", ("dataset",), ("data_digest", "grouping")),
             ("other weights", ("source",), ("weights",)),
             ("weights fed in another way", ("source", "model"), ("input", "bn_eps")),
         ):
             same = all(theirs[name] == facts[name] for name in names)
             differing = [field for field in held if theirs[field] != facts[field]]
-            known = theirs["data_digest"] if held == ("data_digest",) else theirs[held[0]]
-            if same and known and differing:
+            if same and theirs[held[0]] and differing:
                 how = "; ".join(difference(theirs[field], facts[field]) for field in differing)
                 raise BadInput(
                     f"{out}: holds {other.id} of {what} called {facts[names[0]]!r} ({how}); give another --out"

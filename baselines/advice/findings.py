@@ -102,13 +102,13 @@ def look(
     rows = nested_subset(pool, per_class, seed)
     counts = np.bincount(pool.labels[rows], minlength=len(pool.classes))
     seen = _some(rows, pool.labels, seed)
-    labels = pool.labels[seen]
+    labels, groups = pool.labels[seen], pool.groups_of(seen)
     tree = features(source, pool, places_of(source, size), rows=seen, device=device, store=FeatureStore())
     away = drift(source, pool, seen, device=device)
     others = None if of_source is None else _features_of(source, of_source, seed, device)
     places, fallback = [], ""
     for name, values in _with_stages(tree).items():
-        svm = BASELINES["svm"].make(folds, seed).fit(values, labels)
+        svm = BASELINES["svm"].make(folds, seed).fit(values, labels, groups=groups)
         fallback = fallback or svm.fallback_ or ""
         stage = None if away is None else away.values[away["stage"].values == name]
         places.append(

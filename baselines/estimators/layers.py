@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from sklearn.utils.validation import has_fit_parameter
 
 from baselines.estimators.folds import make_folds
 from baselines.estimators.linear import checked
@@ -27,8 +28,8 @@ class BestLayer(Delegating):
                   that is its score; else it is cross-validated here
     layers        name → the layer's columns of X, as a slice or as indices or a mask; None: one layer, "all". Of
                   equally good layers the last is taken: name them from the input on, and that is the deepest
-    folds         for an estimator without ``cv_score_``: stratified, shuffled by ``random_state``, no more than the
-                  smallest class has images
+    folds         for an estimator without ``cv_score_``: stratified, shuffled by ``random_state``
+                  (:func:`~baselines.estimators.folds.make_folds`)
 
     After fit: ``layer_`` (the name), ``columns_`` (its indices), ``cv_score_``, ``cv_scores_`` (name → score),
     ``estimator_`` (fitted on that layer), ``classes_``, ``fallback_`` (in one line, what was done in place of what was
@@ -58,15 +59,17 @@ class BestLayer(Delegating):
         self.folds = folds
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> BestLayer:
-        """Choose the layer; the estimator fitted on it is kept. X (n, d) features, y (n,) classes."""
+    def fit(self, X: Any, y: Any, groups: Sequence[str] | None = None) -> BestLayer:
+        """Choose the layer; the estimator fitted on it is kept. X (n, d) features, y (n,) classes; of ``groups`` (n,),
+        if there are any, the images of one are held out together."""
         X, self.classes_, labels = checked(self, X, y)
         y = self.classes_[labels]
         layers = {name: _columns(name, columns, X.shape[1]) for name, columns in self._layers().items()}
         self.cv_scores_: dict[str, float] = {}
+        more = {"groups": groups} if groups is not None and has_fit_parameter(self.estimator, "groups") else {}
         for name, columns in layers.items():
-            fitted = clone(self.estimator).fit(X[:, columns], y)
-            score, note = self._score(fitted, X[:, columns], y)
+            fitted = clone(self.estimator).fit(X[:, columns], y, **more)
+            score, note = self._score(fitted, X[:, columns], y, groups)
             if not any(score < other for other in self.cv_scores_.values()):
                 self.layer_, self.columns_, self.cv_score_ = name, columns, score
                 self.estimator_, self.fallback_ = fitted, note
@@ -82,11 +85,13 @@ class BestLayer(Delegating):
             raise BadInput("layers is empty: give at least one")
         return self.layers
 
-    def _score(self, fitted: Any, X: np.ndarray, y: np.ndarray) -> tuple[float, str | None]:
+    def _score(
+        self, fitted: Any, X: np.ndarray, y: np.ndarray, groups: Sequence[str] | None
+    ) -> tuple[float, str | None]:
         """The mean accuracy over folds, and what was done in place of what was asked."""
         if hasattr(fitted, "cv_score_"):
             return float(fitted.cv_score_), getattr(fitted, "fallback_", None)
-        parts, note = make_folds(y, self.folds, self.random_state)
+        parts, note = make_folds(y, self.folds, self.random_state, groups)
         return float(cross_val_score(self.estimator, X, y, cv=parts).mean()) if parts else np.nan, note
 
     def _inner(self, X: Any) -> np.ndarray:

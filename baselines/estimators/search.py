@@ -86,11 +86,13 @@ class Search:
 
     right      (costs, folds) held-out images that were classified rightly
     sizes      (folds,) held-out images
-    decisions  (costs, n, k) decision value of each image by the machine that had not seen it
+    rows       (m,) those that were held out, ascending: all, but for what is in every fold to train on
+    decisions  (costs, m, k) decision value of each of them by the machine that had not seen it
     """
 
     right: np.ndarray
     sizes: np.ndarray
+    rows: np.ndarray
     decisions: np.ndarray
 
     @property
@@ -112,7 +114,8 @@ class Search:
         among = np.flatnonzero(scores == scores.max())
         if len(among) == 1:
             return int(among[0])
-        found = np.array([cross_entropy(d, labels, fit_temperature(d, labels)) for d in self.decisions[among]])
+        seen = labels[self.rows]
+        found = np.array([cross_entropy(d, seen, fit_temperature(d, seen)) for d in self.decisions[among]])
         return int(among[np.flatnonzero(found <= found.min() * (1 + EQUAL))[0]])
 
 
@@ -129,7 +132,7 @@ def cross_validate(problem: Problem, costs: Sequence[float], parts: Sequence[tup
     """Every cost on every fold.
 
     costs  ascending
-    parts  (rows to train on, rows held out) of each fold; each image is held out once
+    parts  (rows to train on, rows held out) of each fold; an image is held out once at most
     """
     path = _exact_path if problem.exact else _library_path
     k = 1 if len(problem.classes) == 2 else len(problem.classes)
@@ -138,7 +141,8 @@ def cross_validate(problem: Problem, costs: Sequence[float], parts: Sequence[tup
     for fold, (train, held) in enumerate(parts):
         decisions[:, held] = found = path(problem, costs, train, held)
         right[:, fold] = (winners(found) == problem.labels[held]).sum(axis=1)
-    return Search(right, np.array([len(held) for _, held in parts]), decisions)
+    rows = np.flatnonzero(~np.isnan(decisions[0, :, 0]))
+    return Search(right, np.array([len(held) for _, held in parts]), rows, decisions[:, rows])
 
 
 def solve(problem: Problem, cost: float) -> Solution:

@@ -39,7 +39,7 @@ class LinearSVM(Linear):
     cost          "auto" to search among ``costs``, or a number
     costs         those tried; of equally accurate ones that is taken whose decision values for held-out images, as
                   probabilities, have the least cross entropy (:meth:`~baselines.estimators.search.Search.best`)
-    folds         stratified, shuffled by ``random_state``; no more than the smallest class has images. If that is 1,
+    folds         stratified, shuffled by ``random_state`` (:func:`~baselines.estimators.folds.make_folds`). With none,
                   there is no search, and the cost is :data:`UNSEARCHED`
     normalise     "standard": each feature to mean 0 and standard deviation 1, by the images that a fold trains on (a
                   constant feature to 0); "l2": each image's features to length 1; None
@@ -87,8 +87,9 @@ class LinearSVM(Linear):
         self.multi_class = multi_class
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> LinearSVM:
-        """Choose the cost and train on all images. X (n, d) features, y (n,) classes."""
+    def fit(self, X: Any, y: Any, groups: Sequence[str] | None = None) -> LinearSVM:
+        """Choose the cost and train on all images. X (n, d) features, y (n,) classes; of ``groups`` (n,), if there are
+        any, the images of one are held out together."""
         costs = self._costs()
         X, self.classes_, labels = checked(self, X, y)
         notes: list[str | None] = []
@@ -105,7 +106,10 @@ class LinearSVM(Linear):
         )
         if not problem.exact and not problem.joint:
             notes.append(f"LinearSVC in place of the exact solver: more than {LIMIT} images and features")
-        parts, note = make_folds(labels, self.folds, self.random_state) if self.cost == "auto" else Folds((), None)
+        folds = Folds((), None)
+        if self.cost == "auto":
+            folds = make_folds(labels, self.folds, self.random_state, groups)
+        parts, note = folds
         notes.append(note)
         if self.cost == "auto" and not parts:
             notes.append(f"cost {UNSEARCHED:g}")
@@ -114,7 +118,7 @@ class LinearSVM(Linear):
         best = found.best(labels)
         self.costs_, self.cost_, self.cv_score_ = np.array(costs), costs[best], float(found.scores[best])
         self.cv_scores_ = found.right / found.sizes
-        self.temperature_ = fit_temperature(found.decisions[best], labels) if parts else 1.0
+        self.temperature_ = fit_temperature(found.decisions[best], labels[found.rows]) if parts else 1.0
         solution = solve(problem, self.cost_)
         self.coef_, self.intercept_ = solution.coef, solution.intercept
         self.fallback_ = "; ".join(note for note in [*notes, solution.note] if note) or None

@@ -63,8 +63,8 @@ class Tuned(Delegating):
     grid          parameter → values to try; of equally good settings the first is taken, in the order of
                   ``ParameterGrid``. None: nothing to choose. Or a function of (images, features), the fewest that a
                   fold trains on and how many there are, that returns the grid
-    folds         stratified, shuffled by ``random_state``; no more than the smallest class has images. If that is 1,
-                  there is no choice: the estimator stays as it was given
+    folds         stratified, shuffled by ``random_state`` (:func:`~baselines.estimators.folds.make_folds`). Where there
+                  can be none, there is no choice: the estimator stays as it was given
     coordinates   put :class:`~baselines.estimators.coordinates.Coordinates` before the estimator: the same, and sooner,
                   for an estimator that sees only inner products or distances, where features are many
 
@@ -95,11 +95,12 @@ class Tuned(Delegating):
         self.random_state = random_state
         self.coordinates = coordinates
 
-    def fit(self, X: Any, y: Any) -> Tuned:
-        """Choose the setting and train on all images. X (n, d) features, y (n,) classes."""
+    def fit(self, X: Any, y: Any, groups: Sequence[str] | None = None) -> Tuned:
+        """Choose the setting and train on all images. X (n, d) features, y (n,) classes; of ``groups`` (n,), if there
+        are any, the images of one are held out together."""
         X, self.classes_, labels = checked(self, X, y)
         X, y = X.astype(np.float64, copy=False), self.classes_[labels]
-        parts, self.fallback_ = make_folds(labels, self.folds, self.random_state)
+        parts, self.fallback_ = make_folds(labels, self.folds, self.random_state, groups)
         self.settings_: list[dict[str, Any]] = [{}]
         if parts:
             grid = self.grid(min(len(train) for train, _ in parts), X.shape[1]) if callable(self.grid) else self.grid

@@ -18,6 +18,7 @@ from wdiv.metrics import FAMILIES, METRICS
 from wdiv.registry import did_you_mean
 from wdiv.tuning.data.augment import AUGMENTATIONS
 from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.data.small_classes import SMALL_CLASSES
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.models import MODELS, ModelSpec, head_layers, layer_table
 from wdiv.tuning.strategy.layerwise_lr import lr_factors
@@ -211,6 +212,7 @@ CATALOGUE: Mapping[str, Shelf] = {
         _plain("name", "long_name", "classes", "images", "split", "source"),
         "and any folder of images, one folder a class",
     ),
+    "small-classes": Shelf(SMALL_CLASSES, ("name", "long_name"), _plain("name", "long_name")),
     "baselines": Shelf(
         BASELINES, ("name", "long_name", "source"), _plain("name", "long_name", "source"),
         "each on the features of any layer, as svm@stage3",
@@ -234,6 +236,7 @@ _SINGULAR = {
     "optimizers": "optimizer",
     "metrics": "metric",
     "datasets": "data set",
+    "small-classes": "way with small classes",
     "baselines": "baseline",
     "scores": "transferability score",
     "rules": "rule of advice",

@@ -146,8 +146,17 @@ _IMAGES = (
     click.option("--image-size", type=int, metavar="N", help="Pixels.  [default: what the weights were trained on]"),
     click.option("--test-count", type=int, metavar="N", help="Images of each class set aside for the test."),
     click.option("--test-fraction", type=float, metavar="F", help="Or a part of each class.  [default: a quarter]"),
+    click.option(
+        "--group", metavar="REGEX",
+        help="Finds in class/file what an image is of, a patient or a part; those of one are on one side.",
+    ),
+    click.option(
+        "--small-classes", metavar="WAY",
+        help="Of fewer images than asked for: refuse, keep (take all), or drop or merge those below --least.",
+    ),
+    click.option("--least", type=int, metavar="N", help="Images of a class that is not small.  [default: 5]"),
     click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
-)
+)  # fmt: skip
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

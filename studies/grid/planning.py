@@ -105,7 +105,8 @@ def open_data(study: Study, size: int) -> Split:
     assert study.data is not None
     found = open_split(
         study.data, size, test_count=study.test_count, test_fraction=study.test_fraction,
-        split_seed=study.split_seed, skip_bad=study.skip_bad_images,
+        split_seed=study.split_seed, skip_bad=study.skip_bad_images, group=study.group,
+        small_classes=study.small_classes, least=study.least,
     )  # fmt: skip
     return found if study.classes is None else found.first_classes(study.classes)
 

@@ -20,6 +20,7 @@ from wdiv.errors import BadInput, WdivError
 from wdiv.metrics import metric_names
 from wdiv.registry import did_you_mean
 from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.data.small_classes import LEAST, SMALL_CLASSES
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.sources import names_model
 from wdiv.tuning.strategy.spelling import parse
@@ -92,6 +93,10 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
+    group         a regular expression that finds in an image's name what it is of, a patient or a part: the images of
+                  one are on one side of every split
+    small_classes ``refuse``: a class with fewer images than asked for is an error; ``keep``: all of it is taken;
+                  ``drop`` and ``merge``: classes of fewer than ``least`` images are left out, or become one
     metrics       what is measured when the grid is done; what claims, tables and figures need besides is added.
                   ``output_change`` is measured on the study's images; its proxy stands in where they are gone
     reference     of that divergence
@@ -142,6 +147,9 @@ class Study:
     classes: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
+    group: str | None = None
+    small_classes: str = "refuse"
+    least: int = LEAST
     split_seed: int = 0
     skip_bad_images: bool = False
     metrics: tuple[str, ...] = (
@@ -172,6 +180,7 @@ class Study:
             one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
         ]
         object.__setattr__(self, "metrics", metric_names((*self.metrics, *metrics_of(reported)), images=True))
+        SMALL_CLASSES[self.small_classes]
         if self.head is not None:
             HEADS[self.head]
         object.__setattr__(self, "augment", self.recipe.augment)

@@ -17,6 +17,7 @@ from wdiv.store.seals import read_sealed
 from wdiv.tuning.data.datasets import DATASETS, open_split
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import IMAGENET, InputSpec
+from wdiv.tuning.data.small_classes import LEAST
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +135,8 @@ def _own_pool(run: Run, size: int) -> ImageSet:
         split = open_split(
             _found(data, run.root), size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
             split_seed=study.get("split_seed", 0), skip_bad=bool(study.get("skip_bad_images")),
+            group=study.get("group"), small_classes=study.get("small_classes", "refuse"),
+            least=study.get("least", LEAST),
         )  # fmt: skip
         split = split if study.get("classes") is None else split.first_classes(study["classes"])
     except (BadData, BadInput) as error:

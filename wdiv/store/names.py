@@ -19,7 +19,8 @@ Names = Mapping[tuple[str, ...], tuple[str, Mapping[str, Any]]]
 """The same with the run that has it."""
 
 WORDS = {
-    "data_digest": "SHA-256 of its images", "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
+    "data_digest": "SHA-256 of its images", "grouping": "groups of its images, by SHA-256",
+    "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
     "changing": "set of tensors that train",
 }  # fmt: skip
 """Fields of a run's record whose names say too little."""
@@ -31,7 +32,7 @@ def _named(facts: Mapping[str, Any]) -> Things:
     base = None if facts["source"] == "random" else facts["base"]  # random weights are their seed's
     cell = [str(facts[name]) for name in ("label", "source", "dataset", "per_class", "bn_mode")]
     return {
-        ("images", facts["dataset"]): {"data_digest": facts["data_digest"]},
+        ("images", facts["dataset"]): {k: facts[k] for k in ("data_digest", "grouping")},
         ("weights", facts["source"], facts["label"]): {"base": base} | {k: facts[k] for k in ("input", "bn_eps")},
         ("strategy", facts["strategy"], *cell): {k: facts[k] for k in ("recipe", "changing")},
     }

@@ -39,6 +39,8 @@ class RunRecord:
     new         those that did not come from the base (a fresh head); they are saved at epoch 0
     frozen      the others: key -> digest of type, shape and bytes
     prefix      of each phase: its first epoch, and whether what is frozen was computed once an image, or why not
+    grouping    SHA-256 of which training images are of one group; ``none`` where no groups are known
+    small_classes  ``keep``, or ``refuse``: what was done where a class had fewer images than asked for
     start       each tensor of the base -> its :func:`~wdiv.store.seals.fast_digest` in hexadecimal; empty of format 1
     """
 
@@ -68,6 +70,8 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[Mapping[str, Any], ...] = ()
     per_class: int | None = None
+    grouping: str = "none"
+    small_classes: str = "refuse"
     start: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 

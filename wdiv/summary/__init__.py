@@ -4,6 +4,7 @@ LAW: this room imports :mod:`wdiv.measure` and what lies below it. It reads tree
 """
 
 from wdiv.summary.answered import answers, by_class, one_class_notes
+from wdiv.summary.best import Best, Candidate, best
 from wdiv.summary.bought import accuracies, outcomes
 from wdiv.summary.diffs import diff_rows, diff_summary
 from wdiv.summary.moved import comparable, epoch_grid, layer_grid, layers, not_finite, stage_profile, without_value
@@ -13,8 +14,8 @@ from wdiv.summary.runs import CELL, finished, results
 from wdiv.summary.trained import FITTED, fitted, has_trained, learned, untrained_notes
 
 __all__ = [
-    "CELL", "FITTED", "accuracies", "against_noise_floor", "answers", "by_class", "comparable", "diff_rows",
-    "diff_summary", "epoch_grid", "finished", "fitted", "has_trained", "in_order", "labels", "layer_grid", "layers",
-    "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes", "results", "stage_profile",
-    "untrained_notes", "without_value",
+    "CELL", "FITTED", "Best", "Candidate", "accuracies", "against_noise_floor", "answers", "best", "by_class",
+    "comparable", "diff_rows", "diff_summary", "epoch_grid", "finished", "fitted", "has_trained", "in_order", "labels",
+    "layer_grid", "layers", "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes", "results",
+    "stage_profile", "untrained_notes", "without_value",
 ]  # fmt: skip

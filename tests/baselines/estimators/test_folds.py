@@ -12,20 +12,56 @@ from baselines.estimators.folds import make_folds, mean_accuracy
 from wdiv.errors import BadInput
 
 
-@given(st.lists(st.integers(2, 9), min_size=2, max_size=4), st.integers(2, 8), st.integers(0, 50))
-def test_every_image_is_held_out_once_and_every_class_is_in_every_part(
-    counts: list[int], folds: int, seed: int
-) -> None:
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.integers(2, 8), st.integers(0, 50))
+def test_every_image_is_held_out_once_and_every_class_is_trained_on(counts: list[int], folds: int, seed: int) -> None:
+    """A small class takes no folds from the others."""
     labels = np.repeat(np.arange(len(counts)), counts)
-    parts, note = make_folds(labels, folds, seed)
-    assert len(parts) == min(folds, *counts)
-    assert sorted(np.concatenate([held for _, held in parts])) == list(range(len(labels)))
+    found = make_folds(labels, folds, seed)
+    if sum(count > 1 for count in counts) < 2:
+        assert found == ((), "no cross-validation: the smallest class has 1 image")
+        return
+    parts, note = found
+    assert len(parts) == min(folds, max(counts))
+    rows = np.flatnonzero(np.repeat(counts, counts) > 1)
+    assert found.rows.tolist() == rows.tolist() == sorted(np.concatenate([held for _, held in parts]))
     for train, held in parts:
-        assert not set(train) & set(held)
-        assert set(labels[train]) == set(labels[held]) == set(labels)
-    assert (note is None) == (len(parts) == folds)
-    if note:
-        assert note == f"{len(parts)} folds of the {folds} asked: the smallest class has {min(counts)} images"
+        assert sorted([*train, *held]) == list(range(len(labels)))
+        assert set(labels[train]) == set(labels)
+    for label, count in enumerate(counts):
+        assert sum(label in labels[held] for _, held in parts) == (min(count, len(parts)) if count > 1 else 0)
+    assert (note is None) == (len(parts) == folds <= min(counts))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=6, max_size=40), st.integers(0, 9))
+def test_a_group_is_held_out_together(of: list[tuple[int, int]], seed: int) -> None:
+    labels, groups = np.array([label for label, _ in of]), [f"patient {group}" for _, group in of]
+    parts, note = make_folds(labels, 4, seed, groups)
+    for train, held in parts:
+        assert not {groups[i] for i in train} & {groups[i] for i in held}
+        assert set(labels[train]) == set(labels)
+        assert sorted([*train, *held]) == list(range(len(labels)))
+    assert parts or (note and note.startswith("no cross-validation"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "note"),
+    [
+        ([9, 9], None),
+        ([4, 4], "4 folds of the 5 asked: the smallest class has 4 images"),
+        ([60, 12, 3], "the smallest class has 3 images: it is held out in 3 of the 5 folds"),
+        ([60, 12, 1], "the smallest class has 1 image: it is held out in none, and in all to train on"),
+        ([4, 2], "4 folds of the 5 asked; the smallest class has 2 images: it is held out in 2 of the 4 folds"),
+    ],
+)
+def test_what_is_said(counts: list[int], note: str | None) -> None:
+    assert make_folds(np.repeat(np.arange(len(counts)), counts), 5).note == note
+
+
+def test_whole_groups_may_allow_fewer_folds() -> None:
+    labels, groups = [0, 0, 1, 1, 0, 1], ["a", "a", "a", "b", "b", "b"]
+    assert make_folds(labels, 5, 0, groups).note == "2 folds of the 5 asked: the smallest class has 2 groups"
+    pairs = make_folds([0, 0, 1, 1, 2, 2] * 2, 5, 0, ["a", "b", "b", "c", "c", "a"] * 2)
+    assert pairs.note == "3 folds of the 5 asked; the smallest class has 2 groups: it is held out in 2 of the 3 folds"
 
 
 def test_they_are_those_of_scikit_learn() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from wdiv.errors import BadData, BadInput
 from wdiv.registry import Registry, did_you_mean
 from wdiv.tuning.data import ferrographs
 from wdiv.tuning.data.folder import picture_side, read_folder, split_folders
+from wdiv.tuning.data.groups import groups_of
 from wdiv.tuning.data.images import ImageSet, Split, resized, split
+from wdiv.tuning.data.small_classes import LEAST, without_small
 
 __all__ = ["DATASETS", "DEFAULT_TEST_FRACTION", "Dataset", "open_split", "side_of"]
 
@@ -102,12 +104,22 @@ def open_split(
     test_fraction: float | None = None,
     split_seed: int = 0,
     skip_bad: bool = False,
+    group: str | None = None,
+    small_classes: str = "refuse",
+    least: int = LEAST,
 ) -> Split:
     """The training pool and the test set of a registered data set or a folder of images.
 
     A data set with a split of its own keeps it, as does a folder with train and test folders. Otherwise
     ``test_count`` images of each class are set aside, or ``test_fraction`` of each (default a quarter), drawn with
     ``split_seed``.
+
+    ``group`` is a regular expression that finds in each image's name what it is of
+    (:func:`~wdiv.tuning.data.groups.groups_of`): all images of one group are to train on, or all to test. Where the
+    parts of a data set that is split already share groups, that is an error.
+
+    ``small_classes`` says what is done with classes of few images, ``least`` which ones are dropped or merged
+    (:data:`~wdiv.tuning.data.small_classes.SMALL_CLASSES`).
 
     Raises :class:`~wdiv.errors.BadData` and :class:`~wdiv.errors.BadInput`.
     """
@@ -118,30 +130,66 @@ def open_split(
     if test_fraction is not None and not 0 < test_fraction < 1:
         raise BadInput(f"test fraction: between 0 and 1, not {test_fraction}")
     asked = test_count is not None or test_fraction is not None
-    root = Path(name)
-    notes: tuple[str, ...] = ()
-    if name in DATASETS:
-        record = DATASETS[name]
-        if record.n_train is not None and asked:
-            raise BadInput(f"{name}: has its own test images; leave the test count or fraction out")
-        label, images = name, record.read(size)
-        if record.n_train is not None:
-            rows = np.arange(len(images))
-            return Split(label, images.take(rows[: record.n_train]), images.take(rows[record.n_train :]))
-    else:
-        if not root.exists() and root.name == name:
-            raise BadData(f"no data set and no folder {name!r}; {did_you_mean(name, DATASETS)}")
-        own, label = split_folders(root), root.resolve().name
-        if own is not None:
-            if asked:
-                raise BadInput(f"{root}: has its own test folder {own[1].name!r}; leave the test count or fraction out")
-            (pool, bad_pool), (test, bad_test) = (read_folder(part, size, skip_bad=skip_bad) for part in own)
-            return Split(label, pool, test, _notes(label, (*bad_pool, *bad_test)))
-        images, bad = read_folder(root, size, skip_bad=skip_bad)
-        notes = _notes(label, bad)
+    own = DATASETS.get(name)
+    found = _folder(Path(name), size, asked, skip_bad) if own is None else _registered(own, size, asked)
+    if isinstance(found, Split):
+        (pool, test), note = without_small((found.pool, found.test), small_classes, least)
+        found = _told(replace(found, pool=pool, test=test), note, len(found.pool.classes))
+        return found if group is None else _with_groups(found, group)
+    label, whole, notes = found
+    (images,), note = without_small((whole,), small_classes, least)
+    if group is not None:
+        images = replace(images, groups=groups_of(images.names, group))
     fraction = test_fraction if test_fraction is not None else DEFAULT_TEST_FRACTION
     pool, test = split(images, count=test_count, fraction=fraction, seed=split_seed)
-    return Split(label, pool, test, notes)
+    return _told(Split(label, pool, test, notes), note, len(whole.classes))
+
+
+def _told(found: Split, note: str | None, classes: int) -> Split:
+    """The split under a name that says how many classes it has, where that is not how many there were."""
+    name = found.name if len(found.pool.classes) == classes else f"{found.name} ({len(found.pool.classes)} classes)"
+    return replace(found, name=name, notes=found.notes if note is None else (*found.notes, f"{found.name}: {note}"))
+
+
+Whole = tuple[str, ImageSet, tuple[str, ...]]
+"""A data set that is not split yet: its name, its images, notes."""
+
+
+def _registered(record: Dataset, size: int, asked: bool) -> Split | Whole:
+    if record.n_train is None:
+        return record.name, record.read(size), ()
+    if asked:
+        raise BadInput(f"{record.name}: has its own test images; leave the test count or fraction out")
+    images = record.read(size)
+    rows = np.arange(len(images))
+    return Split(record.name, images.take(rows[: record.n_train]), images.take(rows[record.n_train :]))
+
+
+def _folder(root: Path, size: int, asked: bool, skip_bad: bool) -> Split | Whole:
+    if not root.exists() and root.name == str(root):
+        raise BadData(f"no data set and no folder {str(root)!r}; {did_you_mean(str(root), DATASETS)}")
+    own, label = split_folders(root), root.resolve().name
+    if own is None:
+        images, bad = read_folder(root, size, skip_bad=skip_bad)
+        return label, images, _notes(label, bad)
+    if asked:
+        raise BadInput(f"{root}: has its own test folder {own[1].name!r}; leave the test count or fraction out")
+    (pool, bad_pool), (test, bad_test) = (read_folder(part, size, skip_bad=skip_bad) for part in own)
+    return Split(label, pool, test, _notes(label, (*bad_pool, *bad_test)))
+
+
+def _with_groups(found: Split, pattern: str) -> Split:
+    pool, test = (replace(part, groups=groups_of(part.names, pattern)) for part in (found.pool, found.test))
+    shared = sorted({*pool.groups} & {*test.groups})
+    if shared:
+        count = sum(group in shared for group in test.groups)
+        shown = ", ".join(map(repr, shared[:3])) + (", …" if len(shared) > 3 else "")
+        raise BadData(
+            f"{found.name}: {len(shared)} groups ({shown}) are both in its training images and in its test images, "
+            f"where {count} of {len(test)} are of them: a test on them says nothing of new groups; put each group on "
+            "one side, or all images into one folder a class, without train and test, and --group splits them"
+        )
+    return replace(found, pool=pool, test=test)
 
 
 def side_of(name: str) -> int:

@@ -40,15 +40,15 @@ def fold_numbers(
     units = len(set(groups)) if groups else len(labels)
     if units < folds:
         raise BadData(f"{folds} folds asked for, but there are only {units} {'groups' if groups else 'images'}")
+    largest = int(np.bincount(labels).max())
+    if largest < folds:
+        raise BadData(f"{folds} folds asked for, but the largest class has {largest} images")
     numbers = np.full(len(labels), -1, dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a class with fewer images than folds
         if groups:
             parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
         else:
-            largest = int(np.bincount(labels).max())
-            if largest < folds:
-                raise BadData(f"{folds} folds asked for, but the largest class has {largest} images")
             parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
         for number, (_, held_out) in enumerate(parts):
             numbers[held_out] = number

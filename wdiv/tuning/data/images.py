@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from wdiv.errors import BadData
+from wdiv.tuning.data.groups import choose_groups
 
-__all__ = ["ImageSet", "Split", "nested_subset", "resized", "split"]
+__all__ = ["ImageSet", "Split", "nested_subset", "resized", "set_aside", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class ImageSet:
 
     groups: the patient, part or plate that each image is of, by name; empty where none are known. Images of one group
     never stand on both sides of a split.
+
+    small_classes: ``refuse`` (a class with fewer images than asked for is an error) or ``keep`` (all of it is taken).
     """
 
     pixels: np.ndarray
@@ -28,6 +31,11 @@ class ImageSet:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    small_classes: str = "refuse"
+
+    @property
+    def keeps_small(self) -> bool:
+        return self.small_classes == "keep"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +43,7 @@ class ImageSet:
     def take(self, indices: np.ndarray) -> ImageSet:
         """Some of the images, in the order of ``indices``."""
         names, groups = (tuple(one[i] for i in indices) if one else () for one in (self.names, self.groups))
-        return ImageSet(self.pixels[indices], self.labels[indices], self.classes, names, groups)
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices], names=names, groups=groups)
 
     def first_classes(self, count: int) -> ImageSet:
         """The images of the first ``count`` classes."""
@@ -49,6 +57,18 @@ class ImageSet:
         digest.update(np.ascontiguousarray(self.labels).data)
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
+
+    @cached_property
+    def grouping(self) -> str:
+        """SHA-256 of which images are of one group, whatever the groups are called; ``none`` where none are known."""
+        if not self.groups:
+            return "none"
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
+        return hashlib.sha256(np.array([numbers[group] for group in self.groups], dtype="<i8").tobytes()).hexdigest()
+
+    def groups_of(self, rows: np.ndarray) -> list[str] | None:
+        """The groups of some images; None where none are known."""
+        return [self.groups[row] for row in rows] if self.groups else None
 
     def counts(self) -> np.ndarray:
         """Images of each class."""
@@ -66,6 +86,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of both parts; which images are of one group is not in it."""
         return hashlib.sha256((self.pool.digest + self.test.digest).encode()).hexdigest()
 
     def first_classes(self, count: int) -> Split:
@@ -101,27 +122,70 @@ def resized(picture: np.ndarray, size: int) -> np.ndarray:
 def split(
     images: ImageSet, *, count: int | None = None, fraction: float | None = None, seed: int = 0
 ) -> tuple[ImageSet, ImageSet]:
-    """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test.
+    """(pool, test): ``count`` images of each class, or a ``fraction`` of each class, are set aside for the test; of
+    images in groups as nearly so many as whole groups allow.
 
-    Which ones depends on ``seed`` and on the images' order alone. At least one image of each class stays on
-    either side; :class:`~wdiv.errors.BadData` where that cannot be.
+    Which ones depends on ``seed``, on the images' order and on their groups alone. At least one image of each class
+    stays on either side; :class:`~wdiv.errors.BadData` where that cannot be. Where small classes are kept, half of such
+    a class is set aside at most, and a single image, or group, stays in the pool.
     """
-    test: list[int] = []
-    for label, name in enumerate(images.classes):
-        members = np.flatnonzero(images.labels == label)
-        wanted = count if count is not None else max(1, round(len(members) * (fraction or 0.0)))
-        if wanted >= len(members):
+    have = images.counts()
+    wanted = np.array([count if count is not None else share_of(n, fraction or 0.0) for n in have])
+    if images.keeps_small:
+        wanted = np.where(wanted >= have, have // 2, wanted)
+    for name, there, aside in zip(images.classes, have, wanted, strict=True):
+        if aside >= there and not images.keeps_small:
             raise BadData(
-                f"class {name!r} has {len(members)} images; setting {wanted} aside for the test leaves none to train on"
+                f"class {name!r} has {there} images; setting {aside} aside for the test leaves none to train on; {WAYS}"
             )
-        test += np.random.default_rng([seed, label]).permutation(members)[:wanted].tolist()
-    is_test = np.zeros(len(images), dtype=bool)
-    is_test[test] = True
-    return images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
+    is_test = set_aside(images.labels, wanted, images.groups, seed)
+    pool, test = images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))
+    if images.keeps_small and not len(test):
+        raise BadData(f"no class has two {'groups of ' if images.groups else ''}images, so that none can be set aside")
+    lacking = (pool.counts() == 0) | (test.counts() == 0)
+    for label in np.flatnonzero(lacking & (not images.keeps_small)):
+        raise BadData(_one_sided(images, int(label)))
+    return pool, test
+
+
+WAYS = "--small-classes keep takes what there is; drop leaves out, and merge makes one, those below --least N"
+
+
+def share_of(images: int, fraction: float) -> int:
+    """How many of a class are set aside: the nearest whole number, at least 1."""
+    return max(1, round(images * fraction))
+
+
+def set_aside(labels: np.ndarray, wanted: np.ndarray, groups: Sequence[str] | None, seed: int) -> np.ndarray:
+    """(n,) True for the images that are set aside, ``wanted`` (k,) of each class; of images in ``groups`` as
+    :func:`~wdiv.tuning.data.groups.choose_groups` chooses whole ones."""
+    if groups:
+        return choose_groups(labels, groups, wanted, seed)
+    found = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(wanted):
+        members = np.flatnonzero(labels == label)
+        found[np.random.default_rng([seed, label]).permutation(members)[:count]] = True
+    return found
+
+
+def _one_sided(images: ImageSet, label: int) -> str:
+    """Why a class cannot stand on both sides."""
+    name = images.classes[label]
+    mine = {images.groups[row] for row in np.flatnonzero(images.labels == label)}
+    if len(mine) == 1:
+        return (
+            f"class {name!r}: all its {images.counts()[label]} images are of one group, {mine.pop()!r}, which cannot "
+            "be to train on and to test at once; ask for smaller groups, or train on it by --small-classes keep"
+        )
+    return (
+        f"class {name!r}: its {len(mine)} groups are those of other classes too, and no choice of whole groups leaves "
+        "every class images to train on and to test; give a --group of smaller groups"
+    )
 
 
 def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndarray:
-    """Indices of ``per_class`` images of each class (None: all), in the images' own order.
+    """Indices of ``per_class`` images of each class (None: all), in the images' own order. Of a class with fewer, where
+    small classes are kept, all.
 
     For one seed the subsets are nested: the 20 are among the 40.
 
@@ -133,9 +197,9 @@ def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndar
     if per_class is None:
         return np.arange(len(images))
     short = [(c, n) for c, n in zip(images.classes, images.counts(), strict=True) if n < per_class]
-    if short:
+    if short and not images.keeps_small:
         name, have = min(short, key=lambda pair: pair[1])
-        raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}")
+        raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}; {WAYS}")
     chosen: Sequence[np.ndarray] = [
         np.random.default_rng([seed, label]).permutation(np.flatnonzero(images.labels == label))[:per_class]
         for label in range(len(images.classes))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wdiv.errors import BadInput
+from wdiv.errors import BadData, BadInput
 from wdiv.store.files import short_name
-from wdiv.tuning.data.images import ImageSet, Split, nested_subset, split
+from wdiv.tuning.data.images import ImageSet, Split, nested_subset, set_aside, share_of
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec
 from wdiv.tuning.networks.sources import Source
@@ -83,6 +83,8 @@ class RunSpec:
             "source": self.start,
             "dataset": split.name,
             "data_digest": split.digest,
+            "grouping": split.pool.grouping,
+            "small_classes": split.pool.small_classes,
             "recipe": self.recipe.to_json() | {"phases": [_told(phase) for phase in self.parsed.phases]},
             "input": self.inputs.to_json(),
             "strategy": self.parsed.name,
@@ -112,12 +114,29 @@ def _told(phase: strategies.Phase) -> dict[str, Any]:
     return {"rates": lrs, "methods": dict(phase.methods), "length": phase.length}
 
 
-def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``.
+LENDS = 5
+"""Training images that a class needs to lend one to validation, where small classes are kept."""
 
-    Raises :class:`~wdiv.errors.BadData` where that leaves a class none to train on.
+
+def held_out(pool: ImageSet, chosen: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the chosen images train, and which are held out: ``share`` of each class, drawn with ``seed``, and whole
+    groups, where there are any.
+
+    A class with a single image, or a single group, keeps it to train on; where small classes are kept, one of fewer
+    than 5 images keeps all. Elsewhere it lends one, as it did before there was a choice: stores go on. Raises
+    :class:`~wdiv.errors.BadData` where that leaves a class none to train on, or none is held out.
     """
     if not share:
         return chosen, chosen[:0]
-    few = ImageSet(np.empty((len(chosen), 0), np.uint8), pool.labels[chosen], pool.classes, tuple(map(str, chosen)))
-    return tuple(np.array(part.names, dtype=np.int64) for part in split(few, fraction=share, seed=seed))  # type: ignore[return-value]
+    labels, groups = pool.labels[chosen], pool.groups_of(chosen)
+    counts = np.bincount(labels, minlength=len(pool.classes))
+    lends = LENDS if pool.keeps_small else 2
+    wanted = np.array([share_of(have, share) if have >= lends else 0 for have in counts])
+    for name, have, aside in zip(pool.classes, counts, wanted, strict=True):
+        if aside and aside >= have:
+            raise BadData(f"class {name!r} has {have} training images; holding {aside} out leaves none to train on")
+    held = set_aside(labels, wanted, groups, seed)
+    if not held.any():
+        needed = "training images of two groups" if groups else f"{lends} training images"
+        raise BadData(f"validation {share:g}: no class has {needed}, to hold one out; leave it out, or train on more")
+    return chosen[~held], chosen[held]
