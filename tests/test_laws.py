@@ -94,7 +94,7 @@ LAWS = {
         "wdiv.metrics", "wdiv.store", *TUNING, "baselines", "studies.papers", "pandas"
     ),
     "studies": _law("studies.spec", "wdiv.tuning.strategy"),  # the studies themselves
-    "studies.spec.registry": _law("wdiv.store", "studies.spec", "studies"),
+    "studies.spec.registry": _law("wdiv.store", "wdiv.tuning.data", "studies.spec", "studies"),
     "studies.grid": _law(
         *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "baselines", "numpy", "pandas", "xarray",
         late=frozenset({"torch", "__main__"}),

@@ -11,7 +11,6 @@ import click
 from studies.cli.console import duration, interval, percent, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_a_study
 
-
 if TYPE_CHECKING:
     from studies.report.recommendation import Recommendation
 
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("study", metavar="FOLDER|STUDY|FILE.toml")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Where runs are kept.  [default: runs/ and the name of the study or folder]",
 )
 @click.option(
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     "--keep-prefix/--no-keep-prefix", default=None, help="Compute what is frozen once an image.  [default: keep]"
 )
 @click.option(
-    "--minutes", type=float, metavar="M",
+    "--minutes",
+    type=float,
+    metavar="M",
     help="Of a FOLDER: what is planned takes at most so long here; inf: whatever it takes.  [default: 20]",
 )
 @click.option("--curve", is_flag=True, help="Of a FOLDER: over several numbers of training images.")
@@ -170,7 +173,7 @@ def _show_advice(advice: Recommendation, out: Path) -> None:
 
     table = advice.table()
     click.echo()
-    print_table(table, {name: str for name in table[0]})
+    print_table(table, dict.fromkeys(table[0], str))
     click.echo()
     for sentence in advice.sentences():
         console().print(sentence, markup=False, highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,6 @@ from studies.spec.study import Study, override
 from wdiv.errors import BadInput
 from wdiv.tuning.data.datasets import side_of
 from wdiv.tuning.data.images import Split
-from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import head_layers, layer_table
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.cost import estimate_seconds
@@ -107,13 +107,14 @@ def _image_size(study: Study, given: Mapping[str, Any]) -> tuple[Study, list[str
 
 def _fitting_the_network(study: Study, given: Mapping[str, Any]) -> tuple[Study, list[str]]:
     """Without what a network has no layers for."""
-    found = [(source, layer_table(source.model, 2, _size(study))) for source in sources_of(study) if source.model]
+    models = [source.model for source in sources_of(study) if source.model is not None]
+    found = [(model, layer_table(model, 2, _size(study))) for model in models]
     notes = []
     if "strategies" not in given:
         fits = dict.fromkeys(study.strategies, True)
-        for (source, table), name in ((one, name) for one in found for name in study.strategies):
+        for (model, table), name in itertools.product(found, study.strategies):
             try:
-                parse(name).check(table, head_layers(source.model), source.model.label)
+                parse(name).check(table, head_layers(model), model.label)
             except BadInput as error:
                 fits[name] = False
                 notes.append(f"left out: {error}")

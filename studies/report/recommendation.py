@@ -1,4 +1,4 @@
-"""What to do with one's own images, as the runs of a study say: what to fine-tune, how good it is, and how sure that is.
+"""What to do with one's own images, by the runs of a study: what to fine-tune, how good it is, and how sure that is.
 
 One cell (network, size, strategy, BN mode) is chosen, by images that were held out; every other cell, and the baseline
 that trains nothing, is compared with it by the same tests as a claim's.
@@ -185,19 +185,16 @@ class Recommendation:
             return
         one, found = self.baseline, self.baseline.found
         row, name = one.row, one.cell["strategy"]
-        points = f"{100 * abs(found.effect):.1f} points"
-        interval = "" if found.low != found.low else _ends(found.low, found.high)
         has = f"To train nothing ({name} on frozen features) has {_share(row['last'], row['low'], row['high'])}"
         sure = {
             "worse": "so fine-tuning is better", "better": "so fine-tuning is worse; take that instead",
             "within noise": "which may be chance",
         }[one.verdict]  # fmt: skip
-        side = "fewer" if found.effect > 0 else "more"
-        yield f"{has}, {f'{points}{interval} {side}, {sure}' if found.effect else 'as many'}."
+        yield f"{has}, {f'{one.difference} points against it, {sure}' if found.effect else 'as many'}."
         if one.verdict == "within noise" and found.smallest == found.smallest:
             yield (
-                f"On {int(self.chosen.row['n_test'])} test images and {found.seeds} seeds a difference of "
-                f"{100 * found.smallest:.0f} points would have been told from chance in 4 of 5 cases."
+                f"Of so few test images and seeds ({int(self.chosen.row['n_test'])} and {found.seeds}) only a "
+                f"difference of about {100 * found.smallest:.0f} points or more is told from chance in 4 of 5 cases."
             )
 
     def _others(self) -> Iterator[str]:
@@ -211,8 +208,8 @@ class Recommendation:
         if alike:
             least = min([*alike, self.chosen], key=lambda one: _trained(one))
             if least is not self.chosen:
-                what = "to train nothing" if least.baseline else f"to fine-tune the {in_plain_words(least.cell['strategy'])}"
-                yield f"The least that is no worse, as far as these images tell: {what} ({self.called(least.cell)})."
+                layers = "nothing" if least.baseline else in_plain_words(least.cell["strategy"])
+                yield f"The least to train that is no worse, as far as these tell: {layers} ({self.called(least.cell)})."
 
     def _confused(self) -> Iterator[str]:
         wrong = self.confusion.copy()
@@ -240,7 +237,6 @@ class Recommendation:
                 f"{_percent(self.chosen.row['majority_share'])} % of the test images; the mean of what is right in "
                 f"each class (balanced accuracy) is {_percent(self.chosen.row['balanced_accuracy'])} %."
             )
-
 
     def _moved(self) -> Iterator[str]:
         told = [
@@ -338,13 +334,15 @@ def in_plain_words(strategy: str) -> str:
 
     >>> in_plain_words("conv+bn+fc"), in_plain_words("bn@stage4+fc")
     ('convolutions, BatchNorm and classifier', 'BatchNorm of stage4 and classifier')
+    >>> in_plain_words("fc")
+    'the classifier'
     """
     terms = dict.fromkeys(
         KINDS.get(term.kind, term.kind) + (f" of {' and '.join(term.stages)}" if term.stages else "")
         for phase in parse(strategy).phases for term in phase.terms
     )  # fmt: skip
     *most, last = terms
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} and {last}" if most else f"the {last}" if last == KINDS["fc"] else last
 
 
 def _trained(one: Rival) -> tuple[int, int, float]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from baselines import trials
 from studies.grid import answered
 from studies.grid.conditions import begun
+from studies.grid.results import architectures, results
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
-from studies.grid.results import architectures, results
 from studies.report.answers import answers_of
 from studies.report.effects import Answers
 from studies.report.figures.drawing import draw

@@ -33,7 +33,8 @@ OF_DATA = ("classes", "test_count", "test_fraction")
 """Fields that say which of the images are taken, and mean those of ``data``."""
 STUDIES: Registry[Study] = Registry("study", [
     *(_file.STUDY for _file in (
-    compare_strategies, chadha2020, gupta2020, gupta2020_networks, gupta2020_subsets, li2020, neychev2017, peng2020, quickstart,
+    chadha2020, compare_strategies, gupta2020, gupta2020_networks, gupta2020_subsets, li2020, neychev2017, peng2020,
+    quickstart,
 )),
 ])  # fmt: skip
 

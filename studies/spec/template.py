@@ -59,6 +59,8 @@ WORDS: Mapping[str, str] = {
     "claims": "What should come out, and is judged in the report.",
     "tables": "Of the report: which accuracies, in which rows and columns.",
     "figures": "Of the report.",
+    "recommend": "Settle what is not given here by the images, and begin the report with what to do.",
+    "notes": "What is to be said of how it was planned.",
     "mini": "Fields replaced by --scale mini.",
 }  # fmt: skip
 EXAMPLES = {

@@ -24,8 +24,8 @@ from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES
 
 NAMES = (
-    "quickstart", "peng2020", "gupta2020", "gupta2020-subsets", "gupta2020-networks", "chadha2020", "neychev2017",
-    "li2020",
+    "quickstart", "compare-strategies", "peng2020", "gupta2020", "gupta2020-subsets", "gupta2020-networks",
+    "chadha2020", "neychev2017", "li2020",
 )  # fmt: skip
 
 

@@ -325,7 +325,7 @@ def test_inceptions_input_is_what_torchvision_makes_of_its_own(tmp_path: Path) -
             BadInput,
             "unknown weights 'IMAGENET1K_V3' for resnet18, and no such file; did you",
         ),
-        ("imagenet", "resnet50", BadInput, "known: DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2, random"),
+        ("imagenet", "resnet50", BadInput, "known: DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2, pretrained, random"),
         ("IMAGENET1K_V1", "resnet19", UnknownName, "unknown model 'resnet19'; did you mean 'resnet18'"),
         ("IMAGENET1K_V1", None, BadInput, "weights 'IMAGENET1K_V1': name the model they are for"),
     ],
