@@ -110,11 +110,14 @@ class Recommendation:
             words.append("all images" if cell["per_class"] == "all" else f"{cell['per_class']} a class")
         return " ".join(words)
 
+    def _name(self, one: Rival) -> str:
+        return one.cell["strategy"] if one.baseline else self.called(one.cell)
+
     def table(self) -> list[dict[str, str]]:
         """The chosen cell and all others, the best first, in words."""
         return [
             {
-                "what trains": self.called(one.cell) if not one.baseline else f"nothing ({one.cell['strategy']})",
+                "what trains": f"nothing ({self._name(one)})" if one.baseline else self._name(one),
                 "right, %": _percent(one.row["last"]),
                 "95 %": "" if one.row["low"] != one.row["low"] else _ends_of(one.row["low"], one.row["high"]),
                 "against the chosen": one.difference, "verdict": one.verdict,
@@ -209,7 +212,7 @@ class Recommendation:
             least = min([*alike, self.chosen], key=lambda one: _trained(one))
             if least is not self.chosen:
                 layers = "nothing" if least.baseline else in_plain_words(least.cell["strategy"])
-                yield f"The least to train that is no worse, as far as these tell: {layers} ({self.called(least.cell)})."
+                yield f"The least to train that is no worse, as far as these tell: {layers} ({self._name(least)})."
 
     def _confused(self) -> Iterator[str]:
         wrong = self.confusion.copy()
