@@ -46,9 +46,9 @@ def errors(
         echo_json(found.to_json() | {"files": [str(page) for page in pages]})
         return
     rows = [vars(one) | {"wrong": f"{one.wrong} of {one.of}"} for one in found.found]
-    several: dict[str, Callable[[Any], str]] = {"wrong": str} if found.networks > 1 else {}
+    columns: dict[str, Callable[[Any], str]] = {"label": str, "file": str, "answer": str, "probability": percent}
     if rows:
-        print_table(rows, {"label": str, "file": str, "answer": str, "probability": percent} | several)
+        print_table(rows, columns | ({"wrong": str} if found.networks > 1 else {}))
     click.echo(f"{choice.first.record.label}, {choice.first.record.strategy}: {found.in_words}")
     for page in pages:
         click.echo(f"wrote {page}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from wdiv.errors import BadInput, BadStore
 from wdiv.store.engine import open_store
-from wdiv.store.reader import CheckpointStore, Run, StoreLike, find_run, spell, without_damaged
+from wdiv.store.reader import CheckpointStore, Run, StoreLike, find_run, parse_epoch, spell, without_damaged
 from wdiv.summary.best import Best, best
 
 __all__ = ["AVERAGES", "Choice", "Weights", "best_of", "choose"]
@@ -86,7 +86,9 @@ def best_of(store: StoreLike, dataset: str | None = None) -> Best:
     return without_damaged([opened], found)
 
 
-def choose(spec: str | Path, average: str | None = None, dataset: str | None = None) -> Choice:
+def choose(
+    spec: str | Path, average: str | None = None, dataset: str | None = None, epoch: int | str | None = None
+) -> Choice:
     """The network that is meant.
 
     spec     a run's folder, with ``@EPOCH`` (a number, ``last`` or ``best``) or without (the epoch that counts); or a
@@ -94,6 +96,7 @@ def choose(spec: str | Path, average: str | None = None, dataset: str | None = N
     average  ``last5``: the mean of the weights of the last five epochs, the one named or the one that counts and those
              before it; ``seeds``: the runs that differ from it in their seed alone, each after its epoch that counts
     dataset  of a store of several data sets, which
+    epoch    the same as ``@EPOCH``
 
     Weights of several seeds are not averaged: their heads were drawn apart, and the mean of two heads is none. A mean
     of epochs takes BatchNorm's running statistics as it takes weights, as :class:`torch.optim.swa_utils.AveragedModel`
@@ -101,23 +104,24 @@ def choose(spec: str | Path, average: str | None = None, dataset: str | None = N
 
     Raises :class:`~wdiv.errors.BadInput` and :class:`~wdiv.errors.BadStore`.
     """
-    found = find_run(str(spec))
+    found = find_run(str(spec) if epoch is None else f"{spec}@{epoch}")
     if found is None and not Path(spec).is_dir():
         raise BadInput(f"{spec}: neither a run of a wdiv store (the folder that holds its run.json, with @EPOCH or "
                        "without) nor a store")  # fmt: skip
     chosen = best_of(str(spec), dataset) if found is None else None
-    run, epoch = found or _used(chosen, Path(spec))
+    run, number = found or _used(chosen, Path(spec), epoch)
     if not run.record.input:
         raise BadInput(f"{run.path}: an imported run does not say what its network reads; only those that wdiv trained "
                        "can be used")  # fmt: skip
     if average == "seeds":
         return Choice(_seeds(run, chosen), chosen)
-    return Choice((Weights(run, (epoch,) if average is None else _last(run, epoch, average)),), chosen)
+    return Choice((Weights(run, (number,) if average is None else _last(run, number, average)),), chosen)
 
 
-def _used(chosen: Best | None, store: Path) -> tuple[Run, int]:
+def _used(chosen: Best | None, store: Path, epoch: int | str | None) -> tuple[Run, int]:
     assert chosen is not None
-    return _named(CheckpointStore.open(store))[chosen.run], chosen.epoch
+    run = _named(CheckpointStore.open(store))[chosen.run]
+    return run, chosen.epoch if epoch is None else parse_epoch(str(epoch), run)
 
 
 def _named(store: CheckpointStore) -> dict[str, Run]:

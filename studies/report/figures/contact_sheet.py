@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from itertools import groupby
@@ -40,7 +41,7 @@ def draw(found: Sequence[Mistake], pixels: np.ndarray, out: Path, title: str = "
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # of a file's name: a box will do
         for number, (file, page) in enumerate(zip(files, pages, strict=True), start=1):
             of = f", page {number} of {len(pages)}" if len(pages) > 1 else ""
-            saved(titled(_page(found, pixels, page), title + of, size=9), file)
+            saved(titled(_page(found, pixels, page), textwrap.fill(title + of, 110), size=9), file)
     return files
 
 
