@@ -27,9 +27,9 @@ SHARED = Path(os.environ.get("WDIV_SHARED", ROOT.parent / "shared"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 NEEDS_TORCH = (
-    "tests/baselines", "tests/outputs", "tests/tuning", "tests/studies", "tests/notebooks", "tests/test_package.py",
-    "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/store/dataflow.py",
-    "wdiv/outputs", "wdiv/store/meta_device.py", "wdiv/store/probe.py", "wdiv/similarity.py",
+    "tests/baselines", "tests/inference", "tests/outputs", "tests/tuning", "tests/studies", "tests/notebooks",
+    "tests/test_package.py", "tests/test_similarity.py", "wdiv/tuning", "studies", "baselines", "wdiv/inference",
+    "wdiv/outputs", "wdiv/store/dataflow.py", "wdiv/store/meta_device.py", "wdiv/store/probe.py", "wdiv/similarity.py",
 )  # fmt: skip
 
 ASKS_FOR_TORCH = re.compile(r"(import|from) torch|importorskip\(.torch")

@@ -84,6 +84,9 @@ LAWS = {
         "wdiv.layers", "wdiv.numerics", "wdiv.metrics", "wdiv.store", *TUNING, "numpy", "xarray",
         late=frozenset({"torch"}),
     ),
+    "wdiv.inference": _law(
+        "wdiv.numerics", "wdiv.store", "wdiv.summary", *TUNING, "numpy", late=DEEP | {"onnx", "safetensors"}
+    ),
     "wdiv": Law(late=ALL),  # the face: names its rooms for type checkers, imports them by name when they are used
     "baselines": _law(
         "wdiv.layers", "wdiv.numerics", "wdiv.store", *TUNING, "numpy", "scipy", "sklearn", "threadpoolctl", "xarray",
@@ -100,7 +103,7 @@ LAWS = {
         late=frozenset({"torch", "__main__"}),
     ),
     "studies.report": _law(
-        *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "wdiv.plots", "baselines", "studies.grid",
+        *RESULTS, *TUNING, *RECORDS, "wdiv.numerics", "wdiv.plots", "wdiv.inference", "baselines", "studies.grid",
         "numpy", "scipy", "pandas", "xarray", late=frozenset({"matplotlib", "seaborn", "torch", "markdown_it"}),
     ),
     "studies.cli": Law(ALL, frozenset({"click"}), ALL),
@@ -267,6 +270,7 @@ def test_torch_is_for_late_imports_and_the_upper_rooms_only() -> None:
     able = {room for room, law in LAWS.items() if "torch" in law.late}
     assert able == {
         "wdiv.store",
+        "wdiv.inference",
         "wdiv.outputs",
         "wdiv.similarity",
         "baselines",

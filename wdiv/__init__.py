@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from wdiv.cache.measures import measured as measured
     from wdiv.compare import diff as diff
     from wdiv.errors import WdivError as WdivError
+    from wdiv.inference.export import export as export
     from wdiv.measure import divergence as divergence
     from wdiv.measure import pairwise as pairwise
     from wdiv.metrics import METRICS as METRICS
     from wdiv.outputs import output_change as output_change
     from wdiv.similarity import similarity as cka  # noqa: F401
     from wdiv.store.engine import open_store as open  # noqa: F401
-    from wdiv.store.export import export as export
     from wdiv.store.imports import import_run as import_run
     from wdiv.store.verify import verify as verify
     from wdiv.summary import against_noise_floor as against_noise_floor
@@ -42,7 +42,7 @@ _HOMES = {
     "comparable": "wdiv.summary:comparable",
     "diff": "wdiv.compare:diff",
     "divergence": "wdiv.measure:divergence",
-    "export": "wdiv.store.export:export",
+    "export": "wdiv.inference.export:export",
     "fine_tune": "wdiv.tuning.training.run:fine_tune",
     "import_run": "wdiv.store.imports:import_run",
     "load": "wdiv.cache.formats:load",

@@ -15,8 +15,11 @@ from typing import Any
 import click
 
 from studies.cli.advise import advise
+from studies.cli.best import best
 from studies.cli.cka import cka
 from studies.cli.diff import diff
+from studies.cli.errors import errors
+from studies.cli.evaluate import evaluate
 from studies.cli.export import export
 from studies.cli.features import features
 from studies.cli.import_ import import_
@@ -26,6 +29,7 @@ from studies.cli.lr_find import lr_find
 from studies.cli.measure import measure
 from studies.cli.noise import noise
 from studies.cli.plot import plot
+from studies.cli.predict import predict
 from studies.cli.report import report
 from studies.cli.run import run
 from studies.cli.show import show
@@ -90,8 +94,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, init, report, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify,
-    export, import_, features,
+    run, init, report, best, predict, evaluate, errors, advise, svm, lr_find, status, watch, measure, noise, diff, cka,
+    plot, list_, show, verify, export, import_, features,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -1,8 +1,8 @@
-"""What a running study shows: bars on a terminal, plain lines anywhere else."""
+"""What takes its time shows how far it is: bars on a terminal, plain lines or nothing anywhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from studies.cli.console import console
 from studies.grid.progress import Progress
 from wdiv.numerics.proportion import in_words
 
-__all__ = ["Bars"]
+__all__ = ["Bars", "counting"]
 
 
 class Bars(Progress):
@@ -52,6 +52,21 @@ class Bars(Progress):
             self._bars.advance(self._grid_task)
             self._done += 1
         self.say(f"[{self._done}/{self._total}] {run}: {watcher.summary()}")
+
+
+@contextmanager
+def counting(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar around work on so many things; yields what is called with how many are done. Off a terminal: nothing."""
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"), progress.BarColumn(24), progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )  # fmt: skip
+    hidden = quiet or not console().is_terminal
+    with progress.Progress(*columns, console=console(), transient=True, disable=hidden) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.update(task, completed=done)
 
 
 class _RunWatcher:

@@ -14,8 +14,8 @@ MOST = 8
 """Metrics that a table on a console has room for."""
 
 __all__ = [
-    "MOST", "PerClass", "as_json", "device", "echo_json", "epoch", "given", "group", "images_of", "metrics",
-    "of_a_study", "of_frozen", "pooling", "reference", "shown",
+    "MOST", "PerClass", "as_json", "average", "average_epochs", "dataset", "device", "echo_json", "epoch", "given",
+    "group", "images_of", "metrics", "of_a_study", "of_frozen", "pooling", "reference", "shown",
 ]  # fmt: skip
 
 
@@ -76,6 +76,16 @@ reference = click.option(
 )
 group = click.option("--group", metavar="NAME", help="The architecture, where a store holds several.")
 epoch = click.option("--epoch", default="last", show_default=True, metavar="N|last", help="The epoch to show.")
+average = click.option(
+    "--average", metavar="lastN|seeds",
+    help="last5: the mean of the weights, and of BatchNorm's running statistics, of the last 5 epochs; seeds: the mean "
+    "of the probabilities of the runs that differ in their seed alone.",
+)  # fmt: skip
+average_epochs = click.option(
+    "--average", metavar="lastN",
+    help="last5: the mean of the weights, and of BatchNorm's running statistics, of the last 5 epochs.",
+)  # fmt: skip
+dataset = click.option("--dataset", metavar="NAME", help="Of a store with runs of several data sets: which.")
 device = click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda.")
 pooling = click.option("--pooling", default="avg", show_default=True, metavar="P", help="Of maps: avg, max or grid=K.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -84,7 +84,7 @@ def run(
     from studies.grid.answered import answered, notes
     from studies.grid.conditions import begun
     from studies.grid.failure import in_words, with_damaged
-    from studies.grid.own_images import settle
+    from studies.grid.settling import settle
     from studies.grid.study_file import STUDY
     from studies.report.finish import conclude
     from studies.report.writing import write

@@ -104,7 +104,7 @@ class Study:
     conditions    what else varies: every condition is the whole grid with some fields replaced
     paper         whose published numbers stand beside ours: a name of :data:`~studies.papers.PAPERS`
     claims, tables, figures   what the report says, see there
-    recommend     of one's own images: what is not given is settled by :mod:`studies.grid.own_images`, and the report
+    recommend     of one's own images: what is not given is settled by :mod:`studies.grid.settling`, and the report
                   begins with what to do
     notes         what is to be said of how it was planned
     mini          fields replaced by ``--scale mini``: minutes on two cores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,10 @@ import numpy as np
 
 from wdiv.errors import BadData, BadInput, NoOutputs
 from wdiv.store.reader import Run
-from wdiv.store.seals import read_sealed
-from wdiv.tuning.data.datasets import DATASETS, open_split
+from wdiv.tuning.data.datasets import open_split
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.data.inputs import IMAGENET, InputSpec
-from wdiv.tuning.data.small_classes import LEAST
+from wdiv.tuning.training.own_images import own_split
 
 if TYPE_CHECKING:
     import torch
@@ -127,34 +126,8 @@ def _draw(n: int, count: int) -> np.ndarray:
 
 def _own_pool(run: Run, size: int) -> ImageSet:
     """The training pool that a run of wdiv's own drew from."""
-    study = _study_of(run)
-    data, instead = study.get("data"), "give a folder with --data (data=), or take output_change_proxy"
-    if not run.record.data_digest or not isinstance(data, str):
-        raise NoOutputs(f"{run.path}: does not say where its images are; {instead}")
     try:
-        split = open_split(
-            _found(data, run.root), size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
-            split_seed=study.get("split_seed", 0), skip_bad=bool(study.get("skip_bad_images")),
-            group=study.get("group"), small_classes=study.get("small_classes", "refuse"),
-            least=study.get("least", LEAST),
-        )  # fmt: skip
-        split = split if study.get("classes") is None else split.first_classes(study["classes"])
-    except (BadData, BadInput) as error:
-        reason = str(error).partition(";")[0]
-        raise NoOutputs(f"{run.path}: its images cannot be opened ({reason}); {instead}") from None
-    if split.digest != run.record.data_digest:
-        raise NoOutputs(f"{run.path}: the images of {data} are not those that it was trained on; {instead}")
-    return split.pool
-
-
-def _found(data: str, store: Path) -> str:
-    """A folder as the study was given it, or from above the store, if wdiv runs elsewhere by now."""
-    if data in DATASETS or Path(data).exists():
-        return data
-    return next((str(above / data) for above in store.resolve().parents if (above / data).is_dir()), data)
-
-
-def _study_of(run: Run) -> Mapping[str, Any]:
-    file = run.root / "study.json"
-    study = read_sealed(file).get("study", {}) if file.is_file() else {}
-    return study if isinstance(study, dict) else {}
+        return own_split(run, size).pool
+    except BadData as error:
+        instead = "give a folder with --data (data=), or take output_change_proxy"
+        raise NoOutputs(f"{error}; {instead}") from None

@@ -3,7 +3,7 @@
 LAW: this room imports :mod:`wdiv.measure` and what lies below it. It reads trees; it computes no metric.
 """
 
-from wdiv.summary.answered import answers, by_class, one_class_notes
+from wdiv.summary.answered import answers, by_class, confusions_in_words, one_class_notes
 from wdiv.summary.best import Best, Candidate, best
 from wdiv.summary.bought import accuracies, outcomes
 from wdiv.summary.diffs import diff_rows, diff_summary
@@ -15,7 +15,7 @@ from wdiv.summary.trained import FITTED, fitted, has_trained, learned, untrained
 
 __all__ = [
     "CELL", "FITTED", "Best", "Candidate", "accuracies", "against_noise_floor", "answers", "best", "by_class",
-    "comparable", "diff_rows", "diff_summary", "epoch_grid", "finished", "fitted", "has_trained", "in_order", "labels",
-    "layer_grid", "layers", "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes", "results",
-    "stage_profile", "untrained_notes", "without_value",
+    "comparable", "confusions_in_words", "diff_rows", "diff_summary", "epoch_grid", "finished", "fitted", "has_trained",
+    "in_order", "labels", "layer_grid", "layers", "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes",
+    "results", "stage_profile", "untrained_notes", "without_value",
 ]  # fmt: skip

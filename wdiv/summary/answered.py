@@ -13,7 +13,7 @@ import xarray as xr
 from wdiv.errors import BadStore
 from wdiv.numerics.classification import FIGURES, ClassificationScores, classification_scores, scores_of_confusion
 
-__all__ = ["answers", "by_class", "one_class_notes", "scores_at"]
+__all__ = ["answers", "by_class", "confusions_in_words", "one_class_notes", "scores_at"]
 
 Row = Mapping[str, Any]
 
@@ -70,6 +70,22 @@ def by_class(row: Row) -> dict[str, dict[str, float]]:
     return {
         name: dict(zip(row["classes"], getattr(scores, name).tolist(), strict=True)) for name in ("recall", "precision")
     }
+
+
+def confusions_in_words(row: Row, most: int = 3) -> list[str]:
+    """The pairs of classes that are confused most, of a row with the columns of :func:`answers`: by the share of the
+    true class that is taken for the other.
+
+    >>> confusions_in_words({"classes": ["a", "b"], "confusion": [[3, 1], [0, 2]]})
+    ["'a' is taken for 'b': 1 of 4"]
+    """
+    if not isinstance(row.get("confusion"), list):
+        return []
+    confusion, names = np.array(row["confusion"]), row["classes"]
+    images = confusion.sum(axis=1)
+    wrong = [(i, j) for i, j in np.argwhere(confusion > 0).tolist() if i != j]
+    wrong.sort(key=lambda pair: (-confusion[pair] / images[pair[0]], -confusion[pair], pair))
+    return [f"{names[i]!r} is taken for {names[j]!r}: {confusion[i, j]} of {images[i]}" for i, j in wrong[:most]]
 
 
 def one_class_notes(rows: Iterable[Row]) -> list[str]:

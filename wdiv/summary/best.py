@@ -29,8 +29,8 @@ class Candidate:
     """The runs of one strategy that differ in their seed alone; figures are means over them, NaN where not known.
 
     loss      what it is ranked by, :attr:`Best.by`
-    problem   why none of its runs is to be used unless all are such: all answer one class alone, or have not learned
-              their own images; else empty
+    sound     those of its runs that neither answer one class alone nor have failed to learn their own images; where
+              none is such, all of them, and ``problem`` says why; else that is empty
     """
 
     model: str
@@ -43,6 +43,7 @@ class Candidate:
     val_accuracy: float
     test_accuracy: float
     n_test: int
+    sound: tuple[str, ...]
     problem: str = ""
 
     @property
@@ -54,7 +55,7 @@ class Candidate:
     def name(self) -> str:
         """In a few words.
 
-        >>> Candidate("resnet18", "fc", "auto", 60, ("r",), .1, .1, 1., 1., 9).name
+        >>> Candidate("resnet18", "fc", "auto", 60, ("r",), .1, .1, 1., 1., 9, ("r",)).name
         'resnet18, fc, BN auto, 60 training images'
         """
         return f"{self.model}, {self.strategy}, BN {self.bn_mode}, {self.n_train} training images"
@@ -119,9 +120,7 @@ def best(*trees: xr.DataTree, dataset: str | None = None) -> Best:
     known = rows[rows[CRITERIA[by]].notna()].assign(loss=lambda table: table[CRITERIA[by]])
     largest = known[known["n_train"] == known["n_train"].max()]
     found = sorted(map(_candidate, (group for _, group in largest.groupby(list(CELL), sort=True))), key=_rank)
-    of_chosen = largest[largest["run"].isin(found[0].runs)]
-    sound = of_chosen[of_chosen["flaw"] == ""]
-    used = (of_chosen if sound.empty else sound).sort_values(["loss", "seed", "run"]).iloc[0]
+    used = largest[largest["run"].isin(found[0].sound)].sort_values(["loss", "seed", "run"]).iloc[0]
     notes = _notes(by, rows, known, largest, found)
     return Best(by, tuple(found), str(used["run"]), int(used["final"]), tuple(notes))
 
@@ -161,10 +160,12 @@ def _of_dataset(rows: pd.DataFrame, dataset: str | None) -> pd.DataFrame:
 def _candidate(runs: pd.DataFrame) -> Candidate:
     runs = runs.sort_values(["seed", "run"])
     first, mean, flaws = runs.iloc[0], runs.mean(numeric_only=True), list(dict.fromkeys(runs["flaw"]))
+    sound = runs[runs["flaw"] == ""] if "" in flaws else runs
     return Candidate(
         str(first["model"]), str(first["strategy"]), str(first["bn_mode"]), int(first["n_train"]),
         tuple(map(str, runs["run"])), float(mean["loss"]), float(mean["val_loss"]), float(mean["val_accuracy"]),
-        float(mean["last"]), int(first["n_test"]), "" if "" in flaws else "; ".join(flaws),
+        float(mean["last"]), int(first["n_test"]), tuple(map(str, sound["run"])),
+        "" if "" in flaws else "; ".join(flaws),
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 from wdiv.errors import BadData
 from wdiv.tuning.data.images import ImageSet
 
-__all__ = ["decode", "picture_side", "read_folder", "split_folders"]
+__all__ = ["class_folders", "decode", "image_files", "picture_side", "read_folder", "split_folders", "try_decode"]
 
 EXTENSIONS = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
@@ -26,12 +25,12 @@ def split_folders(root: Path) -> tuple[Path, Path] | None:
     """
     if not root.is_dir():
         raise BadData(f"{root}: no such folder of images" if not root.exists() else f"{root}: not a folder")
-    names = {child.name.lower(): child for child in _folders(root)}
+    names = {child.name.lower(): child for child in class_folders(root)}
     train = next((names[n] for n in TRAIN if n in names), None)
     test = next((names[n] for n in TEST if n in names), None)
     if train is None or test is None:
         return None
-    classes_train, classes_test = ({child.name for child in _folders(part)} for part in (train, test))
+    classes_train, classes_test = ({child.name for child in class_folders(part)} for part in (train, test))
     if classes_train != classes_test:
         odd = ", ".join(sorted(classes_train ^ classes_test))
         raise BadData(f"{root}: the classes of {train.name} and {test.name} differ: {odd}")
@@ -45,13 +44,13 @@ def read_folder(root: Path, size: int, *, skip_bad: bool = False) -> tuple[Image
     (:class:`~wdiv.errors.BadData`, naming and counting them) unless ``skip_bad``. Files that do not look like
     images by their ending are passed over.
     """
-    classes = tuple(sorted(child.name for child in _folders(root)))
+    classes = tuple(sorted(child.name for child in class_folders(root)))
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "none"
         raise BadData(f"{root}: needs a folder for each of at least two classes; found {found}")
-    files = [(path, label) for label, name in enumerate(classes) for path in _images(root / name)]
+    files = [(path, label) for label, name in enumerate(classes) for path in image_files(root / name)]
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda item: _try_decode(item[0], size), files))
+        decoded = list(pool.map(lambda item: try_decode(item[0], size), files))
     bad = tuple(f"{path.relative_to(root)}: {result}" for (path, _), result in zip(files, decoded, strict=True)
                 if isinstance(result, str))  # fmt: skip
     if bad and not skip_bad:
@@ -86,7 +85,7 @@ def picture_side(root: Path, most: int = 200) -> int:
 
     if not root.is_dir():
         raise BadData(f"{root}: no such folder of images")
-    files, sides = _images(root), []
+    files, sides = image_files(root), []
     for path in files[:: max(1, len(files) // most)]:
         try:
             with warnings.catch_warnings():
@@ -138,21 +137,26 @@ def _to_rgb(image):  # type: ignore[no-untyped-def]
     return image.convert("RGB")
 
 
-def _try_decode(path: Path, size: int) -> np.ndarray | str:
-    if path.stat().st_size == 0:
-        return "empty file"
+def try_decode(path: Path, size: int) -> np.ndarray | str:
+    """:func:`decode`, or in words why the file cannot be read."""
     try:
+        if path.stat().st_size == 0:
+            return "empty file"
         return decode(path, size)
+    except FileNotFoundError:
+        return "no such file"
     except Exception as error:  # Pillow's decoders raise whatever their format suggests
         first = (str(error).splitlines() or [""])[0].replace(str(path), path.name)
         return first[:100] or type(error).__name__
 
 
-def _folders(root: Path) -> Iterable[Path]:
+def class_folders(root: Path) -> list[Path]:
+    """The folders of a folder, by name, without those of systems and programs."""
     return sorted(child for child in root.iterdir() if child.is_dir() and not _hidden(child.name))
 
 
-def _images(root: Path) -> list[Path]:
+def image_files(root: Path) -> list[Path]:
+    """The files beneath a folder that look like images by their ending, by name."""
     return sorted(
         p
         for p in root.rglob("*")

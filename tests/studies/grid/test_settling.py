@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from studies.grid import own_images
-from studies.grid.own_images import settle
+from studies.grid import settling
+from studies.grid.settling import settle
 from studies.grid.study_file import merge_axes, write_study_json
 from studies.spec.registry import load, names_images
 from studies.spec.study import Study
@@ -22,7 +22,7 @@ Settled = Callable[..., Study]
 @pytest.fixture
 def settled(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settled:
     """``settled(data, minutes=…, field=value)``; each step of a run takes a second."""
-    monkeypatch.setattr(own_images, "estimate_seconds", _a_second_a_step)
+    monkeypatch.setattr(settling, "estimate_seconds", _a_second_a_step)
 
     def of(data: str | Path, minutes: float = float("inf"), curve: bool = False, **values: Any) -> Study:
         given = {"models": [MOBILENET], "weights": str(weights), **values}
