@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @of_a_study(grid=True)
 @click.option("--epochs", type=int, metavar="N", help="After each of which a run is kept.")
+@click.option("--keep", metavar="WORDS", help="Which epochs stay: all, or of first, best, last, 'last N', 'every N'.")
 @click.option("--steps", type=int, metavar="N", help="Of each run, for all sizes; its epochs are equal parts of them.")
 @click.option("--passes", is_flag=True, help="Each epoch is one pass over the images: more images, more steps.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="Batches of an epoch.  [default: one pass]")

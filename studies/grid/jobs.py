@@ -20,6 +20,7 @@ from typing import Any
 from studies.grid.failure import OF_ONE_RUN, Failure
 from studies.grid.progress import Progress
 from wdiv.errors import BadInput, WdivError
+from wdiv.store.keep import Keep
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.training.interrupt import Stop, Stopped
 from wdiv.tuning.training.run_spec import RunSpec
@@ -32,7 +33,8 @@ LOOK = 0.2
 
 @dataclass(frozen=True)
 class _Worker:
-    """What a process is given once. jobs: how many share the machine; asked: the signal to stop by, or 0."""
+    """What a process is given once. jobs: how many share the machine; asked: the signal to stop by, or 0; keep: which
+    epochs stay."""
 
     specs: Sequence[RunSpec]
     split: Split
@@ -41,11 +43,12 @@ class _Worker:
     threads: int
     jobs: int
     asked: Any
+    keep: Keep
 
 
 def side_by_side(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
-    stop: Stop, jobs: int,
+    stop: Stop, keep: Keep, jobs: int,
 ) -> list[Failure]:  # fmt: skip
     """Train runs in ``jobs`` processes that share PyTorch's threads. Returns those that diverged or are damaged.
 
@@ -59,7 +62,7 @@ def side_by_side(
     jobs = min(jobs, len(specs))
     context = get_context("spawn")  # a forked process can use neither CUDA nor the threads that were there before
     asked = context.Value("i", 0, lock=False)
-    worker = _Worker(tuple(specs), split, out, device, max(1, torch.get_num_threads() // jobs), jobs, asked)
+    worker = _Worker(tuple(specs), split, out, device, max(1, torch.get_num_threads() // jobs), jobs, asked, keep)
     grid = _Grid(progress, list(names), [spec.recipe.epochs for spec in specs])
     with _started(context, worker, jobs) as ends:
         while ends:
@@ -205,7 +208,7 @@ def _work(worker: _Worker, end: Any) -> None:
             try:
                 fine_tune(
                     worker.specs[number], worker.split, store, device=worker.device, watcher=_Reporter(end),
-                    features=features, networks=networks, stop=stop,
+                    features=features, networks=networks, stop=stop, keep=worker.keep,
                 )  # fmt: skip
             except Exception as raised:
                 error = raised

@@ -20,6 +20,7 @@ from studies.spec.study import Study
 from wdiv.errors import BadStore
 from wdiv.numerics.proportion import in_words
 from wdiv.store.files import clear_leftovers
+from wdiv.store.keep import Keep
 from wdiv.store.names import taken
 from wdiv.store.reader import CheckpointStore, Run, is_being_written
 from wdiv.store.writer import clear
@@ -88,7 +89,7 @@ def run_grid(
                     pass  # finished before
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         specs, names = [planned.spec for planned in left], [planned.id for planned in left]
-        failed += train(specs, names, grid.split, out, device, progress, stop) if left else []
+        failed += train(specs, names, grid.split, out, device, progress, stop, Keep(study.keep)) if left else []
         _baselines(study, [planned.spec for planned in runs], grid.split, out, device, progress, stop)
     if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
@@ -133,7 +134,7 @@ def _check_identity(runs: Sequence[Planned], split: Split, out: Path, device: to
 
 def _one_by_one(
     specs: Sequence[RunSpec], names: Sequence[str], split: Split, out: Path, device: str, progress: Progress,
-    stop: Stop,
+    stop: Stop, keep: Keep,
 ) -> list[Failure]:  # fmt: skip
     features, networks, failed = FeatureStore(out / "features"), NetworkCache(), []
     store = CheckpointStore.at(out)
@@ -143,8 +144,9 @@ def _one_by_one(
         try:
             with progress.run(name, spec.recipe.epochs) as watcher:
                 fine_tune(
-                    spec, split, store, device=device, watcher=watcher, features=features, networks=networks, stop=stop
-                )
+                    spec, split, store, device=device, watcher=watcher, features=features, networks=networks, stop=stop,
+                    keep=keep,
+                )  # fmt: skip
         except OF_ONE_RUN as error:
             failed.append(Failure(name, error))
             progress.say(f"{failed[-1].what}: {failed[-1]}")

@@ -35,7 +35,7 @@ FILE_FIELDS = {"study": dict, "runs": list, "facts": dict, "conditions": list, "
 """What the file tells, and as what. ``facts`` are :func:`facts_of` the runs that are planned."""
 LEFT = ("runs/*/history.jsonl", "baselines/[!.]*.json", f"*/{STUDY}")
 """What a study leaves: runs that were trained, baselines, conditions."""
-FREE = ("metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures", "notes")
+FREE = ("keep", "metrics", "reference", "title", "source", "paper", "mini", "claims", "tables", "figures", "notes")
 """Fields of a study that may change from one time to the next."""
 PATHS = ("data", "weights")
 """Fields that are told by their last part: a folder looks different from another folder, and runs check its content."""

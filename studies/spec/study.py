@@ -19,6 +19,7 @@ from studies.spec.table import Table
 from wdiv.errors import BadInput, WdivError
 from wdiv.metrics import metric_names
 from wdiv.registry import did_you_mean
+from wdiv.store.keep import Keep
 from wdiv.tuning.data.datasets import DATASETS
 from wdiv.tuning.data.small_classes import LEAST, SMALL_CLASSES
 from wdiv.tuning.networks.heads import HEADS
@@ -85,7 +86,10 @@ class Study:
     data          a data set's name or a folder; None: the user must give one
     head          in place of the networks' own classifier; None: that one stays
     per_class     training images of each class; None (in TOML ``"all"``) is all of them
-    epochs        of each run, after each of which it is kept
+    epochs        of each run, after each of which it is saved
+    keep          which of them stay on disk: ``all``, or some of ``first``, ``best``, ``last``, ``last 5``, ``every 5``
+                  with commas between them, see :class:`~wdiv.store.keep.Keep`; the epoch that counts always stays. What
+                  is not kept has its accuracies and its running metrics all the same
     steps         of the optimizer, of each run, however many images it has: sizes are then compared at equal steps, and
                   ``epochs`` is the number of checkpoints, equally spaced. None (in TOML ``"none"``): an epoch is
                   ``steps_per_epoch`` or, without that, one pass over the images. A run is what this comes to: 20 steps
@@ -125,6 +129,7 @@ class Study:
     conditions: tuple[Condition, ...] = ()
     optimizer: str = Recipe.optimizer
     epochs: int = Recipe.epochs
+    keep: str = "all"
     steps: int | None = None
     batch_size: int = Recipe.batch_size
     weight_decay: float = Recipe.weight_decay
@@ -183,6 +188,7 @@ class Study:
         SMALL_CLASSES[self.small_classes]
         if self.head is not None:
             HEADS[self.head]
+        object.__setattr__(self, "keep", Keep(self.keep).text)
         object.__setattr__(self, "augment", self.recipe.augment)
         baselines = tuple(dict.fromkeys(Trial.named(text).strategy for text in self.baselines))
         object.__setattr__(self, "baselines", baselines)

@@ -687,23 +687,34 @@ def test_epochs_that_somebody_took_away_are_named_and_the_rest_is_there(tmp_path
     for epoch in (1, 2, 4):
         thin.epoch_file(epoch).unlink()
     assert (thin.thinned, thin.epochs()) == ([1, 2, 4], [0, 3, 5])
-    with pytest.warns(LeftOut, match=re.escape(f"{thin.path.name}: epochs 1, 2, 4 left out: no longer there")):
+    told = f"{thin.path.name}: epochs 1, 2, 4 left out: no longer there, and not thinned by wdiv"
+    with pytest.warns(LeftOut, match=re.escape(told)):
         tree = xr.open_datatree(store, engine="wdiv")
     assert tree["saved"].values.tolist() == [[True, False, False, True, False, True], [True] * 6]
     wanted = whole["bn/gamma"].where(tree["saved"])
     np.testing.assert_array_equal(tree["bn/gamma"].values, wanted.values)
     np.testing.assert_array_equal(tree["history/test_accuracy"].values, whole["history/test_accuracy"].values)
-    with pytest.raises(BadInput, match="epoch 4 is not saved; saved: 0, 3, 5"):
+    with pytest.raises(BadInput, match=r"epoch 4 is not saved; saved: 0, 3, 5; it was thinned, and nearest.* 3 and 5$"):
         thin.checkpoint(4)
     (problems,) = [one.problems for one in verify(store) if one.problems]
     assert problems == tuple(f"{thin.epoch_file(epoch)}: missing" for epoch in (1, 2, 4))
 
 
-@pytest.mark.parametrize("epoch", [0, 3])
-def test_a_run_without_its_first_or_last_epoch_is_damaged(tmp_path: Path, epoch: int) -> None:
+def test_a_run_without_the_epoch_that_counts_is_damaged(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", ("bn+fc",), (0,), 3)
     (run,) = CheckpointStore.open(store)
-    run.epoch_file(epoch).unlink()
+    run.epoch_file(3).unlink()
     assert run.thinned == []
     with pytest.raises(Damaged, match="no such file"):
-        run.checkpoint(epoch)
+        run.checkpoint(3)
+
+
+def test_the_first_epoch_may_go_where_later_ones_hold_all_that_it_held(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", ("bn+fc",), (0,), 3)
+    (run,) = CheckpointStore.open(store)
+    run.epoch_file(0).unlink()
+    assert run.thinned == run.missing == [0]
+    assert run.state_dict(3)["head.weight"].shape == (3, 6)
+    edit_record(run.path, lambda record: record.update(new=[*record["new"], "stage.conv.bias"]))
+    (needy,) = CheckpointStore.open(store)
+    assert needy.thinned == [], "a tensor that started at random and never changes is in epoch 0 alone"

@@ -1,7 +1,8 @@
 """Measures that are kept beside the store they were made of, and grow by new epochs only.
 
 A kept value holds as long as its epoch, every epoch of that run before it, the starting weights and the reference are
-the files they were. The variable ``identity`` (run, epoch) of the kept file is the digest of all of these.
+the files they were; also once the epoch itself is thinned. The variable ``identity`` (run, epoch) of the kept file is
+the digest of all of these.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from wdiv.cache.formats import load
+from wdiv.cache.thinned import thinned, with_thinned
 from wdiv.errors import BadStore
 from wdiv.measure import (
     DEFAULT_METRICS,
@@ -43,6 +45,9 @@ STEMS: Mapping[tuple[str, bool], str] = {
     ("tensor", False): "measures", ("layer", False): "proxies", ("layer", True): "outputs",
 }  # fmt: skip
 """What the metrics' values are of, and whether they need images -> what their files begin with."""
+
+GONE = "-"
+"""Before the identity of an epoch that was thinned before it was measured."""
 
 VERSION = "3"
 """Raised when values measured by an older wdiv no longer hold."""
@@ -78,7 +83,11 @@ def _kept(
     store: CheckpointStore, tree: xr.DataTree, names: Sequence[str], reference: str | int, images: Images | None
 ) -> xr.DataTree:
     """Of metrics that have their values at the same roles, and so a file of their own."""
-    measure: Callable[..., xr.DataTree] = divergence
+
+    def of_weights(tree: xr.DataTree, names: Sequence[str], reference: str | int, only: np.ndarray) -> xr.DataTree:
+        return with_thinned(divergence(tree, names, reference, only=only), store, tree, names, reference, only)
+
+    measure: Callable[..., xr.DataTree] = of_weights
     identity: Callable[[Run], str] = _nothing_else
     family = FAMILIES[METRICS[names[0]].family]
     if family.images:
@@ -87,30 +96,38 @@ def _kept(
         starts = Starts(images or Images())
         identity = starts.identity
 
-        def measure(tree: xr.DataTree, _names: Sequence[str], reference: str | int, only: np.ndarray) -> xr.DataTree:
+        def of_outputs(tree: xr.DataTree, _names: Sequence[str], reference: str | int, only: np.ndarray) -> xr.DataTree:
             return changes(store, tree, starts, reference, only=only)
+
+        measure = of_outputs
 
     file = place_of(store, tree, reference, STEMS[family.per, family.images])
     fingerprint = _fingerprints(store, tree, reference, identity)
     kept = _read(file, tree, reference, names[0])
     known = [] if kept is None else _metrics_of(kept)
     new = [name for name in stored_names(names) if name not in known]
-    same = (
-        np.zeros(fingerprint.shape, dtype=bool)
-        if kept is None
-        else (kept.to_dataset()["identity"] == fingerprint).values
-    )
-    have = same & (fingerprint.values != "")  # of an epoch that is not there any more too
-    if kept is None or new or not same.all():
+    had = np.full(fingerprint.shape, "") if kept is None else kept.to_dataset()["identity"].values
+    have = (had == fingerprint.values) & (had != "")  # of an epoch that is not there any more too
+    unknown = (GONE + fingerprint).values  # thinned before it was measured
+    settled = have | (had == fingerprint.values) | (thinned(tree) & (had == unknown))
+    if kept is None or new or not settled.all():
         before = {} if kept is None else kept.attrs
         fresh = measure(tree, [*known, *new], reference, only=~have)
         extra = measure(tree, new, reference, only=have) if new and have.any() else None
         kept = fresh if kept is None or not have.any() else _joined(have, kept, extra, fresh)
-        root = fresh.to_dataset().assign(identity=fingerprint)
+        lost = thinned(tree) & ~have & ~_is_known(fresh)
+        root = fresh.to_dataset().assign(identity=fingerprint.copy(data=np.where(lost, unknown, fingerprint)))
         root.attrs = {**before, **fresh.attrs, "wdiv_measures": VERSION}
         kept = xr.DataTree.from_dict({"/": root, **{f"/{k}": node.to_dataset() for k, node in kept.children.items()}})
         write(kept, file)
     return _asked(kept, names)
+
+
+def _is_known(div: xr.DataTree) -> np.ndarray:
+    """(run, epoch), true where a tree has values, as its flags tell."""
+    nodes = (node.to_dataset()["flag"].transpose("run", "epoch", ...).values for node in div.children.values())
+    kinds = [((flags & int(Flag.NOT_SAVED | Flag.ABSENT)) == 0).any(axis=(2, 3)) for flags in nodes]
+    return np.logical_or.reduce(kinds)
 
 
 def _nothing_else(_run: Run) -> str:

@@ -37,7 +37,8 @@ def divergence(
                ``trajectory``, ``proxies``); those of a trajectory follow each run's own epochs, whatever the
                reference. ``output_change`` needs images: :func:`wdiv.output_change`
     reference  ``pretrained``, the source's weights; an epoch number, the run's own state after it (0: before the
-               first step); ``previous``, the epoch saved before; or the id of a run, its weights at the same epoch
+               first step); ``previous``, the epoch saved before, none where that is thinned; or the id of a run, its
+               weights at the same epoch
     reduction  ``layer``: one value a tensor. ``filter``: one for each of its outputs; the dimension is ``filter`` in
                ``/conv``, ``channel`` in ``/bn`` and ``/norm``, ``unit`` in ``/linear`` and ``/fc``, contiguous ragged.
                ``stage``: one for all of a stage's tensors of a role, as if they were one tensor

@@ -38,7 +38,7 @@ REASONS: Mapping[Flag, str] = {
     Flag.ZERO_SPREAD: "all values of one are equal, so there is no spread",
     Flag.ZERO_NORM: "one of them is all zeros",
     Flag.NOT_FINITE: "it holds inf or NaN, or numbers too large to add up",
-    Flag.FIRST_EPOCH: "no epoch before it is saved",
+    Flag.FIRST_EPOCH: "the epoch before it is not saved, or there is none",
     Flag.EMPTY: "it has no elements",
     Flag.NO_MATRIX: "a vector has no spectrum",
     Flag.NOT_MOVED: "it has not moved, so its path has no direction",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,8 @@ class MeasurePlan:
         stored = stored_names(names)
         direct = tuple(name for name in stored if name not in PATH)
         passes = [Pass(direct, direct, against)] if direct else []
-        passes += [Pass(("l2",), (name,), PATH[name]) for name in stored if name in PATH]
+        path = {name: replace(how, thinned=against.thinned) for name, how in PATH.items()}
+        passes += [Pass(("l2",), (name,), path[name]) for name in stored if name in PATH]
         return cls(tuple(passes), saved, wanted)
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -12,18 +14,21 @@ from wdiv.measure.columns import Cell, Column, kinds_of
 from wdiv.measure.flags import Flag
 from wdiv.registry import did_you_mean
 
-__all__ = ["FIRST", "STEP", "Reference", "epoch_of_each"]
+__all__ = ["FIRST", "STEP", "Reference", "epoch_of_each", "position_of"]
 
 
 @dataclass(frozen=True)
 class Reference:
     """``pretrained``; ``previous`` or ``first``, epochs saved by the run itself; an ``epoch``; or another ``run``.
 
-    at  position of the epoch or of the run.  A ``step`` is ``previous``, the first epoch being its own.
+    at       position of the epoch or of the run.  A ``step`` is ``previous``, the first epoch being its own.
+    thinned  of each run, the positions of epochs that it was trained for and that are not kept: what is on either side
+             of one did not follow the other, and what comes after the first is not the first
     """
 
     kind: str
     at: int = -1
+    thinned: tuple[frozenset[int], ...] = ()
 
     @classmethod
     def of(cls, tree: xr.DataTree, reference: str | int) -> Reference:
@@ -31,14 +36,16 @@ class Reference:
         kinds_of(tree)
         root = tree.to_dataset()
         epochs, runs = root["epoch"].values.tolist(), root["run"].values.tolist()
+        rows = root["thinned"].values if "thinned" in root else np.zeros((len(runs), 0), dtype=bool)
+        gone = tuple(frozenset(np.flatnonzero(row).tolist()) for row in rows)
         if reference in ("pretrained", "previous"):
-            return cls(str(reference))
+            return cls(str(reference), thinned=gone)
         if isinstance(reference, str) and reference in runs:
-            return cls("run", runs.index(reference))
+            return cls("run", runs.index(reference), gone)
         if isinstance(reference, int) or str(reference).isdecimal():
             if int(reference) not in epochs:
                 raise BadInput(f"reference epoch {reference} is not saved; saved: {epochs[0]} to {epochs[-1]}")
-            return cls("epoch", epochs.index(int(reference)))
+            return cls("epoch", position_of(int(reference), epochs, root["saved"].values, "reference epoch"), gone)
         known = ["pretrained", "previous", *runs]
         raise BadInput(f"reference {reference!r}: an epoch number, or {did_you_mean(reference, known)}")
 
@@ -55,12 +62,24 @@ class Reference:
         if self.kind == "pretrained":
             return (epochs if column.started[run] else []), Flag.NO_START
         if self.kind == "previous":
-            return epochs[1:], Flag.FIRST_EPOCH
+            return self._steps(epochs, run), Flag.FIRST_EPOCH
+        if self.kind == "step":
+            return [*self._first(epochs, run), *self._steps(epochs, run)], Flag.FIRST_EPOCH
+        if self.kind == "first":
+            return (epochs if self._first(epochs, run) else []), Flag.FIRST_EPOCH
         if self.kind == "epoch":
             return (epochs if saved[run, self.at] else []), Flag.NOT_SAVED
         if self.kind == "run":
             return [epoch for epoch in epochs if saved[self.at, epoch]], Flag.NOT_SAVED
         return epochs, Flag.NOT_SAVED
+
+    def _first(self, epochs: list[int], run: int) -> list[int]:
+        """The first of a run's saved epochs; nothing, where one before it is thinned."""
+        return [epoch for epoch in epochs[:1] if self.thinned[run].isdisjoint(range(epoch))]
+
+    def _steps(self, epochs: list[int], run: int) -> list[int]:
+        """Those of a run's saved epochs that follow another, none between the two being thinned."""
+        return [b for a, b in pairwise(epochs) if self.thinned[run].isdisjoint(range(a, b))]
 
     def still(self, column: Column, run: int) -> bool:
         """Neither side can differ from one epoch to the next."""
@@ -94,8 +113,21 @@ def epoch_of_each(tree: xr.DataTree, epoch: int | str) -> list[int | None]:
         return final_positions(root)
     if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those saved, {epochs[0]} to {epochs[-1]}")
-    at = epochs.index(int(epoch))
+    at = position_of(int(epoch), epochs, saved)
     return [at if row[at] else None for row in saved]
+
+
+def position_of(epoch: int, epochs: Sequence[int], saved: np.ndarray, what: str = "epoch") -> int:
+    """Where an epoch is on its axis; saved: (run, epoch).
+
+    Raises :class:`~wdiv.errors.BadInput` where no run has it, and names those nearest to it that one has.
+    """
+    at = list(epochs).index(epoch)
+    if saved[:, at].any():
+        return at
+    there = np.array(epochs)[saved.any(axis=0)].tolist()
+    near = sorted(sorted(there, key=lambda other: abs(other - epoch))[:2])
+    raise BadInput(f"{what} {epoch} is thinned, no run has kept it; nearest to it are {' and '.join(map(str, near))}")
 
 
 def final_positions(root: xr.Dataset) -> list[int | None]:

@@ -42,7 +42,8 @@ def divergence_of_sums(
 ) -> xr.DataTree:
     """``divergence(tree, metrics, reference)`` from the sums of each run: the same numbers, labels and flags.
 
-    sums       run -> its sums; a run or epoch without them is NaN, and its flag says that it is not saved
+    sums       run -> its sums; a run or epoch without them is NaN, and its flag says that it is not saved. Epochs whose
+               weights are not kept are as good as others
     reference  ``pretrained``, or 0, the state before the first step: sums know no other
 
     Raises :class:`~wdiv.errors.BadInput` for another reference, and for a metric that needs the weights themselves.
@@ -69,6 +70,8 @@ def _measure_kind(
 ) -> xr.Dataset:
     whole, where = tree.to_dataset(), layout(tree, kind, "layer")
     saved, epochs = whole["saved"].values.astype(bool), whole["epoch"].values.tolist()
+    if "thinned" in whole:
+        saved |= whole["thinned"].values
     layers, roles = (where.coords[name].values.tolist() for name in ("layer", "role"))
     grid = ValueGrid.empty(names, (*saved.shape, where.size, len(roles)))
     grid.flags[:] = Flag.NOT_SAVED

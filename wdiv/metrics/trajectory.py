@@ -1,7 +1,8 @@
 """Metrics of a run's path through the space of weights, epoch by epoch. They need no reference but the path itself.
 
 The path begins at the first saved epoch (0, before the first step, in wdiv's own runs), and goes straight from one
-saved epoch to the next: what lies between epochs is not seen.
+saved epoch to the next: what lies between epochs is not seen. A path that lacks epochs, thinned since, has no length
+after the first of them.
 """
 
 from __future__ import annotations

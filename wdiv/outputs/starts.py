@@ -101,8 +101,8 @@ class Starts:
 
 def _at_start(run: Run, key: str) -> np.ndarray | None:
     """A tensor as the run began with it: the source's, or that of its first epoch."""
-    found = run.read(key, None)
-    return run.read(key, min(run.epochs())) if found is None else found
+    found, first = run.read(key, None), run.history()[0]["epoch"]
+    return run.read(key, first) if found is None and first in run.epochs() else found
 
 
 def _network(run: Run, model: Any) -> tuple[nn.Module, dict[str, str]]:

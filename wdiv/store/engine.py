@@ -8,7 +8,8 @@ One architecture makes one tree; a store with several opens with ``group="resnet
 =====================  ======================================================================================
 node                   holds
 =====================  ======================================================================================
-``/``                  coords of each run, ``final`` the epoch that counts; ``saved(run, epoch)``
+``/``                  coords of each run, ``final`` the epoch that counts; ``saved(run, epoch)``, and where epochs
+                       are not kept, ``thinned(run, epoch)``: their weights are NaN, their history is there
 ``/history``           train_loss, train_accuracy, test_accuracy, seconds; ``lr(run, epoch, kind)``; val_loss and
                        val_accuracy of runs that hold images out; steps, and of the epoch that counts fitted_accuracy,
                        n_fitted and fitted_majority, where they are known
@@ -150,7 +151,7 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
     histories = [[_with_steps(run, row) for row in run.history()] for run in runs]
     epochs = sorted({row["epoch"] for rows in histories for row in rows})
     axis = Axis(tuple(runs), tuple(epochs), tuple(frozenset(run.epochs()) for run in runs))
-    _tell_thinned(runs)
+    _tell_missing(runs)
     groups = {
         "/": _root(store, label, axis, table),
         "/history": _history(axis, histories),
@@ -171,11 +172,12 @@ def _groups(store: CheckpointStore, label: str, runs: Sequence[Run]) -> dict[str
     return groups
 
 
-def _tell_thinned(runs: Sequence[Run]) -> None:
+def _tell_missing(runs: Sequence[Run]) -> None:
     for run in runs:
-        if run.thinned:
-            gone = f"{'epochs' if len(run.thinned) > 1 else 'epoch'} {spell(run.thinned)}"
-            warnings.warn(f"{run.path.name}: {gone} left out: no longer there", LeftOut, stacklevel=4)
+        if run.missing:
+            gone = f"{'epochs' if len(run.missing) > 1 else 'epoch'} {spell(run.missing)}"
+            told = "no longer there, and not thinned by wdiv"
+            warnings.warn(f"{run.path.name}: {gone} left out: {told}", LeftOut, stacklevel=4)
 
 
 def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> xr.Dataset:
@@ -183,7 +185,7 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
     values = {name: np.array([getattr(record, field) for record in records]) for name, field in RUN_COORDS.items()}
     columns = {name: _text(column) if column.dtype.kind == "U" else column for name, column in values.items()}
     return xr.Dataset(
-        {"saved": (("run", "epoch"), [[epoch in saved for epoch in axis.epochs] for saved in axis.saved])},
+        {name: (("run", "epoch"), values, attrs) for name, (values, attrs) in _saved(axis).items()},
         coords={
             "run": _text([record.id for record in records]),
             "epoch": np.array(axis.epochs),
@@ -202,6 +204,14 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "title": f"wdiv store {store.path.name}",
         },
     )
+
+
+def _saved(axis: Axis) -> dict[str, tuple[list[list[bool]], dict[str, str]]]:
+    """Which epochs are there, and, where there are any, which were and are not kept."""
+    saved = [[epoch in saved for epoch in axis.epochs] for saved in axis.saved]
+    thinned = [[epoch in gone for epoch in axis.epochs] for gone in ({*run.thinned} for run in axis.runs)]
+    about = {"long_name": "trained, and its weights are not kept"}
+    return {"saved": (saved, {}), **({"thinned": (thinned, about)} if any(map(any, thinned)) else {})}
 
 
 def _with_steps(run: Run, row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -93,24 +93,44 @@ class Run:
 
     @property
     def thinned(self) -> list[int]:
-        """Epochs whose files somebody took away, as of now: all is as it was but for what they would say.
+        """Epochs that were trained and are not kept, as of now: all is as it was but for what they would say.
 
-        Those without which a run is damaged are not among them: the first, the last, and the one that counts.
+        Those that wdiv took away (:mod:`wdiv.store.keep`), and the :attr:`missing`.
+        """
+        missing = {*self.missing}
+        return [row["epoch"] for row in self.history() if row.get("thinned") or row["epoch"] in missing]
+
+    @property
+    def missing(self) -> list[int]:
+        """Epochs whose files somebody else took away.
+
+        Those without which a run is damaged are not among them: the last that was trained, the one that counts, and the
+        first, where later ones do not hold all that it held.
         """
         if self.imported is not None:
             return []
-        epochs = [row["epoch"] for row in self.history()]
         try:
             there = {entry.name for entry in os.scandir(self.path / "epochs")}
         except FileNotFoundError:
             there = set()
-        return [epoch for epoch in epochs[1:-1] if epoch != self.final and epoch_name(epoch) not in there]
+        rows = self.history()
+        needed = {self.final, None if self._new <= self._changing else 0}
+        needed |= set() if self.finished else {row["epoch"] for row in rows[-1:]}
+        return [
+            row["epoch"] for row in rows
+            if row["epoch"] not in needed and not row.get("thinned") and epoch_name(row["epoch"]) not in there
+        ]  # fmt: skip
 
     @property
     def finished(self) -> bool:
         """True if no epoch is left to train: all are there, or the run stopped early."""
-        rows = self.history()
-        return bool(rows) and (rows[-1]["epoch"] == self.record.recipe["epochs"] or "final" in rows[-1])
+        return self._end is not None
+
+    @property
+    def _end(self) -> dict[str, Any] | None:
+        """The row with which the run ended; of one that is being extended, with which it ended before."""
+        last = self.record.recipe["epochs"]
+        return next((row for row in reversed(self.history()) if row["epoch"] == last or "final" in row), None)
 
     @property
     def diverged(self) -> str | None:
@@ -131,9 +151,12 @@ class Run:
 
     @property
     def final(self) -> int | None:
-        """The epoch that counts: the last, or of a run that stopped early, the best by its validation images."""
+        """The epoch that counts: the last, or of a run that stopped early, the best by its validation images. Of a run
+        that is being extended, the one that counted before.
+        """
         rows = self.history()
-        return int(rows[-1].get("final", rows[-1]["epoch"])) if rows else None
+        row = self._end or (rows[-1] if rows else None)
+        return None if row is None else int(row.get("final", row["epoch"]))
 
     @property
     def final_row(self) -> dict[str, Any]:
@@ -257,6 +280,9 @@ class Run:
         saved = self.epochs()
         if epoch not in saved:
             have = spell(saved) if saved else "none"
+            if epoch in self.thinned:
+                near = sorted(sorted(saved, key=lambda other: abs(other - epoch))[:2])
+                have += f"; it was thinned, and nearest to it are {' and '.join(map(str, near))}"
             raise BadInput(f"{self.path}: epoch {epoch} is not saved; saved: {have}")
 
 
@@ -433,11 +459,11 @@ def parse_epoch(text: str, run: Run) -> int:
     if not rows:
         raise BadStore(f"{run.path}: no epoch is saved yet")
     if text == "last":
-        return int(rows[-1].get("final", rows[-1]["epoch"]))
+        return int(run.final or 0)
     if text == "best":
         if all(row.get("test_accuracy") is None for row in rows):
             raise BadInput(f"{run.path}: no accuracies are known, so no epoch is the best; give a number or 'last'")
-        return int(max(rows, key=lambda row: (row["test_accuracy"], -row["epoch"]))["epoch"])
+        text = str(max(rows, key=lambda row: (row["test_accuracy"], -row["epoch"]))["epoch"])
     if not text.isdecimal():
         raise BadInput(f"epoch {text!r}: give a number, 'last' or 'best'")
     run.check_epoch(int(text))

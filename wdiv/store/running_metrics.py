@@ -73,8 +73,9 @@ class RunningMetrics:
 
 @dataclass(frozen=True)
 class RunningSums:
-    """epochs: those that are finished and have a line. sums: (layer, role) -> of each of these epochs, shape (epochs,);
-    a tensor that no epoch may change is what it was at epoch 0, and absent if that has no line.
+    """epochs: those that are finished and have a line, be their weights kept or not. sums: (layer, role) -> of each of
+    these epochs, shape (epochs,); a tensor that no epoch may change is what it was at epoch 0, and absent if that has
+    no line.
     """
 
     epochs: tuple[int, ...]
@@ -94,7 +95,8 @@ def read_running_sums(run: Run) -> RunningSums | None:
     record, lines = run.record, _lines(content, run.record.sealed)
     changing = frozenset(record.changing)
     needed = {key for key, *_ in _tensors(record) if key in changing}
-    epochs = tuple(epoch for epoch in run.epochs() if needed <= lines.get(epoch, {}).keys() and epoch in lines)
+    trained = (row["epoch"] for row in run.history())
+    epochs = tuple(epoch for epoch in trained if needed <= lines.get(epoch, {}).keys() and epoch in lines)
     sums = {}
     for key, layer, role in _tensors(record):
         at = epochs if key in changing else (0,) * len(epochs)

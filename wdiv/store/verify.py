@@ -20,7 +20,8 @@ NOTE = "imported: files held to their size and time, every tensor read; no diges
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found in one run. ``problems`` is empty if all is well; ``note`` says what could not be proven."""
+    """What was found in one run. ``problems`` is empty if all is well; ``note`` says what could not be proven;
+    ``thinned``: how many of the epochs wdiv has taken away, of which their rows alone are there."""
 
     run: str
     epochs: int
@@ -28,15 +29,17 @@ class Verification:
     frozen: int
     problems: tuple[str, ...]
     note: str = ""
+    thinned: int = 0
 
 
 def verify(path: StoreLike) -> list[Verification]:
     """Read and hash every file of a store again.
 
-    Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that
-    was written; every tensor an epoch should hold is in it; what is called the same in two runs, images or weights, is
-    the same; every frozen tensor is bit-identical to what it was when the run began, and each epoch was saved only
-    after the network in memory had been checked for that; the predictions that are kept are those that were written.
+    Held to: every base is named by its own SHA-256; every epoch from 0 to the last is there and is the file that was
+    written, but for those that were thinned, as their rows say; every tensor an epoch should hold is in it; what is
+    called the same in two runs, images or weights, is the same; every frozen tensor is bit-identical to what it was
+    when the run began, and each epoch was saved only after the network in memory had been checked for that; the
+    predictions that are kept are those that were written.
 
     The files of an imported run are held to the digests they were imported with. Before wdiv took those, to size and
     time alone; ``note`` says so.
@@ -80,7 +83,8 @@ def _verify_run(run: Run) -> Verification:
         return Verification(run.path.name, 0, 0, 0, (str(error),))
     except Exception as error:  # a run.json with other things in it than a run's: nobody can list what that leads to
         return Verification(run.path.name, 0, 0, 0, (f"{run.path / 'run.json'}: damaged ({error!r})",))
-    return Verification(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems))
+    thinned = sum(bool(row.get("thinned")) for row in history)
+    return Verification(run.path.name, max(len(history) - 1, 0), planned, frozen, tuple(problems), thinned=thinned)
 
 
 def _states(imported: Imported) -> list[ImportedEpoch]:
@@ -119,7 +123,7 @@ def _base(run: Run) -> Iterator[str]:
 
 
 def _epochs(run: Run) -> Iterator[str]:
-    told = {run.epoch_file(epoch) for epoch in run.epochs()}
+    told = {run.epoch_file(row["epoch"]) for row in run.history()}
     untold = sorted(set(run.path.glob("epochs/[0-9]*.safetensors")) - told)
     was_over = untold and (not told or untold[-1] == run.epoch_file(int(run.record.recipe["epochs"])))
     if was_over and not (run.path / "resume.pt").exists() and not is_being_written(run):
@@ -129,6 +133,10 @@ def _epochs(run: Run) -> Iterator[str]:
             yield f"{run.path}: epoch {expected} is missing from history.jsonl"
             return
         file = run.epoch_file(expected)
+        if not row.get("frozen_intact"):
+            yield f"{file}: saved without the frozen tensors having been checked"
+        if row.get("thinned"):  # its file may be there yet, after a kill
+            continue
         if not file.is_file():
             yield f"{file}: missing"
             continue
@@ -138,8 +146,6 @@ def _epochs(run: Run) -> Iterator[str]:
         wanted = set(run.record.new if expected == 0 else run.record.changing)
         if set(tensors.keys(file)) != wanted:
             yield f"{file}: does not hold the tensors it should"
-        if not row.get("frozen_intact"):
-            yield f"{file}: saved without the frozen tensors having been checked"
 
 
 def _others(run: Run) -> Iterator[str]:

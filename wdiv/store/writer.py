@@ -5,8 +5,10 @@
 3. ``resume.pt``, what the next epoch needs beyond the weights, with the epochs' history rows in it;
 4. ``history.jsonl``, which makes the epochs count for readers.
 
-Predictions of every epoch are kept where those of all the run's epochs are small (:data:`ALL_PREDICTIONS`), else of the
-newest and of the one that counts as things stand; those of others go once the history no longer tells of them.
+Of the epochs those stay that :class:`~wdiv.store.keep.Keep` says; the file of one that goes is removed once the history
+has told so, or not written at all. Predictions of every epoch are kept where those of all the run's epochs are small
+(:data:`ALL_PREDICTIONS`), else of the newest and of the one that counts as things stand; those of others go once the
+history no longer tells of them.
 
 Epochs that end within moments of one another are committed together, and in the background: a strategy that trains a
 classifier alone takes milliseconds an epoch, and a disk as many to be sure of a file. Before each commit the frozen
@@ -36,6 +38,7 @@ import numpy as np
 from wdiv.errors import BadInput, Damaged, FreezeBroken
 from wdiv.store import predictions
 from wdiv.store.files import sha256, write_atomically
+from wdiv.store.keep import ALL, Keep, mark, take_away
 from wdiv.store.names import WORDS, difference
 from wdiv.store.reader import Run, write_lock
 from wdiv.store.record import RunRecord
@@ -82,6 +85,7 @@ def clear(run: Run) -> None:
     """Remove what a run that is over needs no more: its writer does, unless it is killed on its very last step."""
     (run.path / "resume.pt").unlink(missing_ok=True)
     predictions.forget(run)
+    take_away(run)
     _clear_unfinished(run)
 
 
@@ -165,9 +169,12 @@ class RunWriter:
     :class:`~wdiv.errors.BadInput` if the folder holds a run made in another way.
     """
 
-    def __init__(self, root: Path, record: RunRecord, every: float = 0.0) -> None:
-        """every: seconds from one commit to the next, at least; 0 commits each epoch before :meth:`commit` returns."""
-        self.record, self.every = record, every
+    def __init__(self, root: Path, record: RunRecord, every: float = 0.0, keep: Keep = ALL) -> None:
+        """every: seconds from one commit to the next, at least; 0 commits each epoch before :meth:`commit` returns.
+
+        keep: the epochs that stay, from the next commit on
+        """
+        self.record, self.every, self._keep = record, every, keep
         self.run = Run(root / "runs" / record.id)
         self.run.path.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()
@@ -200,6 +207,7 @@ class RunWriter:
         check_same(self.run, {"base": self.record.base, "changing": self.record.changing})
         if not self.run.record.sealed:
             self._seal()
+        take_away(self.run)
 
     def _seal(self) -> None:
         """Seal a run of format 1 that was found to be whole; its ``run.json`` last, which asks for the other seals."""
@@ -295,10 +303,13 @@ class RunWriter:
     def _write(self, epochs: list[_Epoch], resume: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -> None:
         """Commit epochs, whose rows are the last of ``rows``. ``resume`` None: the run ends with them."""
         kept = self._kept(epochs)
+        stay = self._keep.epochs(rows, epochs[-1].best) if epochs else frozenset(row["epoch"] for row in rows)
+        gone = mark(rows, stay)
         for epoch in epochs:
             number = int(epoch.row["epoch"])
             content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
-            write_atomically(self.run.epoch_file(number), partial(Path.write_bytes, data=content))
+            if number in stay:
+                write_atomically(self.run.epoch_file(number), partial(Path.write_bytes, data=content))
             told = {"sha256": hashlib.sha256(content).hexdigest(), "tensors": pack(fast_digests(epoch.tensors))}
             epoch.row.update(told, frozen_intact=True)  # as proven before
             if epoch.logits and (kept is None or number in kept):
@@ -312,6 +323,8 @@ class RunWriter:
             after = {**resume, "rows": rows[-max(1, len(epochs)) :]}
             write_with_tail(self.run.path / "resume.pt", lambda temporary: torch.save(after, temporary))
         self._write_history(rows)
+        for number in gone:
+            self.run.epoch_file(number).unlink(missing_ok=True)
         if kept is not None:
             predictions.forget(self.run)
 

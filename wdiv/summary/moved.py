@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from wdiv.errors import BadInput
-from wdiv.measure import INCOMPARABLE, Flag, roles_of, why
+from wdiv.measure import INCOMPARABLE, Flag, position_of, roles_of, why
 from wdiv.registry import did_you_mean
 from wdiv.summary.order import in_order, labels
 from wdiv.summary.runs import CELL, of_runs
@@ -71,7 +71,7 @@ def at_epoch(data: xr.Dataset, epoch: int | str) -> xr.Dataset:
         return data.isel(epoch=xr.DataArray(last, dims="run"))
     if not str(epoch).isdecimal() or int(epoch) not in epochs:
         raise BadInput(f"epoch {epoch!r}: 'last', or one of those measured, {epochs[0]} to {epochs[-1]}")
-    return data.sel(epoch=int(epoch))
+    return data.isel(epoch=position_of(int(epoch), epochs, saved_in(data).transpose("run", "epoch").values))
 
 
 def saved_in(data: xr.Dataset) -> xr.DataArray:

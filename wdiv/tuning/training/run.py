@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from wdiv.errors import BadInput, WdivError
+from wdiv.store.keep import ALL, Keep
 from wdiv.store.names import taken
 from wdiv.store.predictions import write_images
 from wdiv.store.reader import CheckpointStore, Run, StoreLike
@@ -67,11 +68,13 @@ class Silent:
 def fine_tune(
     spec: RunSpec, split: Split, out: StoreLike, *, device: str = "auto", watcher: Watcher | None = None,
     features: FeatureStore | None = None, networks: NetworkCache | None = None, stop: Stop | None = None,
+    keep: Keep = ALL,
 ) -> Run:  # fmt: skip
     """Train one run into a store, or continue it, or leave it be if it is finished.
 
-    Every epoch is saved. A run that was killed, or asked to stop, continues where it was saved last and ends with the
-    weights it would have had (bit for bit on a CPU with the same number of threads).
+    Every epoch is saved, and those stay that ``keep`` says; the numbers of none depend on it. A run that was killed, or
+    asked to stop, continues where it was saved last and ends with the weights it would have had (bit for bit on a CPU
+    with the same number of threads).
 
     features  what is kept of frozen prefixes;  networks: what is known of networks; give one to runs that can share
     stop      asked: the step is finished, everything saved, and :class:`~wdiv.tuning.training.interrupt.Stopped` raised
@@ -96,7 +99,7 @@ def fine_tune(
         precision.check(spec.recipe.precision, where.type)
         check_maps(spec, classes, where.type)
         features = features or FeatureStore(out / "features")
-        _Session(spec, split, out, facts, where, watcher or Silent(), features, networks, stop or Stop()).run()
+        _Session(spec, split, out, facts, where, watcher or Silent(), features, networks, stop or Stop(), keep).run()
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
@@ -136,7 +139,7 @@ class _Session:
 
     def __init__(
         self, spec: RunSpec, split: Split, out: Path, facts: Mapping[str, Any], device: torch.device,
-        watcher: Watcher, features: FeatureStore, networks: NetworkCache, stop: Stop,
+        watcher: Watcher, features: FeatureStore, networks: NetworkCache, stop: Stop, keep: Keep,
     ) -> None:  # fmt: skip
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
@@ -150,7 +153,7 @@ class _Session:
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
         for stage in self.stages:
             check_batches(stage.plan, spec.recipe, len(train), stage.segment.last - stage.segment.first + 1)
-        self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY)
+        self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY, keep)
 
     def run(self) -> None:
         with self.writer as writer:
