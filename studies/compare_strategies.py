@@ -12,6 +12,7 @@ STUDY = Study(
     seeds=(0, 1, 2),
     baselines=("svm",),
     epochs=5,
+    keep="last",
     metrics=("output_change", "relative_l2"),
     reference=0,
     recommend=True,

@@ -111,7 +111,7 @@ def thinning(run: Run, keep: Keep, besides: Iterable[int] = ()) -> dict[int, int
 
 def _may_count(rows: Sequence[Row]) -> frozenset[int]:
     """The epochs of the lowest validation loss, whichever is the first that can count."""
-    found, least = [], float("inf")
+    found, least = list[int](), float("inf")
     for row in reversed(rows):
         if row.get("val_loss") is not None and row["val_loss"] <= least:
             found, least = [*found, int(row["epoch"])], row["val_loss"]
