@@ -73,7 +73,7 @@ LAWS = {
     ),
     "wdiv.cache": _law("wdiv.metrics", "wdiv.measure", "wdiv.store", "wdiv.outputs", "numpy", "xarray"),
     "wdiv.tuning": Law(),  # holds rooms and nothing else
-    "wdiv.tuning.data": _law("numpy", late=frozenset({"torch", "PIL", "sklearn"})),
+    "wdiv.tuning.data": _law("wdiv.numerics", "numpy", late=frozenset({"torch", "PIL", "sklearn"})),
     "wdiv.tuning.networks": _law("wdiv.layers", "wdiv.store", "wdiv.tuning.data", "numpy", late=DEEP),
     "wdiv.tuning.strategy": _law("wdiv.layers", "wdiv.store", late=frozenset({"torch"})),
     "wdiv.tuning.prefix": _law(

@@ -55,9 +55,10 @@ def advise(data: str, source_data: str | None, device: str, out: Path | None, as
     if out is not None:
         write_atomically(out, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
     if as_json:
-        echo_json({"findings": found.to_json(), "advice": advice.to_json(), "study": text})
+        told = {"findings": found.to_json(), "advice": advice.to_json(), "study": text}
+        echo_json(told | {"notes": list(frozen.notes)})
         return
-    _show_findings(found)
+    _show_findings(found, frozen.notes)
     _show_advice(found, advice, fields, out)
 
 
@@ -67,7 +68,7 @@ _KEPT = (
 """What the study that is written takes over from the command."""
 
 
-def _show_findings(found: Findings) -> None:
+def _show_findings(found: Findings, notes: tuple[str, ...]) -> None:
     from baselines.transferability import SCORES
     from studies.cli.console import print_table
 
@@ -95,8 +96,8 @@ def _show_findings(found: Findings) -> None:
         click.echo(f"{name} {value:.4g}: {SCORES[name].long_name}")
     if not found.scores:
         click.echo("The source has no classifier of its own: no LEEP, no NCE.")
-    if found.fallback:
-        click.echo(f"note: {found.fallback}")
+    for note in filter(None, (*notes, found.fallback)):
+        click.echo(f"note: {note}")
 
 
 def _show_advice(found: Findings, advice: Advice, fields: dict[str, Any], out: Path | None) -> None:

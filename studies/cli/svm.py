@@ -50,7 +50,7 @@ def svm(
     cross-validation on the training images alone; the test images decide nothing.
     """
     from baselines.trials import scores_of
-    from studies.grid.frozen_features import run
+    from studies.grid.frozen_features import open_frozen, run
     from studies.grid.results import write_results
     from studies.report.figures.baselines import draw
     from studies.report.figures.measured import check_file
@@ -60,7 +60,8 @@ def svm(
     if figure is not None:
         check_file(figure)
     study = override(Study("svm"), {"data": data, **given(options)})
-    found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out)
+    frozen = open_frozen(study)
+    found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out, frozen=frozen)
     beside: list[dict[str, Any]] = []
     files: list[Path] = []
     if out is not None:
@@ -71,16 +72,17 @@ def svm(
     answered = [one.row() | fitted(one.fitted) | answers(*scores_of(one, out or Path())) for one in found]
     if as_json:
         outcomes = [one.to_json() | {"answered": row | by_class(row)} for one, row in zip(found, answered, strict=True)]
-        echo_json({"outcomes": outcomes, "beside": beside, "files": [str(file) for file in files]})
+        files_told = [str(file) for file in files]
+        echo_json({"outcomes": outcomes, "beside": beside, "files": files_told, "notes": list(frozen.notes)})
         return
-    _show(found, answered)
+    _show(found, answered, frozen.notes)
     if out is not None:
         _show_beside(beside)
     for file in files:
         click.echo(f"wrote {file}")
 
 
-def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
+def _show(found: list[Outcome], answered: list[dict[str, Any]], notes: tuple[str, ...]) -> None:
     from studies.cli.answered import print_answered, print_confusion
     from wdiv.numerics.proportion import in_words
     from wdiv.summary import one_class_notes, untrained_notes
@@ -113,7 +115,7 @@ def _show(found: list[Outcome], answered: list[dict[str, Any]]) -> None:
         "\nfolds: in cross-validation on the training images; accuracy: on the test images.\n"
         "In brackets what it may be on other images: 95 %, by Wilson."
     )
-    for note in dict.fromkeys(outcome.fallback for outcome in found if outcome.fallback):
+    for note in dict.fromkeys((*notes, *(outcome.fallback for outcome in found if outcome.fallback))):
         click.echo(f"note: {note}")
     print_answered("How the test images were answered:", answered, ["n_train", "seed", "strategy"])
     for note in (*untrained_notes(answered), *one_class_notes(answered)):

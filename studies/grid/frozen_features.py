@@ -13,7 +13,7 @@ import xarray as xr
 from baselines import trials
 from baselines.features import features, places_of
 from baselines.trials import Outcome, Trial
-from studies.grid.planning import open_data, sources_of
+from studies.grid.planning import notes_on, open_data, sources_of
 from studies.spec.study import Study
 from wdiv.cache import formats
 from wdiv.errors import BadInput
@@ -30,11 +30,15 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Frozen:
-    """A study's images and its one source, whose network stays as it is; ``size`` of the images, in pixels."""
+    """A study's images and its one source, whose network stays as it is.
+
+    size   of the images, in pixels;  notes: what to know of them
+    """
 
     source: Source
     split: Split
     size: int
+    notes: tuple[str, ...]
 
 
 def open_frozen(study: Study) -> Frozen:
@@ -44,19 +48,21 @@ def open_frozen(study: Study) -> Frozen:
         raise BadInput(f"one network at a time, not {len(found)}; give one --model")
     (source,) = found
     size = source.input.at(study.image_size).size
-    return Frozen(source, open_data(study, size), size)
+    split = open_data(study, size)
+    return Frozen(source, split, size, notes_on(study, split))
 
 
 def run(
     study: Study, baselines: Sequence[str], layers: Sequence[str], *, folds: int = 5, pooling: str = "avg",
-    device: str = "auto", out: Path | None = None,
+    device: str = "auto", out: Path | None = None, frozen: Frozen | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Every baseline on every layer, for each data size and seed of the study.
 
     layers  as in a :class:`~baselines.trials.Trial`; or ``all``
     out     a store to keep the outcomes in, beside its runs; features that do not fit in memory go there too
+    frozen  what :func:`open_frozen` made of the study, where that is at hand
     """
-    frozen = open_frozen(study)
+    frozen = frozen or open_frozen(study)
     if out is not None:
         trials.check_held(out, frozen.source, frozen.split)
     spelled = _spread(layers or (trials.STAGES,), frozen)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from baselines import trials
 from baselines.features import label_of
 from studies.spec.study import Pretrain, Study
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
-from wdiv.tuning.data.datasets import open_split
+from wdiv.tuning.data.datasets import DATASETS, open_split
 from wdiv.tuning.data.images import Split
+from wdiv.tuning.data.remarks import remarks
 from wdiv.tuning.networks import sources
 from wdiv.tuning.networks.models import ModelSpec, build_skeleton
 from wdiv.tuning.strategy.spelling import parse
@@ -24,8 +27,8 @@ from wdiv.tuning.training.prepared import PreparedNetwork
 from wdiv.tuning.training.run_spec import RunSpec
 
 __all__ = [
-    "Planned", "StudyGrid", "open_data", "plan_grid", "seeds_of", "source_networks", "source_study", "sources_of",
-    "trained_sources", "trials_of",
+    "Planned", "StudyGrid", "notes_on", "open_data", "plan_grid", "seeds_of", "source_networks", "source_study",
+    "sources_of", "trained_sources", "trials_of",
 ]  # fmt: skip
 
 
@@ -84,9 +87,8 @@ def plan_grid(study: Study, split: Split | None = None) -> StudyGrid:
     _check_reference(study, [planned.id for planned in runs])
     for network in source_networks(specs):
         trials.check(network, trials_of(study, network), split.pool.pixels.shape[-1])
-    copies = split.duplicates()
-    notes = (f"{split.name}: {copies} test images are, pixel for pixel, also training images",) if copies else ()
-    return StudyGrid(study, split, tuple(runs), (*study.notes, *split.notes, *notes), source)
+    notes = (*study.notes, *notes_on(study, split), *_lending(specs, split))
+    return StudyGrid(study, split, tuple(runs), notes, source)
 
 
 def _check_reference(study: Study, runs: Sequence[str]) -> None:
@@ -109,6 +111,22 @@ def open_data(study: Study, size: int) -> Split:
         small_classes=study.small_classes, least=study.least,
     )  # fmt: skip
     return found if study.classes is None else found.first_classes(study.classes)
+
+
+def notes_on(study: Study, split: Split) -> tuple[str, ...]:
+    """What anyone should know of the study's images. Near copies are looked for in a user's own."""
+    return remarks(split, study.per_class, look=study.data not in DATASETS)
+
+
+def _lending(specs: Sequence[RunSpec], split: Split) -> Iterator[str]:
+    """Which classes have too few training images to hold one out."""
+    pool, few = split.pool, dict[int, int]()
+    for spec in {(spec.per_class, spec.seed): spec for spec in specs if spec.recipe.validation}.values():
+        train, held = (np.bincount(pool.labels[rows], minlength=len(pool.classes)) for rows in spec.rows(pool))
+        few |= {int(label): int(train[label]) for label in np.flatnonzero(held == 0)}
+    if few:
+        told = ", ".join(f"{pool.classes[label]!r} ({count})" for label, count in sorted(few.items()))
+        yield f"{split.name}: too few training images to hold one out for validation: {told}"
 
 
 def _specs(study: Study) -> Iterator[RunSpec]:

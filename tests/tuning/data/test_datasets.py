@@ -109,7 +109,7 @@ def test_a_folder_with_its_own_split_keeps_it(tmp_path: Path) -> None:
     split = open_split(str(root), 8)
     assert split.name == "images"
     assert (split.pool.counts().tolist(), split.test.counts().tolist()) == ([5] * 3, [3] * 3)
-    assert split.duplicates() == 9, "the same pictures stand in both here, and that is seen"
+    assert split.copies().sum() == 9, "the same pictures stand in both here, and that is seen"
     for how in ({"test_count": 1}, {"test_fraction": 0.5}):
         with pytest.raises(BadInput, match="has its own test folder 'val'; leave the test count or fraction out"):
             open_split(str(root), 8, **how)

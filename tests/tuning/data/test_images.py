@@ -100,11 +100,11 @@ def test_the_digest_is_of_pixels_labels_and_classes_and_not_of_names() -> None:
 def test_copies_on_both_sides_are_counted_on_the_test_side() -> None:
     images = some([6, 6])
     pool, test = images.take(np.arange(6)), images.take(np.array([6, 7, 8]))
-    assert Split("x", pool, test).duplicates() == 0
+    assert Split("x", pool, test).copies().sum() == 0
     test.pixels[1] = pool.pixels[0]
     test.pixels[2] = pool.pixels[0]
     pool.pixels[4] = pool.pixels[5]  # within one side: no matter
-    assert Split("x", pool, test).duplicates() == 2
+    assert Split("x", pool, test).copies().tolist() == [False, True, True]
 
 
 def test_taking_keeps_order_and_names() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -98,10 +97,11 @@ class Split:
         pool, test = (part.first_classes(count) for part in (self.pool, self.test))
         return Split(f"{self.name} ({count} classes)", pool, test, self.notes)
 
-    def duplicates(self) -> int:
-        """Test images that are, pixel for pixel, also in the training pool: they make the accuracy too good."""
-        pool = Counter(image.tobytes() for image in self.pool.pixels)
-        return sum(image.tobytes() in pool for image in self.test.pixels)
+    def copies(self) -> np.ndarray:
+        """(test,) True for images that are, pixel for pixel, also in the training pool: they make the accuracy too
+        good."""
+        pool = {image.tobytes() for image in self.pool.pixels}
+        return np.array([image.tobytes() in pool for image in self.test.pixels], dtype=bool)
 
 
 def resized(picture: np.ndarray, size: int) -> np.ndarray:
