@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -165,7 +166,7 @@ def _onnx(network: nn.Module, images: torch.Tensor, told: Mapping[str, Any]) -> 
     level = log.level
     log.setLevel(logging.ERROR)  # it tells of operators that the network does not have
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _traced(network, images), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
