@@ -34,6 +34,11 @@ KINDS = {
     "fc": "classifier", "beside": "a small network beside it",
 }  # fmt: skip
 """Of layers, in plain words."""
+VERDICTS = {
+    "better": "Better on the test images", "within noise": "Within noise of it", "worse": "Worse",
+    "not compared": "Not compared, as one of the two has not learned its training images",
+}  # fmt: skip
+"""On whatever is beside the chosen cell -> how those are told."""
 UNEVEN = 1.5
 """Times the images of the smallest class that the largest has, from which on the classes count as uneven."""
 Cell = Mapping[str, str]
@@ -55,9 +60,12 @@ class Rival:
 
     @property
     def verdict(self) -> str:
-        """``chosen``, or whether it is better, worse, or within noise of the one that was."""
+        """``chosen``, or whether it is better, worse, or within noise of the one that was; or ``not compared``, as one
+        of the two has not learned its training images."""
         if self.found is None:
             return "chosen"
+        if self.found.effect != self.found.effect:
+            return "not compared"
         return {HOLDS: "worse", FAILS: "better"}.get(self.found.verdict, "within noise")
 
     @property
@@ -66,7 +74,7 @@ class Rival:
 
         The tests are of the chosen one less this; told is this less the chosen one.
         """
-        if self.found is None or self.found.effect != self.found.effect:
+        if self.found is None or self.verdict == "not compared":
             return ""
         ends = "" if self.found.low != self.found.low else _ends(-self.found.high, -self.found.low)
         return f"{0.0 - 100 * self.found.effect:+.1f}{ends}"
@@ -188,6 +196,13 @@ class Recommendation:
             return
         one, found = self.baseline, self.baseline.found
         row, name = one.row, one.cell["strategy"]
+        if one.verdict == "not compared":
+            learned = row["low"] > row["majority_share"]
+            yield (
+                f"To train nothing ({name} on frozen features) has "
+                f"{_share(row['last'], row['low'], row['high'])}{': take that' if learned else ''}."
+            )
+            return
         has = f"To train nothing ({name} on frozen features) has {_share(row['last'], row['low'], row['high'])}"
         sure = {
             "worse": "so fine-tuning is better", "better": "so fine-tuning is worse; take that instead",
@@ -201,13 +216,12 @@ class Recommendation:
             )
 
     def _others(self) -> Iterator[str]:
-        for verdict, words in (("better", "Better on the test images"), ("within noise", "Within noise of it"),
-                               ("worse", "Worse")):  # fmt: skip
+        for verdict, words in VERDICTS.items():
             ours = [one for one in self.rivals if one.verdict == verdict and not one.baseline]
             if ours:
                 told = "; ".join(f"{self.called(one.cell)} {one.difference}".strip() for one in ours)
                 yield f"{words} (points): {told}."
-        alike = [one for one in self.rivals if one.verdict == "within noise" or one.verdict == "better"]
+        alike = [one for one in self.rivals if one.verdict in ("within noise", "better")]
         if alike:
             least = min([*alike, self.chosen], key=lambda one: _trained(one))
             if least is not self.chosen:

@@ -21,7 +21,14 @@ IMAGES = 40
 Cells = Mapping[tuple[str, str], float]
 
 
-def made(cells: Cells, chosen: tuple[str, str], seeds: int = 3, images: int = IMAGES, luck: int = 0) -> Recommendation:
+def made(
+    cells: Cells,
+    chosen: tuple[str, str],
+    seeds: int = 3,
+    images: int = IMAGES,
+    luck: int = 0,
+    trained: str = "yes",
+) -> Recommendation:
     """Of runs that answer each image rightly with the probability of their cell; what is wrong is 'patches', and of
     'patches' 'crazing'."""
     labels = np.repeat(np.arange(len(CLASSES)), images)
@@ -41,7 +48,7 @@ def made(cells: Cells, chosen: tuple[str, str], seeds: int = 3, images: int = IM
                 "last": float(right.mean()), "n_test": len(labels), "seconds": 1.0,
                 "epochs": 0 if strategy == "svm" else 5, **told(scores_of_confusion(confusion), CLASSES),
             })  # fmt: skip
-    observations = table(observed).assign(**dict.fromkeys(OPTIONAL[:1], np.nan), trained="yes")
+    observations = table(observed).assign(**dict.fromkeys(OPTIONAL[:1], np.nan), trained=trained)
     run = next(one["run"] for one in observed if (one["strategy"], one["bn_mode"]) == chosen)
     candidate = Candidate("net", *chosen, 100, (run,), 0.1, 0.1, 0.9, 0.9, len(labels), (run,))
     found = recommend(
@@ -110,6 +117,14 @@ def test_one_that_answers_no_better_than_the_largest_class_has_learned_nothing()
     found = made({("fc", "frozen"): 1 / 3, ("svm", "frozen"): 0.3}, ("fc", "frozen"))
     assert next(iter(found.sentences())).startswith("Nothing was learned: the best, fc, has ")
     assert said(found, "to answer 'crazing' always has 33 %")
+
+
+def test_what_has_not_learned_its_training_images_is_not_compared() -> None:
+    found = made(CELLS, ("conv+fc", "frozen"), trained="no")
+    assert {one.verdict for one in found.rivals} == {"not compared"}
+    assert said(found, "To train nothing (svm on frozen features) has", ": take that.")
+    assert said(found, "Not compared, as one of the two has not learned", "fc frozen")
+    assert not said(found, "Within noise")
 
 
 def test_one_seed_decides_nothing() -> None:
