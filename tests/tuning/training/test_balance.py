@@ -101,7 +101,7 @@ def test_a_balanced_run_goes_on_as_it_would_have(steps: int | None) -> None:
 
     whole, log = make()
     whole.run()
-    other, rest = make(seed=9)
+    other, _ = make(seed=9)
     other.model.load_state_dict(log.states[1])
     other.optimizer.load_state_dict(log.optimizer[1])
     kept: list[Any] = []
