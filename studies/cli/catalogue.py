@@ -26,6 +26,7 @@ from wdiv.tuning.strategy.methods import METHODS
 from wdiv.tuning.strategy.segments import segments
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.strategy.strategies import BN_MODES, STRATEGIES, TERMS, kind_of
+from wdiv.tuning.training.balance import CLASS_WEIGHTS, SAMPLINGS
 from wdiv.tuning.training.losses import LOSSES
 from wdiv.tuning.training.precision import PRECISIONS
 from wdiv.tuning.training.recipe import OPTIMIZERS
@@ -201,6 +202,8 @@ CATALOGUE: Mapping[str, Shelf] = {
         SCHEDULES, ("name", "long_name", "source"), _plain("name", "long_name", "formula", "source"),
     ),
     "losses": Shelf(LOSSES, ("name", "long_name", "source"), _plain("name", "long_name", "formula", "source")),
+    "class-weights": Shelf(CLASS_WEIGHTS, ("name", "long_name"), _plain("name", "long_name", "formula")),
+    "samplings": Shelf(SAMPLINGS, ("name", "long_name"), _plain("name", "long_name")),
     "precisions": Shelf(PRECISIONS, ("name", "long_name"), _plain("name", "long_name")),
     "optimizers": Shelf(OPTIMIZERS, ("name", "source"), _plain("name", "torch_name", "momentum", "source")),
     "metrics": Shelf(
@@ -232,6 +235,8 @@ _SINGULAR = {
     "augmentations": "augmentation",
     "schedules": "schedule",
     "losses": "loss",
+    "class-weights": "way to weigh classes",
+    "samplings": "sampling",
     "precisions": "precision",
     "optimizers": "optimizer",
     "metrics": "metric",

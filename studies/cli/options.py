@@ -112,6 +112,8 @@ def of_a_study(*, grid: bool) -> Callable[[Command], Command]:
         click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images."),
         click.option("--label-smoothing", type=float, metavar="F"),
         click.option("--loss", metavar="NAME", help="softmax or sigmoid."),
+        click.option("--class-weights", metavar="NAME", help="Of the loss: none, or balanced: classes count alike."),
+        click.option("--sampling", metavar="NAME", help="shuffled, or balanced: classes are drawn alike."),
         click.option(
             "--validation", type=float, metavar="F", help="Share of the training images held out to stop by."
         ),

@@ -140,6 +140,8 @@ class Study:
     warmup: float = Recipe.warmup
     loss: str = Recipe.loss
     label_smoothing: float = Recipe.label_smoothing
+    class_weights: str = Recipe.class_weights
+    sampling: str = Recipe.sampling
     augment: tuple[str, ...] = Recipe.augment
     mixup: float = Recipe.mixup
     validation: float = Recipe.validation

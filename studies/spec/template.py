@@ -36,6 +36,8 @@ WORDS: Mapping[str, str] = {
     "warmup": "Epochs in which the rate rises from 0 first.",
     "loss": "softmax or sigmoid.",
     "label_smoothing": "A share from 0 to 1.",
+    "class_weights": "Of an image's loss: none, or balanced, so that every class counts alike.",
+    "sampling": "shuffled, or balanced: each class is drawn as often as another.",
     "augment": "'wdiv list augmentations'.",
     "mixup": "Blend pairs of images; 0: no.",
     "validation": "Share of the training images held out to stop by.",

@@ -19,8 +19,8 @@ Names = Mapping[tuple[str, ...], tuple[str, Mapping[str, Any]]]
 """The same with the run that has it."""
 
 WORDS = {
-    "data_digest": "SHA-256 of its images", "grouping": "groups of its images, by SHA-256",
-    "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
+    "data_digest": "SHA-256 of its images", "grouping": "grouping of its images",
+    "small_classes": "way with small classes", "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
     "changing": "set of tensors that train",
 }  # fmt: skip
 """Fields of a run's record whose names say too little."""

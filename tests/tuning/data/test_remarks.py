@@ -76,10 +76,7 @@ def test_classes_of_unequal_size_are_told(tmp_path: Path) -> None:
         "imbalanced: the classes have from 3 to 60 images: many 60, some 12, few 3; 'many' alone is 80 % of them",
     )
     kept = remarks(open_split(folder, 32, small_classes="keep"), (5, 20))
-    assert kept[1:] == (
-        "imbalanced: class 'few' has 2 training images of the 20 asked for, all taken",
-        "imbalanced: class 'some' has 9 training images of the 20 asked for, all taken",
-    )
+    assert kept[1:] == ("imbalanced: fewer training images than the 20 asked for, all taken: few 2, some 9",)
     dropped = remarks(open_split(folder, 32, small_classes="drop"))
     assert dropped[0] == "imbalanced: classes of fewer than 5 images are left out: few (3)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,27 @@ def test_weights_overwritten_under_one_name(digits: Split, weights: Path, tmp_pa
     assert made.record.base[:12] in str(error.value)
     assert "give another --out" in str(error.value)
     assert [path.name for path in (out / "runs").iterdir()] == [made.path.name], "nothing was begun"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_other_groups_of_the_same_images(digits: Split, weights: Path, tmp_path: Path, seed: int) -> None:
+    """What is held out depends on them, where the split is the same."""
+    out = tmp_path / "store"
+    fine_tune(run(weights), digits, out, device="cpu")
+    pairs = tuple(str(row // 2) for row in range(len(digits.pool)))
+    grouped = replace(digits, pool=replace(digits.pool, groups=pairs))
+    assert grouped.digest == digits.digest
+    with pytest.raises(BadInput, match=r"grouping of its images.*none, now [0-9a-f]{12}"):
+        fine_tune(run(weights, seed), grouped, out, device="cpu")
+    made = fine_tune(run(weights), grouped, tmp_path / "other", device="cpu")
+    assert made.record.grouping == grouped.pool.grouping
+
+
+def test_a_run_that_keeps_small_classes_is_another(digits: Split, weights: Path, tmp_path: Path) -> None:
+    fine_tune(run(weights), digits, tmp_path / "store", device="cpu")
+    kept = replace(digits, pool=replace(digits.pool, small_classes="keep"))
+    with pytest.raises(BadInput, match="another way with small classes \\(refuse, now keep\\)"):
+        fine_tune(run(weights), kept, tmp_path / "store", device="cpu")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

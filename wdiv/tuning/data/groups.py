@@ -14,6 +14,8 @@ __all__ = ["choose_groups", "groups_of"]
 
 EXACT = 12
 """Groups of which every choice is tried."""
+FEWER = 1e-6
+"""Of the cost: what decides between as many too few and too many."""
 STARTS = 4
 """From which a choice of more groups is improved;"""
 MANY = 300
@@ -63,8 +65,9 @@ def choose_groups(
     labels  (n,) from 0;  groups: (n,) names;  wanted: (k,) images of each class; 0: none, not one of its groups
 
     First of all each class of which any are wanted has images on both sides, where that can be; then Σ over classes of
-    ((set aside − wanted) / images)² is least. Of up to 12 groups that share classes every choice is tried, of more
-    some are improved group by group and pair by pair. ``seed`` decides between choices that are equally good.
+    ((set aside − wanted) / images)² is least; of equals fewer are set aside. Of up to 12 groups that share classes
+    every choice is tried, of more some are improved group by group and pair by pair. ``seed`` decides between choices
+    that are equally good.
 
     >>> labels, groups = np.array([0, 0, 0, 0, 1, 1, 1]), ["a", "a", "b", "c", "d", "d", "e"]
     >>> choose_groups(labels, groups, np.array([2, 1]), seed=0).tolist()
@@ -106,7 +109,7 @@ def _choice(
         """(…, classes) -> (…)"""
         one_sided = ((sums == 0) + 2.0 * len(have) * (sums == have)).sum(axis=-1)
         away = (((sums - wanted) / have) ** 2).sum(axis=-1)
-        return np.asarray(one_sided * (1.0 + len(have)) + away)
+        return np.asarray(one_sided * (1.0 + len(have)) + away + FEWER * (sums / have).sum(axis=-1))
 
     size = len(counts)
     if size <= EXACT:

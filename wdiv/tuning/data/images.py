@@ -135,8 +135,9 @@ def split(
         wanted = np.where(wanted >= have, have // 2, wanted)
     for name, there, aside in zip(images.classes, have, wanted, strict=True):
         if aside >= there and not images.keeps_small:
+            told = "1 image" if there == 1 else f"{there} images"
             raise BadData(
-                f"class {name!r} has {there} images; setting {aside} aside for the test leaves none to train on; {WAYS}"
+                f"class {name!r} has {told}; setting {aside} aside for the test leaves none to train on; {WAYS}"
             )
     is_test = set_aside(images.labels, wanted, images.groups, seed)
     pool, test = images.take(np.flatnonzero(~is_test)), images.take(np.flatnonzero(is_test))

@@ -28,10 +28,10 @@ def remarks(split: Split, per_class: Iterable[int | None] = (None,), *, look: bo
     look       for near copies, which takes a second for some thousand images; only where no groups are known
     """
     found = [*split.notes, *_copies(split, look and not split.pool.groups), *_unequal(split), *_lacking(split)]
-    asked = max((size for size in per_class if size is not None), default=0)
-    for name, have in zip(split.pool.classes, split.pool.counts(), strict=True):
-        if split.pool.keeps_small and have < asked:
-            found.append(f"{split.name}: class {name!r} has {have} training images of the {asked} asked for, all taken")
+    asked, pool = max((size for size in per_class if size is not None), default=0), split.pool
+    short = [f"{name} {have}" for name, have in zip(pool.classes, pool.counts(), strict=True) if have < asked]
+    if short and pool.keeps_small:
+        found.append(f"{split.name}: fewer training images than the {asked} asked for, all taken: {', '.join(short)}")
     return tuple(found)
 
 

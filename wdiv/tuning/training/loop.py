@@ -22,6 +22,7 @@ from wdiv.tuning.strategy.freeze import FreezePlan, parameter_groups
 from wdiv.tuning.strategy.l2sp import L2SP
 from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import losses, schedules
+from wdiv.tuning.training.balance import CLASS_WEIGHTS, SAMPLINGS
 from wdiv.tuning.training.bn_statistics import estimate_bn_statistics
 from wdiv.tuning.training.feeds import Batch, Feed, OnDevice, Pixels
 from wdiv.tuning.training.interrupt import Stop, Stopped
@@ -115,6 +116,7 @@ class Loop:
         self.device = train.labels.device.type
         self.schedule = schedules.SCHEDULES[recipe.schedule]
         self.lead = 0.0
+        self.weights = self._class_weights()
         decay = 0.0 if l2sp is not None else recipe.weight_decay  # which pulls all that trains, to its start or to 0
         groups = parameter_groups(model, plan, decay, recipe.decay_all, apart=self.by_gradient)
         self.optimizer = recipe.make_optimizer(groups)
@@ -205,10 +207,11 @@ class Loop:
 
     def _compare(self, outputs: torch.Tensor, seen: Batch) -> torch.Tensor:
         smoothing, kind = self.recipe.label_smoothing, self.recipe.loss
-        return losses.loss(outputs.float(), seen.labels, seen.partner, seen.lam, smoothing, kind)
+        return losses.loss(outputs.float(), seen.labels, seen.partner, seen.lam, smoothing, kind, self.weights)
 
     def batches(self, epoch: int) -> Sequence[torch.Tensor]:
-        """The epoch's batches: one pass in nearly equal parts, or ``steps_per_epoch`` of them, pass after pass.
+        """The epoch's batches: one pass's images in nearly equal parts, or ``steps_per_epoch`` of them, drawn as the
+        recipe's sampling says.
 
         Nearly equal, because a last batch of one image has no batch statistics.
         """
@@ -216,13 +219,17 @@ class Loop:
 
         rng, images = np.random.default_rng([self.seed, epoch]), len(self.train_set)
         size, parts = self.recipe.batch_size, steps_per_epoch(self.plan, self.recipe, images)
-        if self.recipe.steps_per_epoch is None:
-            order = rng.permutation(images)
-        else:
-            passes = [rng.permutation(images) for _ in range(math.ceil(parts * min(size, images) / images))]
-            order = np.concatenate(passes)[: parts * min(size, images)]
+        draws = images if self.recipe.steps_per_epoch is None else parts * min(size, images)
+        order = SAMPLINGS[self.recipe.sampling].of(self.train_set.labels.cpu().numpy(), draws, rng)
         device = self.train_set.labels.device
         return [torch.from_numpy(part).to(device) for part in np.array_split(order, parts)]
+
+    def _class_weights(self) -> torch.Tensor | None:
+        import torch
+
+        counts = np.bincount(self.train_set.labels.cpu().numpy(), minlength=len(self.train_set.images.classes))
+        weights = CLASS_WEIGHTS[self.recipe.class_weights].of(counts)
+        return None if weights is None else torch.from_numpy(weights).float().to(self.train_set.labels.device)
 
     # --- rates -----------------------------------------------------------------------------------------------------
 
@@ -264,7 +271,8 @@ class Loop:
         return _accuracy(self._judge(self.train_feed)[0], self.train_feed)
 
     def _judge(self, feed: Feed) -> tuple[np.ndarray, float]:
-        """A feed's logits and their mean loss, in eval mode; nothing is smoothed or blended.
+        """A feed's logits and their mean loss, weighted by class as in training, in eval mode; nothing is smoothed or
+        blended.
 
         Of test images they are, to the last bit, what the whole network gives them in blocks of the same size: with a
         prefix that is kept, or without.
@@ -278,7 +286,8 @@ class Loop:
             for start in range(0, count, size):
                 rows = torch.arange(start, min(start + size, count), device=feed.labels.device)
                 outputs, labels = _main(feed.evaluate(rows)).float(), feed.labels[rows]
-                loss += float(losses.loss(outputs, labels, labels, kind=self.recipe.loss)) * len(rows)
+                kind, weights = self.recipe.loss, self.weights
+                loss += float(losses.loss(outputs, labels, labels, kind=kind, weights=weights)) * len(rows)
                 found.append(outputs.cpu().numpy().copy())  # a compiled network writes the next where these are
         return np.concatenate(found), loss / count
 

@@ -19,8 +19,8 @@ __all__ = ["LOSSES", "Loss", "loss", "mix"]
 
 @dataclass(frozen=True)
 class Loss:
-    """``of(outputs, labels, smoothing)``: outputs (n, classes) before any softmax or sigmoid, int64 labels (n,), the
-    mean over the batch as a scalar tensor.
+    """``of(outputs, labels, smoothing, weights)``: outputs (n, classes) before any softmax or sigmoid, int64 labels
+    (n,), the mean over the batch as a scalar tensor, each image times the weight of its class where there are weights.
 
     Both losses compare with (1 − ε) · one-hot + ε / classes, and are linear in it.
     """
@@ -29,23 +29,31 @@ class Loss:
     long_name: str
     formula: str
     source: str
-    of: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+    of: Callable[[torch.Tensor, torch.Tensor, float, torch.Tensor | None], torch.Tensor]
 
 
-def _softmax(outputs: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+def _softmax(
+    outputs: torch.Tensor, labels: torch.Tensor, smoothing: float, weights: torch.Tensor | None
+) -> torch.Tensor:
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(outputs, labels, label_smoothing=smoothing)
+    if weights is None:
+        return cross_entropy(outputs, labels, label_smoothing=smoothing)
+    return (cross_entropy(outputs, labels, label_smoothing=smoothing, reduction="none") * weights[labels]).mean()
 
 
-def _sigmoid(outputs: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+def _sigmoid(
+    outputs: torch.Tensor, labels: torch.Tensor, smoothing: float, weights: torch.Tensor | None
+) -> torch.Tensor:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     classes = outputs.shape[1]
     targets = torch.full_like(outputs, smoothing / classes)
     targets.scatter_(1, labels[:, None], 1 - smoothing + smoothing / classes)
-    return binary_cross_entropy_with_logits(outputs, targets)
+    if weights is None:
+        return binary_cross_entropy_with_logits(outputs, targets)
+    return binary_cross_entropy_with_logits(outputs, targets, weights[labels, None].expand_as(outputs))
 
 
 LOSSES: Registry[Loss] = Registry(
@@ -102,13 +110,16 @@ def loss(
     lam: float = 1.0,
     smoothing: float = 0.0,
     kind: str = "softmax",
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """λ · loss(labels) + (1 − λ) · loss(partner), a scalar tensor: the loss against the mixed, smoothed targets, since
     both losses are linear in them.
 
-    outputs: (n, classes) before softmax or sigmoid; labels, partner: int64 (n,), as :func:`mix` gives them. With
-    λ = 1 it is the plain loss, bit for bit. Raises :class:`~wdiv.errors.BadInput` for a smoothing that is not from 0
-    to 1, :class:`~wdiv.errors.UnknownName` for a kind that is not in LOSSES.
+    outputs: (n, classes) before softmax or sigmoid; labels, partner: int64 (n,), as :func:`mix` gives them; weights:
+    (classes,), of an image's loss by its label, or None. The mean is over the images, not over their weights, so that
+    on average over batches it is that over all images. With λ = 1 it is the plain loss, bit for bit. Raises
+    :class:`~wdiv.errors.BadInput` for a smoothing that is not from 0 to 1, :class:`~wdiv.errors.UnknownName` for a kind
+    that is not in LOSSES.
 
     >>> import torch
     >>> labels = torch.tensor([0, 1])
@@ -118,5 +129,5 @@ def loss(
     if not 0 <= smoothing < 1:
         raise BadInput(f"label smoothing: a number from 0 to 1, 1 excluded, not {smoothing!r}")
     of = LOSSES[kind].of
-    main = of(outputs, labels, smoothing)
-    return main if lam == 1 else lam * main + (1 - lam) * of(outputs, partner, smoothing)
+    main = of(outputs, labels, smoothing, weights)
+    return main if lam == 1 else lam * main + (1 - lam) * of(outputs, partner, smoothing, weights)

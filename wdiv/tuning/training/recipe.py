@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wdiv.errors import BadInput
 from wdiv.registry import Registry
 from wdiv.tuning.data import augment
-from wdiv.tuning.training import losses, precision, schedules
+from wdiv.tuning.training import balance, losses, precision, schedules
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
 )
 
 _WHOLE = {"epochs": 1, "batch_size": 1, "steps_per_epoch": 1, "patience": 0}
+_LATER = ("class_weights", "sampling")
 _INF = float("inf")
 _RANGES = {
     "weight_decay": (_INF, ""), "warmup": (_INF, ""), "mixup": (_INF, ""),
@@ -66,6 +67,9 @@ class Recipe:
     warmup          epochs at the start of each in which the rate rises from 0 first
     augment         names, as ``wdiv list augmentations`` has them, each with its strength after ``=``
     mixup           alpha of the Beta distribution that pairs of images are blended by; 0: none
+    class_weights   ``none``, or ``balanced``: an image's loss counts n / (k n_c), n_c of the n training images being of
+                    its class, one of k
+    sampling        ``shuffled``, or ``balanced``: each class is drawn as often as another
     validation      share of each class's training images that is held out, to stop by
     patience        epochs without a better validation loss after which the run stops, and the best one counts; 0:
                     all epochs are trained
@@ -92,10 +96,13 @@ class Recipe:
     precision: str = "fp32"
     compile: bool = False
     keep_prefix: bool = True
+    class_weights: str = "none"
+    sampling: str = "shuffled"
 
     def __post_init__(self) -> None:
         chosen = OPTIMIZERS[self.optimizer]
         schedules.SCHEDULES[self.schedule], losses.LOSSES[self.loss], precision.PRECISIONS[self.precision]
+        balance.CLASS_WEIGHTS[self.class_weights], balance.SAMPLINGS[self.sampling]
         for name, least in _WHOLE.items():
             value = getattr(self, name)
             if value is None and name == "steps_per_epoch":
@@ -128,7 +135,10 @@ class Recipe:
         return "images are blended by mixup" if self.mixup else None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"augment": list(self.augment)}
+        """What a run's record says. Fields that recipes of before had not are left out where they are as usual, so that
+        such runs are of the same recipe."""
+        told = asdict(self) | {"augment": list(self.augment)}
+        return {name: value for name, value in told.items() if name not in _LATER or value != getattr(Recipe, name)}
 
     def make_optimizer(self, groups: list[Mapping[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer over parameter groups that carry their own ``lr`` and ``weight_decay``."""
