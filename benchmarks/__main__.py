@@ -28,6 +28,7 @@ NAMES = (
     "verdicts",
     "checking",
     "outputs",
+    "predicting",
 )
 PACKAGES = (
     "numpy", "numba", "scikit-learn", "torch", "torchvision", "xarray", "weightwatcher", "torch_cka", "timm", "fastai",

@@ -83,7 +83,7 @@ def test_no_more_than_a_few_blocks_are_decoded_ahead(folder: Path, monkeypatch: 
     assert begun[0] == 200
 
 
-def test_whoever_stops_listening_stops_the_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_stops_listening_stops_the_decoding(folder: Path) -> None:
     before = threading.active_count()
     blocks = decoded([folder / "dark" / "0.png"] * 100, 8, 5)
     next(blocks)

@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ def export(
     if not kind.graph:
         return write_state(weights.state_dict(), metadata, out)
     told = _told(weights, metadata, pixels)
-    content = _WRITERS[kind.name](*_module(weights, pixels), told)
+    content = _WRITERS[kind.name](_traced(*_module(weights, pixels)), told)
     write_atomically(out, lambda temporary: temporary.write_bytes(content))
     write_json(out.with_name(f"{out.name}.json"), told)
     return out
@@ -149,32 +149,30 @@ def _module(weights: Weights, pixels: bool) -> tuple[nn.Module, torch.Tensor]:
     return network, inputs.prepare(shown).contiguous()
 
 
-def _pt2(network: nn.Module, images: torch.Tensor, told: Mapping[str, Any]) -> bytes:
+def _traced(network: nn.Module, images: torch.Tensor) -> Any:
+    """The network's graph, for any number of images."""
+    import torch
+
+    with _without_talk(), torch.no_grad():
+        return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("n")},))
+
+
+def _pt2(graph: Any, told: Mapping[str, Any]) -> bytes:
     import torch
 
     content = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # PyTorch's, about its own ways
-        torch.export.save(_traced(network, images), content, extra_files={"wdiv.json": json.dumps(told)})
+    with _without_talk():
+        torch.export.save(graph, content, extra_files={"wdiv.json": json.dumps(told)})
     return content.getvalue()
 
 
-def _onnx(network: nn.Module, images: torch.Tensor, told: Mapping[str, Any]) -> bytes:
+def _onnx(graph: Any, told: Mapping[str, Any]) -> bytes:
     import torch
 
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it tells of operators that the network does not have
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                _traced(network, images), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
-                opset_version=OPSET, verbose=False,
-            )  # fmt: skip
-            model = program.model_proto
-    finally:
-        log.setLevel(level)
+    names = {"input_names": [INPUT], "output_names": [OUTPUT]}
+    with _without_talk():
+        program = torch.onnx.export(graph, dynamo=True, opset_version=OPSET, verbose=False, **names)
+        model = program.model_proto
     for name, value in told.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
@@ -182,11 +180,18 @@ def _onnx(network: nn.Module, images: torch.Tensor, told: Mapping[str, Any]) -> 
     return content
 
 
-def _traced(network: nn.Module, images: torch.Tensor) -> Any:
-    """For any number of images."""
-    import torch
+@contextlib.contextmanager
+def _without_talk() -> Iterator[None]:
+    """PyTorch's exporters warn of their own ways, log operators that the network does not have, and print."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
-    return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("n")},))
 
-
-_WRITERS: Mapping[str, Callable[[nn.Module, torch.Tensor, Mapping[str, Any]], bytes]] = {".onnx": _onnx, ".pt2": _pt2}
+_WRITERS: Mapping[str, Callable[[Any, Mapping[str, Any]], bytes]] = {".onnx": _onnx, ".pt2": _pt2}
