@@ -17,6 +17,7 @@ import click
 from studies.cli.advise import advise
 from studies.cli.cka import cka
 from studies.cli.diff import diff
+from studies.cli.du import du
 from studies.cli.export import export
 from studies.cli.features import features
 from studies.cli.import_ import import_
@@ -26,6 +27,7 @@ from studies.cli.lr_find import lr_find
 from studies.cli.measure import measure
 from studies.cli.noise import noise
 from studies.cli.plot import plot
+from studies.cli.prune import prune
 from studies.cli.report import report
 from studies.cli.run import run
 from studies.cli.show import show
@@ -91,7 +93,7 @@ def cli() -> None:
 
 for _command in (
     run, init, report, advise, svm, lr_find, status, watch, measure, noise, diff, cka, plot, list_, show, verify,
-    export, import_, features,
+    export, import_, features, du, prune,
 ):  # fmt: skip
     cli.add_command(_command)
 

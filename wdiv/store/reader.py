@@ -129,8 +129,9 @@ class Run:
     @property
     def _end(self) -> dict[str, Any] | None:
         """The row with which the run ended; of one that is being extended, with which it ended before."""
-        last = self.record.recipe["epochs"]
-        return next((row for row in reversed(self.history()) if row["epoch"] == last or "final" in row), None)
+        rows = self.history()
+        last = self.record.recipe["epochs"] if rows else None
+        return next((row for row in reversed(rows) if row["epoch"] == last or "final" in row), None)
 
     @property
     def diverged(self) -> str | None:
