@@ -18,6 +18,7 @@ from studies.cli.advise import advise
 from studies.cli.best import best
 from studies.cli.cka import cka
 from studies.cli.diff import diff
+from studies.cli.du import du
 from studies.cli.errors import errors
 from studies.cli.evaluate import evaluate
 from studies.cli.export import export
@@ -30,6 +31,7 @@ from studies.cli.measure import measure
 from studies.cli.noise import noise
 from studies.cli.plot import plot
 from studies.cli.predict import predict
+from studies.cli.prune import prune
 from studies.cli.report import report
 from studies.cli.run import run
 from studies.cli.show import show
@@ -95,7 +97,7 @@ def cli() -> None:
 
 for _command in (
     run, init, report, best, predict, evaluate, errors, advise, svm, lr_find, status, watch, measure, noise, diff, cka,
-    plot, list_, show, verify, export, import_, features,
+    plot, list_, show, verify, export, import_, features, du, prune,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -45,7 +45,8 @@ def verify(store: Path, repair: bool, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
     else:
-        print_table(rows, ["run", "epochs", "planned", "frozen", "verdict"])
+        thinned = ["thinned"] if any(row["thinned"] for row in rows) else []
+        print_table(rows, ["run", "epochs", *thinned, "planned", "frozen", "verdict"])
     problems = dict.fromkeys(problem for verdict in verdicts for problem in verdict.problems)
     for folder in dict.fromkeys([store, *(one.path for one in opened.values())]):
         problems |= dict.fromkeys(verifying.files_at_fault(folder).values())

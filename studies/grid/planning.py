@@ -16,6 +16,7 @@ from baselines.features import label_of
 from studies.spec.study import Pretrain, Study
 from wdiv.errors import BadInput
 from wdiv.registry import did_you_mean
+from wdiv.store.keep import Keep
 from wdiv.tuning.data.datasets import DATASETS, open_split
 from wdiv.tuning.data.images import Split
 from wdiv.tuning.data.remarks import remarks
@@ -83,7 +84,7 @@ def plan_grid(study: Study, split: Split | None = None) -> StudyGrid:
     source = None if study.pretrain is None else plan_grid(source_study(study))
     runs: list[Planned] = []
     for _, group in itertools.groupby(specs, key=lambda spec: id(spec.source)):  # one network each
-        runs += _plan_runs(list(group), split)
+        runs += _plan_runs(list(group), split, Keep(study.keep))
     _check_reference(study, [planned.id for planned in runs])
     for network in source_networks(specs):
         trials.check(network, trials_of(study, network), split.pool.pixels.shape[-1])
@@ -190,7 +191,7 @@ def seeds_of(study: Study, source: sources.Source) -> tuple[int, ...]:
     return tuple(seed for seed in study.seeds if seed % study.pretrain.networks in own)
 
 
-def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
+def _plan_runs(specs: list[RunSpec], split: Split, keep: Keep) -> Iterator[Planned]:
     """The runs of one source, on networks without numbers, each built once."""
     source, classes = specs[0].source, len(split.pool.classes)
     weights = source.read() if source.here and any(spec.start != "random" for spec in specs) else None
@@ -207,7 +208,8 @@ def _plan_runs(specs: list[RunSpec], split: Split) -> Iterator[Planned]:
         for segment, plan in zip(network.segments, plans, strict=True):
             check_batches(plan, spec.recipe, len(train), segment.last - segment.first + 1)
         moving = network.changing
-        size = sum(state[key].nbytes for key in moving) * spec.recipe.epochs
+        kept = len(keep.epochs([{"epoch": epoch} for epoch in range(spec.recipe.epochs + 1)])) - 1
+        size = sum(state[key].nbytes for key in moving) * kept
         yield Planned(spec, spec.id(split.name), len(train) + len(validation), size, len(train), moving)
 
 

@@ -89,11 +89,17 @@ def run_grid(
                     pass  # finished before
         train = _one_by_one if jobs == 1 else partial(side_by_side, jobs=jobs)
         specs, names = [planned.spec for planned in left], [planned.id for planned in left]
-        failed += train(specs, names, grid.split, out, device, progress, stop, Keep(study.keep)) if left else []
+        failed += train(specs, names, grid.split, out, device, progress, stop, _keep(study)) if left else []
         _baselines(study, [planned.spec for planned in runs], grid.split, out, device, progress, stop)
     if not any(is_being_written(run) for run in CheckpointStore.at(out).folders()):  # by another process
         shutil.rmtree(out / "features", ignore_errors=True)  # what did not fit in memory
     return out, failed
+
+
+def _keep(study: Study) -> Keep:
+    """The epochs that stay while it trains: what it measures against, too."""
+    reference = str(study.reference)
+    return Keep(study.keep, frozenset({int(reference)} if reference.isdecimal() else ()))
 
 
 def with_sources(runs: Sequence[Planned], trained: Mapping[str, sources.Source]) -> list[Planned]:

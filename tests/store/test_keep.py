@@ -174,7 +174,7 @@ def test_what_may_come_to_count_stays_while_a_run_is_not_over(tmp_path: Path) ->
     edit_rows(run.path, lambda rows: [row.update(val_loss=loss) for row, loss in zip(rows, losses, strict=True)])
     (run,) = CheckpointStore.open(store)
     assert [*thinning(run, Keep("last"))] == [3], "1, 2 and 4 are each the best of those from some epoch on"
-    assert [*thinning(run, Keep("last"), besides=[3])] == []
+    assert [*thinning(run, Keep("last", frozenset([3])))] == []
     shorten(store, run.path.name, 4, early=True)
     edit_rows(run.path, lambda rows: rows[-1].update(final=1))
     assert [*thinning(Run(run.path), Keep("first"))] == [2, 3]

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -26,6 +26,7 @@ from wdiv.store import predictions, seals
 from wdiv.store import writer as module
 from wdiv.store.engine import open_store
 from wdiv.store.files import sha256, write_atomically
+from wdiv.store.keep import ALL, Keep
 from wdiv.store.reader import Run, is_being_written
 from wdiv.store.verify import verify
 from wdiv.store.writer import Logits, RunWriter, check_same, clear, write_base
@@ -47,9 +48,9 @@ def kept(epoch: int) -> dict[str, Any]:
     return {"optimizer": {"state": {0: {"step": torch.tensor(float(epoch))}}, "param_groups": [{"lr": 0.1}]}}
 
 
-def writer_of(root: Path, strategy: str = "bn+fc", seed: int = 0) -> RunWriter:
+def writer_of(root: Path, strategy: str = "bn+fc", seed: int = 0, planned: int = LAST, keep: Keep = ALL) -> RunWriter:
     base = write_base(root, live(source_state()))
-    return RunWriter(root, run_record(strategy, seed, LAST, base, run_states(strategy, seed, 0)[0]))
+    return RunWriter(root, run_record(strategy, seed, planned, base, run_states(strategy, seed, 0)[0]), keep=keep)
 
 
 def train(writer: RunWriter, first: int = 0, last: int = LAST) -> None:
@@ -257,6 +258,48 @@ def test_a_kill_between_the_steps_of_a_commit(
     after.pop(f"runs/{writer.record.id}/resume.pt", None)  # of a run killed just before its last act
     assert after == wanted
     assert [v.problems for v in verify(root)] == [()]
+
+
+@pytest.mark.parametrize("keep", ["first", "every 2"])
+def test_a_kill_at_any_step_of_a_run_that_keeps_few_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    """Before each rename and each removal in turn; what is resumed from is always there, and the end is the same."""
+    last, words = 4, Keep(keep)
+    with writer_of(tmp_path / "whole", planned=last, keep=words) as whole:
+        train(whole, last=last)
+    stay = {0, last, *(words.epochs([{"epoch": epoch} for epoch in range(last + 1)]))}
+    assert {*whole.run.epochs()} == stay == {int(file.stem) for file in (whole.run.path / "epochs").iterdir()}
+    for number in range(1, 60):
+        root, left = tmp_path / str(number), [number]
+
+        def dies(do: Any, left: list[int] = left) -> Any:
+            def instead(*paths: Any, **how: Any) -> Any:
+                left[0] -= 1
+                if not left[0]:
+                    raise Killed
+                return do(*paths, **how)
+
+            return instead
+
+        with monkeypatch.context() as patched, suppress(Killed):
+            patched.setattr(os, "replace", dies(os.replace))
+            patched.setattr(Path, "unlink", dies(Path.unlink))
+            with writer_of(root, planned=last, keep=words) as writer:
+                train(writer, last=last)
+        if left[0] > 0:
+            break
+        with writer_of(root, planned=last, keep=words) as writer:
+            resumed = writer.resume()
+            first = 0 if resumed is None else resumed["row"]["epoch"] + 1
+            if resumed is not None:
+                writer.run.state_dict(resumed["row"]["epoch"])
+            if not writer.run.finished:
+                train(writer, first=first, last=last)
+            clear(writer.run)
+        assert files_of(root) == files_of(tmp_path / "whole")
+        assert [v.problems for v in verify(root)] == [()]
+    assert number > 3 * last
 
 
 def test_a_reader_during_a_commit_sees_the_epochs_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

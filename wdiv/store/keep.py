@@ -28,7 +28,8 @@ class Keep:
     """Words, with commas between them: ``first``, the state before the first step; ``best``, of the highest test
     accuracy, the earliest of equals; ``last``; ``last 5``; ``every 5``, those that 5 divides; or ``all``.
 
-    The first, the last and the epoch that counts stay whatever is said: without them a run could not be read.
+    The first, the last and the epoch that counts stay whatever is said: without them a run could not be read. So do
+    those of ``besides``.
 
     >>> Keep("every 2,best").epochs([{"epoch": n, "test_accuracy": n == 3} for n in range(6)])
     frozenset({0, 2, 3, 4, 5})
@@ -37,6 +38,7 @@ class Keep:
     """
 
     text: str = "all"
+    besides: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         words = [" ".join(word.split()) for word in str(self.text).split(",")]
@@ -61,7 +63,7 @@ class Keep:
         there = [int(row["epoch"]) for row in rows]
         if self.everything or not there:
             return frozenset(there)
-        kept = {there[0], there[-1], there[-1] if counts is None else counts}
+        kept = {there[0], there[-1], there[-1] if counts is None else counts, *self.besides.intersection(there)}
         for word in self.words:
             name, _, number = word.partition(" ")
             if name == "every":
@@ -96,13 +98,13 @@ def take_away(run: Run) -> None:
             run.epoch_file(row["epoch"]).unlink(missing_ok=True)
 
 
-def thinning(run: Run, keep: Keep, besides: Iterable[int] = ()) -> dict[int, int]:
-    """Epoch -> bytes of its file, of those that would go; ``besides``: others that stay.
+def thinning(run: Run, keep: Keep) -> dict[int, int]:
+    """Epoch -> bytes of its file, of those that would go.
 
     Of a run that is not over and is held to validation images, all stay that may come to count.
     """
     rows = run.history()
-    kept = keep.epochs(rows, run.final) | {*besides}
+    kept = keep.epochs(rows, run.final)
     if not run.finished and run.record.recipe.get("patience"):
         kept |= _may_count(rows)
     left = {row["epoch"] for row in rows if row["epoch"] not in kept}

@@ -304,7 +304,6 @@ class RunWriter:
         """Commit epochs, whose rows are the last of ``rows``. ``resume`` None: the run ends with them."""
         kept = self._kept(epochs)
         stay = self._keep.epochs(rows, epochs[-1].best) if epochs else frozenset(row["epoch"] for row in rows)
-        gone = mark(rows, stay)
         for epoch in epochs:
             number = int(epoch.row["epoch"])
             content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
@@ -317,6 +316,7 @@ class RunWriter:
         for row in rows:
             if kept is not None and row["epoch"] not in kept:
                 row.pop("predictions", None)
+        gone = mark(rows, stay)
         if resume is not None:
             import torch
 
