@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wdiv.errors import BadData, BadInput
+from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.inference.files import Block
 from wdiv.inference.network import Network
 from wdiv.inference.predict import Predictions, predict
@@ -171,7 +171,7 @@ def _trained_on(network: Network, files: Sequence[str], shown: Sequence[int]) ->
         record = member.run.record
         try:
             pool = own_split(member.run, network.inputs.size).pool
-        except BadData as error:
+        except (BadData, BadStore) as error:
             yield _by_name(network, files, str(error))
             return
         own |= {_hash(pool.pixels[row]) for row in nested_subset(pool, record.per_class, record.seed)}

@@ -20,7 +20,7 @@ def own_split(run: Run, size: int, data: str | None = None) -> Split:
     """The training pool and the test set that a run of wdiv's own has, in so many pixels.
 
     data: where they are now, if not where the store says. Raises :class:`~wdiv.errors.BadData` where that is not known,
-    or they are gone, or others.
+    or they are gone, or others, and :class:`~wdiv.errors.BadStore` where what the store says of them is damaged.
     """
     study = _study_of(run)
     told = study.get("data") if data is None else data
@@ -50,5 +50,5 @@ def _found(data: str, store: Path) -> str:
 
 def _study_of(run: Run) -> Mapping[str, Any]:
     file = run.root / "study.json"
-    study = read_sealed(file).get("study", {}) if file.is_file() else {}
+    study = read_sealed(file, before=1).get("study", {}) if file.is_file() else {}
     return study if isinstance(study, dict) else {}
