@@ -81,7 +81,7 @@ def run(
     were stopped go on where they stopped. Ctrl-C finishes the step and saves it; a second one stops at once.
     """
     from studies.cli.bars import Bars
-    from studies.grid import study_runner
+    from studies.grid import outlook, study_runner
     from studies.grid.answered import answered, notes
     from studies.grid.conditions import begun
     from studies.grid.failure import in_words, with_damaged
@@ -129,6 +129,7 @@ def run(
         raise WdivError(in_words(failed, out)) from None  # none is left, and that is why
     advice = None
     if chosen.recommend:
+        outlook.measure(chosen, out, device)
         whole, written = write(out, opened=opened)
         advice, files = whole.advice, [*files, *written[:2]]
     if as_json:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from baselines.advice import Gain
 from studies.report.effects import Answers
 from studies.report.findings import FAILS, HOLDS, Verdict
 from studies.report.observations import HALVES, START
@@ -88,6 +89,7 @@ class Recommendation:
     chosen      the cell;  rivals: all others, baselines first, then in the order of their accuracy
     baseline    the best that trains nothing, by cross-validation on the training images; None where there is none
     confusion   of the chosen cell, the sum over its seeds, (classes, classes)
+    outlook     what larger images, and more of them, would gain, by the baseline on the training images
     moved       of its layers, which and in which stage most: kind -> (value over all of the trunk, stage, value there)
     """
 
@@ -99,6 +101,7 @@ class Recommendation:
     confusion: np.ndarray
     names: Sequence[str]
     moved: Mapping[str, tuple[float, str, float]]
+    outlook: Sequence[Gain] = ()
 
     @property
     def everything(self) -> Sequence[Rival]:
@@ -159,6 +162,7 @@ class Recommendation:
         yield from self._confused()
         yield from self._uneven()
         yield from self._moved()
+        yield from self._next()
 
     def _what(self) -> str:
         cell, row = self.chosen.cell, self.chosen.row
@@ -264,14 +268,38 @@ class Recommendation:
             yield f"What moved: {'; '.join(told)}."
 
 
+    def _next(self) -> Iterator[str]:
+        known = sorted((gain for gain in self.outlook if gain.known), key=lambda gain: -gain.value)
+        sure = [gain for gain in known if gain.sure]
+        by = "by the SVM on frozen features, in cross-validation on the training images"
+        if sure:
+            yield f"What would help most, {by}: {'; then '.join(gain.in_words() for gain in sure)}."
+        elif known:
+            told = "; ".join(gain.in_words() for gain in known)
+            yield f"Neither larger images nor more of them would surely help, {by}: {told}."
+        worst = min(range(len(self.classes)), key=self._right_of)
+        if self._right_of(worst) < 1.0:
+            row = self.confusion[worst]
+            yield (
+                f"The class to look at first, for wrong labels and for more images, is {self.classes[worst]!r}: "
+                f"{row[worst]} of {row.sum()} right."
+            )
+
+    def _right_of(self, label: int) -> float:
+        """The share of a class that is answered rightly; of one without test images, all."""
+        row = self.confusion[label]
+        return float(row[label] / row.sum()) if row.sum() else 1.0
+
+
 def recommend(
     results: pd.DataFrame, best: Best, observations: pd.DataFrame, answers: Answers,
-    in_modes: Collection[str] = (),
+    in_modes: Collection[str] = (), outlook: Sequence[Gain] = (),
 ) -> Recommendation | None:  # fmt: skip
     """What to do by the runs and baselines of one store; None where none of its runs is finished, or none has answers.
 
     results  :func:`studies.grid.results.results`;  best: :func:`wdiv.summary.best.best` of the same
     observations, answers, in_modes   as for :func:`~studies.report.verdicts.judge`
+    outlook  :func:`studies.grid.outlook.load` of it
     """
     accuracy = observations[observations["measure"].eq("accuracy") & observations["part"].eq("")]
     sizes = dict(zip(accuracy["run"], accuracy["per_class"], strict=True))
@@ -306,7 +334,7 @@ def recommend(
     return Recommendation(
         best, Rival(at, False, _row(mine), None), rivals, frozen[0] if frozen else None,
         chosen.iloc[0]["classes"], np.sum(mine["confusion"].dropna().tolist(), axis=0), names,
-        _moved(observations[observations["run"].isin(mine["run"])]),
+        _moved(observations[observations["run"].isin(mine["run"])]), outlook,
     )  # fmt: skip
 
 

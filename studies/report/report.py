@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines import trials
-from studies.grid import answered
+from studies.grid import answered, outlook
 from studies.grid.conditions import begun
 from studies.grid.results import architectures, results
 from studies.grid.state import states
@@ -121,7 +121,7 @@ def _advice(
         chosen = best(*(open_store(store, label) for label in architectures(store)))
     except BadInput:
         return None
-    return recommend(results(store), chosen, observations, answers, study.in_modes)
+    return recommend(results(store), chosen, observations, answers, study.in_modes, outlook.load(store.path))
 
 
 def _draw(
