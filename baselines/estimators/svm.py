@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from baselines.estimators.folds import Folds, make_folds
-from baselines.estimators.linear import Linear, checked
+from baselines.estimators.linear import Linear, checked, winners
 from baselines.estimators.scaling import unit_rows
 from baselines.estimators.search import LIMIT, Problem, cross_validate, solve
 from baselines.estimators.temperature import fit_temperature, probabilities
@@ -95,15 +95,7 @@ class LinearSVM(Linear):
         notes: list[str | None] = []
         if not np.ptp(X, axis=0).any():
             notes.append("every feature is constant: the answer is the largest class")
-        problem = Problem(
-            unit_rows(X) if self.normalise == "l2" else X,
-            labels,
-            self.classes_,
-            standardise=self.normalise == "standard",
-            class_weight=self.class_weight,
-            joint=self.multi_class == "crammer_singer",
-            random_state=self.random_state,
-        )
+        problem = self._problem(X, labels, self.classes_)
         if not problem.exact and not problem.joint:
             notes.append(f"LinearSVC in place of the exact solver: more than {LIMIT} images and features")
         folds = Folds((), None)
@@ -123,6 +115,36 @@ class LinearSVM(Linear):
         self.coef_, self.intercept_ = solution.coef, solution.intercept
         self.fallback_ = "; ".join(note for note in [*notes, solution.note] if note) or None
         return self
+
+    def held_out(
+        self, X: Any, y: Any, parts: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, answers): which images were held out, ascending, and the class that the machine of the chosen cost,
+        which had not seen them, gave each.
+
+        parts  (rows to train on, rows held out), once a fold, such as :func:`~baselines.estimators.folds.make_folds`
+               gives. They may leave images out; an image is held out once at most
+
+        >>> x, y = np.array([[0.0], [0.1], [1.0], [1.1]]), np.array(["a", "a", "b", "b"])
+        >>> rows, answers = LinearSVM().held_out(x, y, [(np.array([0, 2]), np.array([1, 3]))])
+        >>> rows.tolist(), answers.tolist()
+        ([1, 3], ['a', 'b'])
+        """
+        costs = self._costs()
+        X, classes, labels = checked(self, X, y)
+        found = cross_validate(self._problem(X, labels, classes), costs, parts)
+        return found.rows, classes[winners(found.decisions[found.best(labels)])]
+
+    def _problem(self, X: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> Problem:
+        return Problem(
+            unit_rows(X) if self.normalise == "l2" else X,
+            labels,
+            classes,
+            standardise=self.normalise == "standard",
+            class_weight=self.class_weight,
+            joint=self.multi_class == "crammer_singer",
+            random_state=self.random_state,
+        )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, k): softmax of the decision values over ``temperature_`` (Guo et al., 2017); of two classes, the sigmoid.

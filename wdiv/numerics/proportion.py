@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Share", "grouped_interval", "in_words", "share_interval", "wilson"]
+__all__ = ["Share", "difference_interval", "grouped_interval", "in_words", "share_interval", "wilson"]
 
 
 class Share(NamedTuple):
@@ -81,6 +82,43 @@ def grouped_interval(shares: ArrayLike, n: ArrayLike, level: float = 0.95) -> Sh
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = groups / (groups - 1.0) * (weight**2 * (x.mean(0) - p) ** 2).sum()
     return _wilson(p, groups, np.fmax(apart, p * (1.0 - p) / images.sum()), groups - 1.0, of_seeds, seeds - 1.0, level)
+
+
+def difference_interval(
+    differences: ArrayLike, groups: ArrayLike | None = None, level: float = 0.95
+) -> tuple[float, float]:
+    """Ends of the interval of a mean difference between two shares of the same images, for other images.
+
+    differences  (n,) right of the one less right of the other: −1, 0 or 1, or means of that over several draws
+    groups       (n,) anything; images of one were drawn together, and their differences are summed first
+
+    To the n differences half a one of +1, half a one of −1 and one of 0 are added, so that where no image tells the two
+    apart the interval is not nothing; then mean ∓ z √variance. Of groups z is Student's, of their number less one. NaN
+    of no images.
+    Source: Agresti and Min (2005), Simple improved confidence intervals for comparing matched proportions.
+
+    >>> [round(end, 3) for end in difference_interval([1] * 6 + [0] * 94)]
+    [0.009, 0.108]
+    >>> [round(end, 3) for end in difference_interval([0] * 98)]
+    [-0.02, 0.02]
+    """
+    from scipy.special import ndtri, stdtrit
+
+    d = np.asarray(differences, dtype=np.float64)
+    if not len(d):
+        return math.nan, math.nan
+    n, tail = len(d) + 2.0, (1.0 + level) / 2.0
+    mean, z = d.sum() / n, float(ndtri(tail))
+    variance = ((d**2).sum() + 1.0 - n * mean**2) / n**2
+    if groups is not None:
+        _, of = np.unique(np.asarray(groups), return_inverse=True)
+        sums = np.bincount(of, d - mean)
+        apart = ((sums**2).sum() + 1.0) / n**2
+        count = len(sums)
+        z = float(stdtrit(max(count - 1.0, 1.0), tail))
+        variance = max(variance, apart * count / max(count - 1.0, 1.0))
+    half = z * math.sqrt(variance)
+    return max(-1.0, float(mean - half)), min(1.0, float(mean + half))
 
 
 def in_words(share: float, n: int) -> str:
