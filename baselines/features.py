@@ -46,8 +46,9 @@ def features(
     store    what is kept of frozen networks. With that of runs which train the classifier alone, the bottleneck is
              not computed again.
 
-    On ``sample`` lie the images' names, ``label`` and ``class_name``. A node's attributes say its ``layer`` (the
-    deepest that it depends on), ``stage`` and ``depth``. The network is in eval mode throughout.
+    On ``sample`` lie the images' names, ``label`` and ``class_name``, and ``group`` where groups are known. A node's
+    attributes say its ``layer`` (the deepest that it depends on), ``stage`` and ``depth``. The network is in eval mode
+    throughout.
 
     Raises :class:`~wdiv.errors.BadWeights` if the weights do not fit the source's network,
     :class:`~wdiv.errors.BadInput` for a layer that it does not have, and
@@ -66,8 +67,10 @@ def features(
     found = _compute(source, images, list(dict.fromkeys(layers)), rows, pooling, device, store or FeatureStore())
     names = np.array([images.names[i] for i in rows], dtype=object)
     classes = np.array([images.classes[i] for i in images.labels[rows]], dtype=object)
+    groups = images.groups_of(rows)
+    of = {} if groups is None else {"group": ("sample", np.array(groups, dtype=object))}
     root = xr.Dataset(
-        coords={"sample": names, "label": ("sample", images.labels[rows]), "class_name": ("sample", classes)},
+        coords={"sample": names, "label": ("sample", images.labels[rows]), "class_name": ("sample", classes)} | of,
         attrs={"model": label_of(source), "source": source.name, "pooling": pooling, "data_digest": images.digest},
     )
     nodes = {name: _node(values, layer) for name, (values, layer) in found.items()}

@@ -191,9 +191,7 @@ def gain_of_doubling(last: float, wrong: float) -> float:
     return wrong * last / (wrong + last)
 
 
-def _drawn(
-    pool: ImageSet, per_class: int | None, seed: int, folds: int, most: int
-) -> tuple[np.ndarray, Parts, str]:
+def _drawn(pool: ImageSet, per_class: int | None, seed: int, folds: int, most: int) -> tuple[np.ndarray, Parts, str]:
     """The rows that are looked at, their folds, and why there are none."""
     seen = some_rows(nested_subset(pool, per_class, seed), pool.labels, seed, most)
     if len(np.unique(pool.labels[seen])) < 2:
@@ -209,4 +207,3 @@ def _half(rows: np.ndarray, labels: np.ndarray, groups: Sequence[str] | None, se
     chosen = set_aside(numbers, wanted, None if groups is None else [groups[row] for row in rows], seed)
     lacking = np.bincount(numbers[chosen], minlength=len(wanted)) == 0
     return rows[chosen | lacking[numbers]]
-

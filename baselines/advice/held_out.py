@@ -47,9 +47,7 @@ class HeldOut:
         return float(self.right.mean()) if len(self.rows) else float("nan")
 
 
-def at_each_place(
-    source: Source, images: ImageSet, rows: np.ndarray, *, device: str = "auto"
-) -> dict[str, np.ndarray]:
+def at_each_place(source: Source, images: ImageSet, rows: np.ndarray, *, device: str = "auto") -> dict[str, np.ndarray]:
     """(rows, ·) features of some images at each stage, at the bottleneck, and of all stages side by side, each of
     length 1, as an SVM gets them."""
     size = images.pixels.shape[-1]

@@ -116,9 +116,7 @@ class LinearSVM(Linear):
         self.fallback_ = "; ".join(note for note in [*notes, solution.note] if note) or None
         return self
 
-    def held_out(
-        self, X: Any, y: Any, parts: Sequence[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def held_out(self, X: Any, y: Any, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """(rows, answers): which images were held out, ascending, and the class that the machine of the chosen cost,
         which had not seen them, gave each.
 

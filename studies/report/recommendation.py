@@ -267,7 +267,6 @@ class Recommendation:
         if told:
             yield f"What moved: {'; '.join(told)}."
 
-
     def _next(self) -> Iterator[str]:
         known = sorted((gain for gain in self.outlook if gain.known), key=lambda gain: -gain.value)
         sure = [gain for gain in known if gain.sure]

@@ -42,6 +42,10 @@ def test_samples_carry_their_names_and_classes_whatever_rows_are_asked_for(sourc
     assert tree.sample.values.tolist() == [digits.test.names[i] for i in rows]
     assert tree.label.values.tolist() == digits.test.labels[rows].tolist()
     assert tree.class_name.values.tolist() == [digits.test.classes[digits.test.labels[i]] for i in rows]
+    assert "group" not in tree.coords
+    groups = tuple(f"writer {i // 4}" for i in range(len(digits.test)))
+    grouped = features(source, replace(digits.test, groups=groups), ["stage1"], rows=rows, device="cpu")
+    assert grouped.group.values.tolist() == ["writer 7", "writer 0", "writer 4"]
     whole = features(source, digits.test, ["stage1", "stage3"], device="cpu")
     for name in ("stage1", "stage3"):
         assert tree[name].attrs["stage"] == name

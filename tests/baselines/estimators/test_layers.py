@@ -99,7 +99,7 @@ def test_the_layer_is_chosen_inside_each_outer_fold() -> None:
 
 def test_without_folds_the_last_layer_is_taken_and_said() -> None:
     x, y = layered("early")
-    keep = np.r_[np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:1]]
+    keep = np.r_[np.flatnonzero(y < 1), np.flatnonzero(y == 2)[:1]]
     told = "no cross-validation: the smallest class has 1 image"
     for estimator, more in ((LinearSVM(), "; cost 1"), (GaussianNB(), "")):
         best = BestLayer(estimator, LAYERS).fit(x[keep], y[keep])
@@ -111,7 +111,7 @@ def test_without_folds_the_last_layer_is_taken_and_said() -> None:
 def test_a_fallback_of_the_estimator_is_told() -> None:
     x, y = layered("middle")
     keep = np.r_[np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:3]]
-    told = "3 folds of the 5 asked: the smallest class has 3 images"
+    told = "the smallest class has 3 images: it is held out in 3 of the 5 folds"
     for estimator in (LinearSVM(costs=FEW), GaussianNB()):
         assert BestLayer(estimator, LAYERS).fit(x[keep], y[keep]).fallback_ == told
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from baselines.estimators import LinearSVM, search
+from baselines.estimators.folds import make_folds
 from baselines.estimators.svm import COSTS, UNSEARCHED
 from baselines.estimators.temperature import fit_temperature
 from tests.baselines.estimators.made import blobs
@@ -183,8 +184,9 @@ def test_accuracy_comes_first() -> None:
     all_right, but_one = [-0.1, -0.01, 9.0, 0.1], [-9.0, -9.0, 9.0, -0.01]
     decisions, right = np.array([all_right, but_one])[..., None], np.array([[2, 2], [2, 1]])
     assert least_cross_entropy(decisions[1, :, 0], labels) < least_cross_entropy(decisions[0, :, 0], labels)
-    assert search.Search(right, np.array([2, 2]), decisions).best(labels) == 0
-    assert search.Search(right[::-1], np.array([2, 2]), decisions[::-1]).best(labels) == 1
+    sizes, rows = np.array([2, 2]), np.arange(4)
+    assert search.Search(right, sizes, rows, decisions).best(labels) == 0
+    assert search.Search(right[::-1], sizes, rows, decisions[::-1]).best(labels) == 1
 
 
 def test_the_costs_by_default_are_eleven_tenfold_steps() -> None:
@@ -295,17 +297,34 @@ def test_a_given_cost_is_not_searched_for() -> None:
     assert machine.fallback_ is None
 
 
-def test_no_more_folds_than_the_smallest_class_has_images() -> None:
+def test_a_small_class_takes_no_folds_from_the_others() -> None:
     x, y = blobs(60, 8, 3)
     keep = np.r_[np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:3]]
     machine = LinearSVM(costs=FEW).fit(x[keep], y[keep])
-    assert machine.cv_scores_.shape == (3, 3)
-    assert machine.fallback_ == "3 folds of the 5 asked: the smallest class has 3 images"
+    assert machine.cv_scores_.shape == (3, 5)
+    assert machine.fallback_ == "the smallest class has 3 images: it is held out in 3 of the 5 folds"
 
 
-def test_a_class_of_one_image() -> None:
+def test_a_class_of_one_image_is_trained_on_in_every_fold() -> None:
+    """And the others choose the cost, and the temperature, as if it stood there and were never asked for."""
     x, y = blobs(60, 8, 3)
     keep = np.r_[np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:1]]
+    x, y = x[keep], y[keep]
+    machine = LinearSVM(costs=FEW).fit(x, y)
+    assert machine.fallback_.startswith("the smallest class has 1 image: it is held out in none")
+    parts, _ = make_folds(y, 5)
+    alone = [LinearSVM(machine.cost_).fit(x[train], y[train]) for train, _ in parts]
+    right = [np.mean(one.predict(x[held]) == y[held]) for one, (_, held) in zip(alone, parts, strict=True)]
+    assert machine.cv_scores_[FEW.index(machine.cost_)] == pytest.approx(right)
+    held = np.concatenate([held for _, held in parts])
+    values = np.concatenate([one.decision_function(x[rows]) for one, (_, rows) in zip(alone, parts, strict=True)])
+    found = fit_temperature(values, np.unique(y, return_inverse=True)[1][held])
+    assert machine.temperature_ == pytest.approx(found, rel=1e-6)
+
+
+def test_one_class_of_two_has_one_image() -> None:
+    x, y = blobs(60, 8, 3)
+    keep = np.r_[np.flatnonzero(y < 1), np.flatnonzero(y == 2)[:1]]
     machine = LinearSVM().fit(x[keep], y[keep])
     assert machine.cost_ == UNSEARCHED
     assert machine.fallback_ == "no cross-validation: the smallest class has 1 image; cost 1"

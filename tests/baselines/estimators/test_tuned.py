@@ -82,13 +82,13 @@ def test_without_a_grid_the_score_is_there_all_the_same() -> None:
     assert 0.5 < machine.cv_score_ <= 1
 
 
-def test_fewer_folds_and_none() -> None:
+def test_a_small_class_and_no_folds() -> None:
     x, y = blobs(60, 8, 3)
     for left, note in (
-        (3, "3 folds of the 5 asked: the smallest class has 3 images"),
+        (3, "the smallest class has 3 images: it is held out in 3 of the 5 folds"),
         (1, "no cross-validation: the smallest class has 1 image; parameters as given"),
     ):
-        keep = np.r_[np.flatnonzero(y < 2), np.flatnonzero(y == 2)[:left]]
+        keep = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 2)[:left]]
         machine = Tuned(KNeighborsClassifier(7), {"n_neighbors": [1, 3]}).fit(x[keep], y[keep])
         assert machine.fallback_ == note
         assert math.isnan(machine.cv_score_) == (left == 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,23 +118,28 @@ def _choice(
         return np.asarray(choices[rng.choice(np.flatnonzero(found <= found.min() + 1e-12))])
     best, least = np.zeros(size, dtype=bool), np.inf
     for _ in range(STARTS if size <= MANY else 1):
-        chosen = _improved(counts, cost, rng.permutation(size))
+        chosen = _improved(counts, cost, rng.permutation(size), float(cost(wanted)))
         value = float(cost(counts[chosen].sum(axis=0)))
         if value < least - 1e-12:
             best, least = chosen, value
     return best
 
 
-def _improved(counts: NDArray[np.int64], cost, order: NDArray[np.int64]) -> NDArray[np.bool_]:  # type: ignore[no-untyped-def]
-    """A choice that no group more, no group less and no pair exchanged makes better."""
+def _improved(
+    counts: NDArray[np.int64], cost: Callable[[NDArray[np.int64]], NDArray[np.float64]], order: NDArray[np.int64],
+    best: float,
+) -> NDArray[np.bool_]:  # fmt: skip
+    """A choice that no group more, no group less and no pair exchanged makes better. best: what none can be below."""
     chosen, sums = np.zeros(len(counts), dtype=bool), np.zeros(counts.shape[1], dtype=np.int64)
     value, better = float(cost(sums)), True
     for group in order:
-        if (found := float(cost(sums + counts[group]))) < value:
-            chosen[group], sums, value = True, sums + counts[group], found
-    while better and value:
+        if (more := float(cost(sums + counts[group]))) < value:
+            chosen[group], sums, value = True, sums + counts[group], more
+    while better:
         better = False
         for group in order:
+            if value <= best:
+                return chosen
             sign = -1 if chosen[group] else 1
             without = sums + sign * counts[group]
             partners = np.flatnonzero(chosen != chosen[group])
