@@ -118,13 +118,14 @@ def of_a_study(*, grid: bool) -> Callable[[Command], Command]:
             "--validation", type=float, metavar="F", help="Share of the training images held out to stop by."
         ),
         click.option("--precision", metavar="NAME", help="fp32, tf32 (CUDA) or bf16."),
+        *(_FOLDS if grid else ()),
         *_IMAGES,
     )  # fmt: skip
 
 
 def of_frozen(*, grid: bool) -> Callable[[Command], Command]:
     """Those of them that matter where nothing is trained: the network, its weights, and which images."""
-    return _together(*_start(grid), *_draw(grid, "Draws images and folds"), *_IMAGES)
+    return _together(*_start(grid), *_draw(grid, "Draws images and folds"), *(_FOLDS if grid else ()), *_IMAGES)
 
 
 def _axes(grid: bool) -> Callable[..., Callable[[Command], Command]]:
@@ -169,6 +170,12 @@ _IMAGES = (
     click.option("--least", type=int, metavar="N", help="Images of a class that is not small.  [default: 5]"),
     click.option("--skip-bad-images", is_flag=True, default=None, help="Leave out files that cannot be read."),
 )  # fmt: skip
+
+
+_FOLDS = (
+    click.option("--folds", type=int, metavar="K", help="In place of a test set: cross-validation, each image tested."),
+    click.option("--repeats", type=int, metavar="R", help="Of the folds, drawn anew each.  [default: 1]"),
+)
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

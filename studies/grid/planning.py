@@ -109,7 +109,7 @@ def open_data(study: Study, size: int) -> Split:
     found = open_split(
         study.data, size, test_count=study.test_count, test_fraction=study.test_fraction,
         split_seed=study.split_seed, skip_bad=study.skip_bad_images, group=study.group,
-        small_classes=study.small_classes, least=study.least,
+        small_classes=study.small_classes, least=study.least, folds=study.folds, repeats=study.repeats,
     )  # fmt: skip
     return found if study.classes is None else found.first_classes(study.classes)
 
@@ -122,8 +122,8 @@ def notes_on(study: Study, split: Split) -> tuple[str, ...]:
 def _lending(specs: Sequence[RunSpec], split: Split) -> Iterator[str]:
     """Which classes have too few training images to hold one out."""
     pool, few = split.pool, dict[int, int]()
-    for spec in {(spec.per_class, spec.seed): spec for spec in specs if spec.recipe.validation}.values():
-        train, held = (np.bincount(pool.labels[rows], minlength=len(pool.classes)) for rows in spec.rows(pool))
+    for spec in {(spec.per_class, spec.seed, spec.fold): spec for spec in specs if spec.recipe.validation}.values():
+        train, held = (np.bincount(pool.labels[rows], minlength=len(pool.classes)) for rows in spec.rows(split))
         few |= {int(label): int(train[label]) for label in np.flatnonzero(held == 0)}
     if few:
         told = ", ".join(f"{pool.classes[label]!r} ({count})" for label, count in sorted(few.items()))
@@ -133,7 +133,7 @@ def _lending(specs: Sequence[RunSpec], split: Split) -> Iterator[str]:
 def _specs(study: Study) -> Iterator[RunSpec]:
     found = sources_of(study)
     for source, size, strategy, mode, seed in itertools.product(
-        found, study.per_class, study.strategies, study.bn_modes, study.seeds
+        found, study.per_class, study.strategies, study.bn_modes, study.drawn_seeds
     ):
         assert source.model is not None
         if seed not in seeds_of(study, source):
@@ -141,7 +141,8 @@ def _specs(study: Study) -> Iterator[RunSpec]:
         if mode == "frozen" and parse(strategy).random and len(study.bn_modes) > 1:
             continue  # statistics of no network at all, never updated: the other modes say what scratch can do
         model = source.model if study.head is None else source.model.but(head=study.head)
-        yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size)
+        for fold in study.folds_of(seed):
+            yield RunSpec(model, source, size, strategy, mode, seed, study.recipe, study.image_size, fold)
 
 
 def sources_of(study: Study) -> list[sources.Source]:
@@ -178,17 +179,17 @@ def _pretrained_name(how: Pretrain, model: ModelSpec, number: int) -> str:
 
 def _numbers(study: Study) -> list[int]:
     """Of the source networks that the study's seeds start from."""
-    return [] if study.pretrain is None else sorted({seed % study.pretrain.networks for seed in study.seeds})
+    return [] if study.pretrain is None else sorted({seed % study.pretrain.networks for seed in study.drawn_seeds})
 
 
 def seeds_of(study: Study, source: sources.Source) -> tuple[int, ...]:
     """The seeds of the study whose runs start from a source: all, where there is one for a model."""
     if study.pretrain is None or source.model is None:
-        return study.seeds
+        return study.drawn_seeds
     own = {
         number for number in _numbers(study) if _pretrained_name(study.pretrain, source.model, number) == source.name
     }
-    return tuple(seed for seed in study.seeds if seed % study.pretrain.networks in own)
+    return tuple(seed for seed in study.drawn_seeds if seed % study.pretrain.networks in own)
 
 
 def _plan_runs(specs: list[RunSpec], split: Split, keep: Keep) -> Iterator[Planned]:
@@ -204,7 +205,7 @@ def _plan_runs(specs: list[RunSpec], split: Split, keep: Keep) -> Iterator[Plann
                 sources.check_fits(skeletons[label], weights, spec.network, source.name)
         network, state = PreparedNetwork.of(spec, skeletons[label], classes), skeletons[label].state_dict()
         plans = [network.plan(segment) for segment in network.segments]
-        train, validation = spec.rows(split.pool)
+        train, validation = spec.rows(split)
         for segment, plan in zip(network.segments, plans, strict=True):
             check_batches(plan, spec.recipe, len(train), segment.last - segment.first + 1)
         moving = network.changing

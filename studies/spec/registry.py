@@ -29,7 +29,7 @@ __all__ = ["OF_DATA", "OWN", "STUDIES", "load", "names_images"]
 
 OWN = "compare-strategies"
 """The study of one's own images."""
-OF_DATA = ("classes", "test_count", "test_fraction")
+OF_DATA = ("classes", "test_count", "test_fraction", "folds", "repeats")
 """Fields that say which of the images are taken, and mean those of ``data``."""
 STUDIES: Registry[Study] = Registry("study", [
     *(_file.STUDY for _file in (

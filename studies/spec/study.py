@@ -21,6 +21,7 @@ from wdiv.metrics import metric_names
 from wdiv.registry import did_you_mean
 from wdiv.store.keep import Keep
 from wdiv.tuning.data.datasets import DATASETS
+from wdiv.tuning.data.folds import Fold, CrossValidation
 from wdiv.tuning.data.small_classes import LEAST, SMALL_CLASSES
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.sources import names_model
@@ -97,6 +98,9 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
+    folds         of cross-validation in place of a test set: each run is one for each fold, tested on it, and is told as
+                  one whose test images are all images
+    repeats       of it: each seed becomes so many, s · repeats + 0, 1, …, of folds drawn anew each
     group         a regular expression that finds in an image's name what it is of, a patient or a part: the images of
                   one are on one side of every split
     small_classes ``refuse``: a class with fewer images than asked for is an error; ``keep``: all of it is taken;
@@ -154,6 +158,8 @@ class Study:
     classes: int | None = None
     test_count: int | None = None
     test_fraction: float | None = None
+    folds: int | None = None
+    repeats: int = 1
     group: str | None = None
     small_classes: str = "refuse"
     least: int = LEAST
@@ -183,6 +189,7 @@ class Study:
         for mode in self.bn_modes:
             BN_MODES[mode]
         self._check_steps()
+        self._check_folds()
         reported = [
             one for kind in (self.claims, self.tables, self.figures) for record in kind for one in record.measures
         ]
@@ -220,6 +227,17 @@ class Study:
                 f"checkpoints of a run; give {_or(steps)} steps, or {_or(epochs)} epochs"
             )
 
+    def _check_folds(self) -> None:
+        try:
+            self.scheme  # noqa: B018  raises
+        except BadInput as error:
+            raise BadInput(f"study {self.name!r}: {error}") from None
+        if self.folds is None and self.repeats != 1:
+            raise BadInput(f"study {self.name!r}: repeats are of folds, and it has none; give folds too")
+        asked = [name for name in ("test_count", "test_fraction") if getattr(self, name) is not None]
+        if self.folds is not None and asked:
+            raise BadInput(f"study {self.name!r}: folds test every image once; folds or {asked[0]}, not both")
+
     def _check_conditions(self) -> None:
         for condition in self.conditions:
             taken = {"name", "conditions", "mini", "claims", "tables", "figures"} & condition.values.keys()
@@ -239,6 +257,24 @@ class Study:
         """How each run is trained, equal steps as so many of each epoch."""
         given = {field.name: getattr(self, field.name) for field in fields(Recipe)}
         return Recipe(**given | ({} if self.steps is None else {"steps_per_epoch": self.steps // self.epochs}))
+
+    @property
+    def scheme(self) -> CrossValidation | None:
+        """Of cross-validation, if there is any."""
+        return None if self.folds is None else CrossValidation(self.folds, self.repeats, self.split_seed)
+
+    @property
+    def drawn_seeds(self) -> tuple[int, ...]:
+        """The seeds of runs: each of :attr:`seeds`, or as many as there are repeats of each.
+
+        >>> Study("one", seeds=(0, 2), folds=5, repeats=2).drawn_seeds
+        (0, 1, 4, 5)
+        """
+        return tuple(seed * self.repeats + repeat for seed in self.seeds for repeat in range(self.repeats))
+
+    def folds_of(self, seed: int) -> tuple[Fold | None, ...]:
+        """Those that runs of a seed are tested on, one each; None stands for the test set."""
+        return (None,) if self.scheme is None else self.scheme.of_seed(seed)
 
     @property
     def in_modes(self) -> frozenset[str]:
@@ -280,15 +316,20 @@ def override(study: Study, values: Mapping[str, Any]) -> Study:
 
 def _reconciled(changed: dict[str, Any]) -> dict[str, Any]:
     """Weights that name their own network replace the axis of models, unless both are given; and a test count
-    replaces a test fraction, or the other way round; data with a test set of their own need neither. Steps of a run
-    replace those of an epoch likewise."""
+    replaces a test fraction, or the other way round, and folds replace both; data with a test set of their own need
+    none of them. Steps of a run replace those of an epoch likewise."""
     for pair in (("test_count", "test_fraction"), ("steps", "steps_per_epoch")):
         for one, other in (pair, pair[::-1]):
             if changed.get(one) is not None:
                 changed.setdefault(other, None)
+    in_folds, with_test = changed.get("folds") is not None, {"test_count": None, "test_fraction": None}
+    if in_folds:
+        changed = with_test | changed
+    elif any(changed.get(name) is not None for name in with_test):
+        changed = {"folds": None, "repeats": 1} | changed
     own = DATASETS.get(changed.get("data") or "")
     if own is not None and own.n_train is not None:  # it has a test set of its own
-        changed = {"test_count": None, "test_fraction": None} | changed
+        changed = with_test | {"folds": None, "repeats": 1} | changed
     if "weights" in changed:
         changed.setdefault("pretrain", None)
         if "models" not in changed and names_model(changed["weights"]):

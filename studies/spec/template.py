@@ -51,6 +51,8 @@ WORDS: Mapping[str, str] = {
     "classes": "The first classes of the data only.",
     "test_count": "Images of each class set aside for the test;",
     "test_fraction": "or a share of each. Neither: a quarter.",
+    "folds": "Or cross-validation: every image is tested once, by the run that was trained without its fold.",
+    "repeats": "Of the folds, drawn anew each; each seed becomes so many.",
     "group": "A regular expression on class/file, (…) in it the group: one patient, part or plate is on one side.",
     "small_classes": "Of fewer images than asked for: refuse, keep (take all), or drop or merge those below least.",
     "least": "Images from which on a class is neither dropped nor merged.",
@@ -67,7 +69,7 @@ WORDS: Mapping[str, str] = {
     "mini": "Fields replaced by --scale mini.",
 }  # fmt: skip
 EXAMPLES = {
-    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "steps": 3000, "steps_per_epoch": 100,
+    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "folds": 5, "steps": 3000, "steps_per_epoch": 100,
     "head": "mlp512", "group": "plate(\\d+)",
     "pretrain": {"data": "digits-0-4", "epochs": 4}, "data": "path/to/images",
     "conditions": [{"name": "plain", "values": {}}, {"name": "flipped", "values": {"augment": ["flip"]}}],

@@ -44,7 +44,7 @@ def test_it_is_fitted_on_the_images_that_a_run_of_its_size_and_seed_trains_on(
     source: Source, digits: Split, weights: Path
 ) -> None:
     """Told from another draw by the predictions of a nearest neighbour, which depend on every image."""
-    rows, _ = replace(tiny_run(weights, "fc", seed=3), per_class=2).rows(digits.pool)
+    rows, _ = replace(tiny_run(weights, "fc", seed=3), per_class=2).rows(digits)
     train = features(source, digits.pool, rows=rows, device="cpu")["bottleneck"].features.values
     test = features(source, digits.test, device="cpu")["bottleneck"].features.values
     mean, scale = train.mean(0), train.std(0)

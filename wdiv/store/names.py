@@ -32,10 +32,16 @@ def _named(facts: Mapping[str, Any]) -> Things:
     base = None if facts["source"] == "random" else facts["base"]  # random weights are their seed's
     cell = [str(facts[name]) for name in ("label", "source", "dataset", "per_class", "bn_mode")]
     return {
-        ("images", facts["dataset"]): {k: facts[k] for k in ("data_digest", "grouping")},
+        ("images", facts["dataset"]): {k: facts[k] for k in ("data_digest", "grouping")} | {"folds": _folds(facts)},
         ("weights", facts["source"], facts["label"]): {"base": base} | {k: facts[k] for k in ("input", "bn_eps")},
         ("strategy", facts["strategy"], *cell): {k: facts[k] for k in ("recipe", "changing")},
     }
+
+
+def _folds(facts: Mapping[str, Any]) -> Mapping[str, int]:
+    """How the images are divided for cross-validation; empty where they are not."""
+    fold = facts.get("fold")
+    return {} if fold is None else {"of": fold["of"], "seed of the first repeat": fold["seed"] - fold["repeat"] + 1}
 
 
 def taken(runs: Iterable[Run]) -> Names:

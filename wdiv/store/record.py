@@ -41,6 +41,8 @@ class RunRecord:
     prefix      of each phase: its first epoch, and whether what is frozen was computed once an image, or why not
     grouping    SHA-256 of which training images are of one group; ``none`` where no groups are known
     small_classes  ``keep``, or ``refuse``: what was done where a class had fewer images than asked for
+    fold        of cross-validation, as :class:`wdiv.tuning.data.folds.Fold` has it: ``number`` ``of`` how many, in which
+                ``repeat``, drawn by which ``seed``; None where there is a test set
     start       each tensor of the base -> its :func:`~wdiv.store.seals.fast_digest` in hexadecimal; empty of format 1
     """
 
@@ -72,6 +74,7 @@ class RunRecord:
     per_class: int | None = None
     grouping: str = "none"
     small_classes: str = "refuse"
+    fold: Mapping[str, int] | None = None
     start: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -118,7 +118,7 @@ def test_predictions_are_kept_of_the_images_that_the_run_was_judged_on(
     found = {epoch: predictions.of_run(run, epoch) for epoch in run.epochs()}
     kept = {epoch for epoch, one in found.items() if one is not None}
     assert kept == (set(run.epochs()) if bound is None else {run.final, last})
-    _, held = spec.rows(digits.pool)
+    _, held = spec.rows(digits)
     for epoch in kept:
         (row,) = (row for row in run.history() if row["epoch"] == epoch)
         for part, images, rows, name in (
@@ -154,7 +154,7 @@ def test_how_far_its_own_images_are_learned_is_asked_in_eval_mode_of_the_epoch_t
 ) -> None:
     spec = small_run(weights, strategy, per_class=5, seed=3, **recipe)
     run = fine_tune(spec, digits, tmp_path, device="cpu")
-    train, _ = spec.rows(digits.pool)
+    train, _ = spec.rows(digits)
     network = build(SMALL, 5)
     network.load_state_dict({key: torch.from_numpy(value) for key, value in run.state_dict(run.final or 0).items()})
     with torch.no_grad():

@@ -12,6 +12,7 @@ from wdiv.errors import BadData, BadInput
 from wdiv.registry import Registry, did_you_mean
 from wdiv.tuning.data import ferrographs
 from wdiv.tuning.data.folder import picture_side, read_folder, split_folders
+from wdiv.tuning.data.folds import CrossValidation
 from wdiv.tuning.data.groups import groups_of
 from wdiv.tuning.data.images import ImageSet, Split, resized, split
 from wdiv.tuning.data.small_classes import LEAST, without_small
@@ -107,6 +108,8 @@ def open_split(
     group: str | None = None,
     small_classes: str = "refuse",
     least: int = LEAST,
+    folds: int | None = None,
+    repeats: int = 1,
 ) -> Split:
     """The training pool and the test set of a registered data set or a folder of images.
 
@@ -121,6 +124,10 @@ def open_split(
     ``small_classes`` says what is done with classes of few images, ``least`` which ones are dropped or merged
     (:data:`~wdiv.tuning.data.small_classes.SMALL_CLASSES`).
 
+    ``folds`` in place of a test set: cross-validation, ``repeats`` times
+    (:class:`~wdiv.tuning.data.folds.CrossValidation`, drawn with ``split_seed``). Images that have a test set of their own are in
+    no folds.
+
     Raises :class:`~wdiv.errors.BadData` and :class:`~wdiv.errors.BadInput`.
     """
     if test_count is not None and test_fraction is not None:
@@ -130,9 +137,16 @@ def open_split(
     if test_fraction is not None and not 0 < test_fraction < 1:
         raise BadInput(f"test fraction: between 0 and 1, not {test_fraction}")
     asked = test_count is not None or test_fraction is not None
+    if folds is not None and asked:
+        raise BadInput("folds test every image once; leave the test count or fraction out")
+    if folds is None and repeats != 1:
+        raise BadInput(f"repeats: of folds, and there are none; give --folds, or one repeat, not {repeats!r}")
+    scheme = None if folds is None else CrossValidation(folds, repeats, split_seed)
     own = DATASETS.get(name)
     found = _folder(Path(name), size, asked, skip_bad) if own is None else _registered(own, size, asked)
     if isinstance(found, Split):
+        if scheme is not None:
+            raise BadInput(_own_test(name, found.name))
         (pool, test), note = without_small((found.pool, found.test), small_classes, least)
         found = _told(replace(found, pool=pool, test=test), note, len(found.pool.classes))
         return found if group is None else _with_groups(found, group)
@@ -140,6 +154,8 @@ def open_split(
     (images,), note = without_small((whole,), small_classes, least)
     if group is not None:
         images = replace(images, groups=groups_of(images.names, group))
+    if scheme is not None:
+        return _told(Split.in_folds(label, images, scheme, notes), note, len(whole.classes))
     fraction = test_fraction if test_fraction is not None else DEFAULT_TEST_FRACTION
     pool, test = split(images, count=test_count, fraction=fraction, seed=split_seed)
     return _told(Split(label, pool, test, notes), note, len(whole.classes))
@@ -149,6 +165,12 @@ def _told(found: Split, note: str | None, classes: int) -> Split:
     """The split under a name that says how many classes it has, where that is not how many there were."""
     name = found.name if len(found.pool.classes) == classes else f"{found.name} ({len(found.pool.classes)} classes)"
     return replace(found, name=name, notes=found.notes if note is None else (*found.notes, f"{found.name}: {note}"))
+
+
+def _own_test(name: str, label: str) -> str:
+    parts = None if name in DATASETS else split_folders(Path(name))
+    instead = "" if parts is None else f", or give its training images alone: --data {parts[0]}"
+    return f"{label}: has its own test images, and folds test every image; leave the folds out{instead}"
 
 
 Whole = tuple[str, ImageSet, tuple[str, ...]]

@@ -4,13 +4,69 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdiv.errors import BadData, BadInput
 
-__all__ = ["fold_numbers"]
+__all__ = ["Fold", "CrossValidation", "fold_numbers"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Which part of the images is held out to test, both counted from 1.
+
+    of      in how many they are divided
+    repeat  which division;  seed: that draws it
+    """
+
+    number: int
+    of: int
+    repeat: int = 1
+    seed: int = 0
+
+    @property
+    def ending(self) -> str:
+        """Of a run's name.
+
+        >>> Fold(2, 5).ending
+        '-f2of5'
+        """
+        return f"-f{self.number}of{self.of}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Cross-validation: every image is held out once in each of some ``repeats`` of a division into ``count`` folds.
+
+    Repeat r, from 1, is :func:`fold_numbers` with ``seed`` + r - 1. Raises :class:`~wdiv.errors.BadInput`.
+
+    >>> CrossValidation(2, repeats=2).of_seed(3)
+    (Fold(number=1, of=2, repeat=2, seed=1), Fold(number=2, of=2, repeat=2, seed=1))
+    """
+
+    count: int
+    repeats: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("folds", self.count, 2), ("repeats", self.repeats, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise BadInput(f"{name}: a whole number of at least {least}, not {value!r}")
+
+    def repeat(self, number: int) -> tuple[Fold, ...]:
+        """The folds of a division, counted from 1."""
+        return tuple(Fold(fold, self.count, number, self.seed + number - 1) for fold in range(1, self.count + 1))
+
+    def of_seed(self, seed: int) -> tuple[Fold, ...]:
+        """Those that runs of a seed are tested on: seed s has repeat s mod ``repeats`` + 1."""
+        return self.repeat(seed % self.repeats + 1)
 
 
 def fold_numbers(

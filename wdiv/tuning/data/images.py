@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from wdiv.errors import BadData
+from wdiv.errors import BadData, BadInput
+from wdiv.tuning.data.folds import Fold, CrossValidation, fold_numbers
 from wdiv.tuning.data.groups import choose_groups
 
 __all__ = ["ImageSet", "Split", "nested_subset", "resized", "set_aside", "split"]
@@ -76,12 +77,54 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A training pool, from which each run draws, and the one test set of them all."""
+    """A training pool, from which each run draws, and the one test set of them all.
+
+    folds  of cross-validation: pool and test are both all images, and which of them test a run, and may not train it,
+           its :class:`~wdiv.tuning.data.folds.Fold` says. None: there are none
+    """
 
     name: str
     pool: ImageSet
     test: ImageSet
     notes: tuple[str, ...] = ()
+    folds: CrossValidation | None = None
+
+    @classmethod
+    def in_folds(cls, name: str, images: ImageSet, folds: CrossValidation, notes: tuple[str, ...] = ()) -> Split:
+        """All images, in folds. Raises :class:`~wdiv.errors.BadData` where a class would have none to train on."""
+        found = cls(name, images, images, notes, folds)
+        found.check_folds()
+        return found
+
+    @cached_property
+    def divisions(self) -> tuple[np.ndarray, ...]:
+        """Of each repeat (n,) the fold, from 1, in which each image is held out."""
+        if self.folds is None:
+            return ()
+        firsts = [self.folds.repeat(number)[0] for number in range(1, self.folds.repeats + 1)]
+        groups = self.pool.groups or None
+        return tuple(fold_numbers(self.pool.labels, one.of, one.seed, groups) + 1 for one in firsts)
+
+    def check_folds(self) -> None:
+        """Raise :class:`~wdiv.errors.BadData` where a class has all its images in one fold, unless small classes are
+        kept."""
+        for division in self.divisions:
+            for label, name in enumerate(self.pool.classes):
+                mine = np.flatnonzero(self.pool.labels == label)
+                if len(set(division[mine].tolist())) < 2 and not self.pool.keeps_small:
+                    raise BadData(_one_sided(self.pool, label) if self.pool.groups else _too_few(name, len(mine)))
+
+    def rows_of(self, fold: Fold | None) -> tuple[np.ndarray, np.ndarray]:
+        """(pool, test): which images may train, and which test; of no fold, all that there are.
+
+        Raises :class:`~wdiv.errors.BadInput` for a fold of another division than the images are in.
+        """
+        if fold is None and self.folds is None:
+            return np.arange(len(self.pool)), np.arange(len(self.test))
+        if self.folds is None or fold is None or fold not in self.folds.repeat(fold.repeat):
+            raise BadInput(f"{self.name}: its images are in {self.folds or 'no folds'}, and the run is of {fold}")
+        held = self.divisions[fold.repeat - 1] == fold.number
+        return np.flatnonzero(~held), np.flatnonzero(held)
 
     @cached_property
     def digest(self) -> str:
@@ -94,12 +137,20 @@ class Split:
             raise BadData(f"{self.name}: classes: from 2 to {len(self.pool.classes)}, not {count}")
         if count == len(self.pool.classes):
             return self
+        name = f"{self.name} ({count} classes)"
+        if self.folds is not None:
+            return Split.in_folds(name, self.pool.first_classes(count), self.folds, self.notes)
         pool, test = (part.first_classes(count) for part in (self.pool, self.test))
-        return Split(f"{self.name} ({count} classes)", pool, test, self.notes)
+        return Split(name, pool, test, self.notes)
 
     def copies(self) -> np.ndarray:
-        """(test,) True for images that are, pixel for pixel, also in the training pool: they make the accuracy too
-        good."""
+        """(test,) True for images that are, pixel for pixel, also in the training pool, or in another fold of the first
+        repeat: they make the accuracy too good."""
+        if self.folds is not None:
+            where: dict[bytes, set[int]] = {}
+            for image, fold in zip(self.pool.pixels, self.divisions[0].tolist(), strict=True):
+                where.setdefault(image.tobytes(), set()).add(fold)
+            return np.array([len(where[image.tobytes()]) > 1 for image in self.test.pixels], dtype=bool)
         pool = {image.tobytes() for image in self.pool.pixels}
         return np.array([image.tobytes() in pool for image in self.test.pixels], dtype=bool)
 
@@ -169,6 +220,11 @@ def set_aside(labels: np.ndarray, wanted: np.ndarray, groups: Sequence[str] | No
     return found
 
 
+def _too_few(name: str, have: int) -> str:
+    images = "image" if have == 1 else "images"
+    return f"class {name!r} has {have} {images}, and none to train on where that is held out; {WAYS}"
+
+
 def _one_sided(images: ImageSet, label: int) -> str:
     """Why a class cannot stand on both sides."""
     name = images.classes[label]
@@ -184,9 +240,13 @@ def _one_sided(images: ImageSet, label: int) -> str:
     )
 
 
-def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndarray:
+def nested_subset(
+    images: ImageSet, per_class: int | None, seed: int, among: np.ndarray | None = None
+) -> np.ndarray:
     """Indices of ``per_class`` images of each class (None: all), in the images' own order. Of a class with fewer, where
     small classes are kept, all.
+
+    among  the indices that may be drawn, in order; None: all
 
     For one seed the subsets are nested: the 20 are among the 40.
 
@@ -195,14 +255,17 @@ def nested_subset(images: ImageSet, per_class: int | None, seed: int) -> np.ndar
     >>> set(small) < set(large), len(small), len(large)
     (True, 4, 6)
     """
+    among = np.arange(len(images)) if among is None else among
     if per_class is None:
-        return np.arange(len(images))
-    short = [(c, n) for c, n in zip(images.classes, images.counts(), strict=True) if n < per_class]
+        return among
+    labels = images.labels[among]
+    counts = np.bincount(labels, minlength=len(images.classes))
+    short = [(c, int(n)) for c, n in zip(images.classes, counts, strict=True) if n < per_class]
     if short and not images.keeps_small:
         name, have = min(short, key=lambda pair: pair[1])
         raise BadData(f"{per_class} training images of each class asked for, but class {name!r} has {have}; {WAYS}")
     chosen: Sequence[np.ndarray] = [
-        np.random.default_rng([seed, label]).permutation(np.flatnonzero(images.labels == label))[:per_class]
+        np.random.default_rng([seed, label]).permutation(among[labels == label])[:per_class]
         for label in range(len(images.classes))
     ]
     return np.sort(np.concatenate(chosen))

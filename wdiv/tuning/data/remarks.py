@@ -39,12 +39,18 @@ def _copies(split: Split, look: bool) -> Iterable[str]:
     """Test images that are training images too, and those that nearly are."""
     same = split.copies()
     if same.any():
-        yield f"{split.name}: {same.sum()} test images are, pixel for pixel, also training images"
+        of = "test images are, pixel for pixel, also training images"
+        if split.folds is not None:
+            of = "images are, pixel for pixel, also in another fold: tested by what was trained on them"
+        yield f"{split.name}: {same.sum()} {of}"
     rest = np.flatnonzero(~same)
     if not look or not len(rest):
         return
     pairs = near_pairs(split.test.pixels[rest], split.pool.pixels)
     pairs[:, 0] = rest[pairs[:, 0]]
+    if split.folds is not None:
+        fold = split.divisions[0]
+        pairs = pairs[fold[pairs[:, 0]] != fold[pairs[:, 1]]]
     if len(pairs):
         test, pool = split.test.names, split.pool.names
         shown = ", ".join(f"{test[one]} and {pool[other]}" for one, other in _spread(pairs))
@@ -52,7 +58,7 @@ def _copies(split: Split, look: bool) -> Iterable[str]:
         keeps = "REGEX keeps what belongs together" if group is None else f"'{group}' keeps them"
         yield (
             f"{split.name}: {len(np.unique(pairs[:, 0]))} of {len(test)} test images are nearly the same pictures as "
-            f"training images ({shown}), so that the accuracy is too good for new ones; --group {keeps} on one side"
+            f"{'training images' if split.folds is None else 'images of other folds'} ({shown}), so that the accuracy is too good for new ones; --group {keeps} on one side"
         )
 
 
@@ -95,7 +101,7 @@ def _several(labels: np.ndarray, groups: np.ndarray) -> bool:
 
 
 def _unequal(split: Split) -> Iterable[str]:
-    counts = split.pool.counts() + split.test.counts()
+    counts = split.pool.counts() + (split.test.counts() if split.folds is None else 0)
     order = np.argsort(-counts, kind="stable")
     if counts.max() <= UNEQUAL * counts.min():
         return

@@ -132,12 +132,12 @@ def estimate_seconds(specs: Sequence[RunSpec], split: Split, device: str = "auto
         if kind not in costs:
             costs[kind] = measure_cost(spec, split, where, networks)
         cost = costs[kind]
-        train, validation = spec.rows(split.pool)
-        test = np.arange(len(split.test))
+        train, validation = spec.rows(split)
+        test, tested = spec.test_rows(split), "test" if split.folds is None else "pool"
         seconds = cost.seconds(len(train), len(test) + len(validation))
         for at, pace in enumerate(cost.paces):
             for prefix, images, rows in (
-                (pace.training, "pool", train), (pace.judging, "pool", validation), (pace.judging, "test", test)
+                (pace.training, "pool", train), (pace.judging, "pool", validation), (pace.judging, tested, test)
             ):  # fmt: skip
                 if prefix is not None:
                     seconds += prefix.each * _missing(

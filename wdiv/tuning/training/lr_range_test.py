@@ -214,7 +214,7 @@ def _train(
     network = NetworkCache().prepare(spec, len(split.pool.classes), device)
     segment = [segment for segment in network.segments if segment.phase == phase][-1]  # all stages are open by then
     plan, at = network.freeze(segment)
-    rows, _ = spec.rows(split.pool)
+    rows, _ = spec.rows(split)
     images = OnDevice(split.pool, device, rows)
     recipe = replace(spec.recipe, steps_per_epoch=len(factors), schedule="constant", warmup=0.0)
 

@@ -31,7 +31,7 @@ def own_split(run: Run, size: int, data: str | None = None) -> Split:
             _found(told, run.root), size, test_count=study.get("test_count"), test_fraction=study.get("test_fraction"),
             split_seed=study.get("split_seed", 0), skip_bad=bool(study.get("skip_bad_images")),
             group=study.get("group"), small_classes=study.get("small_classes", "refuse"),
-            least=study.get("least", LEAST),
+            least=study.get("least", LEAST), folds=study.get("folds"), repeats=study.get("repeats", 1),
         )  # fmt: skip
         split = split if study.get("classes") is None else split.first_classes(study["classes"])
     except (BadData, BadInput) as error:

@@ -143,8 +143,8 @@ class _Session:
     ) -> None:  # fmt: skip
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
-        train, validation = spec.rows(split.pool)
-        self.images = {"train": OnDevice(split.pool, device, train), "test": OnDevice(split.test, device)}
+        train, validation = spec.rows(split)
+        self.images = {"train": OnDevice(split.pool, device, train), "test": OnDevice(split.test, device, spec.test_rows(split))}
         if len(validation):
             self.images["validation"] = OnDevice(split.pool, device, validation)
         self.asked = {name: _list_images(out, part) for name, part in self.images.items() if name != "train"}
@@ -187,7 +187,7 @@ class _Session:
             classes=len(split.pool.classes),
             class_names=split.pool.classes,
             n_train=sum(len(images) for name, images in self.images.items() if name != "test"),
-            n_test=len(split.test),
+            n_test=len(self.images["test"]),
             per_class=spec.per_class,
             seed=spec.seed,
             base=base,
@@ -271,7 +271,7 @@ class _Session:
         self.running_metrics.append(int(row["epoch"]), state)
         given = {part: Logits(self.asked[part], values) for part, values in logits.items()}
         self.writer.commit(state, row, {"optimizer": optimizer.state_dict()}, given, best)
-        self.watcher.epoch(row | {"n_test": len(self.split.test)})
+        self.watcher.epoch(row | {"n_test": len(self.images["test"])})
         return "final" in row
 
     def _fitted(self) -> dict[str, float]:

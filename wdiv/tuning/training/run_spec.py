@@ -10,6 +10,7 @@ import numpy as np
 
 from wdiv.errors import BadData, BadInput
 from wdiv.store.files import short_name
+from wdiv.tuning.data.folds import Fold
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset, set_aside, share_of
 from wdiv.tuning.data.inputs import InputSpec
 from wdiv.tuning.networks.models import ModelSpec
@@ -23,7 +24,8 @@ __all__ = ["RunSpec", "held_out", "run_id"]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What makes one run. ``per_class`` None: all training images."""
+    """What makes one run. ``per_class`` None: all training images. ``fold``: of cross-validation, which images test it
+    and may not train it; None: those of the test set."""
 
     model: ModelSpec
     source: Source
@@ -33,6 +35,7 @@ class RunSpec:
     seed: int
     recipe: Recipe
     image_size: int | None = None
+    fold: Fold | None = None
 
     def __post_init__(self) -> None:
         parse(self.strategy)
@@ -71,11 +74,17 @@ class RunSpec:
 
     def id(self, dataset: str) -> str:
         """The run's name, and its folder's."""
-        return run_id(self.label, dataset, self.per_class, self.parsed.name, self.bn_mode, self.seed)
+        return run_id(self.label, dataset, self.per_class, self.parsed.name, self.bn_mode, self.seed, self.fold)
 
-    def rows(self, pool: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-        """Which images train, and which are held out to validate."""
-        return held_out(pool, nested_subset(pool, self.per_class, self.seed), self.recipe.validation, self.seed)
+    def rows(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Which images of the pool train, and which are held out to validate."""
+        there, _ = split.rows_of(self.fold)
+        chosen = nested_subset(split.pool, self.per_class, self.seed, there)
+        return held_out(split.pool, chosen, self.recipe.validation, self.seed)
+
+    def test_rows(self, split: Split) -> np.ndarray:
+        """Which images of the test set test it."""
+        return split.rows_of(self.fold)[1]
 
     def facts(self, split: Split) -> dict[str, Any]:
         """What must agree for a run on disk to be this run."""
@@ -85,6 +94,7 @@ class RunSpec:
             "data_digest": split.digest,
             "grouping": split.pool.grouping,
             "small_classes": split.pool.small_classes,
+            "fold": None if self.fold is None else self.fold.to_json(),
             "recipe": self.recipe.to_json() | {"phases": [_told(phase) for phase in self.parsed.phases]},
             "input": self.inputs.to_json(),
             "strategy": self.parsed.name,
@@ -95,14 +105,18 @@ class RunSpec:
         }
 
 
-def run_id(label: str, dataset: str, per_class: int | None, strategy: str, bn_mode: str, seed: int) -> str:
+def run_id(
+    label: str, dataset: str, per_class: int | None, strategy: str, bn_mode: str, seed: int, fold: Fold | None = None
+) -> str:
     """A run's name, from what tells it from the others of a grid; plain enough for a folder's.
 
     >>> run_id("mobilenet_v2:width_mult=0.1", "my photos", 20, "bn+fc", "auto", 0)
     'mobilenet_v2-width_mult=0.1-my-photos-n20-bn+fc-auto-s0'
+    >>> run_id("lenet", "digits", None, "fc", "auto", 0, Fold(2, 5))
+    'lenet-digits-all-fc-auto-s0-f2of5'
     """
     size = "all" if per_class is None else f"n{per_class}"
-    return short_name("-".join(map(_plain, (label, dataset, size, strategy, bn_mode))), f"-s{seed}")
+    return short_name("-".join(map(_plain, (label, dataset, size, strategy, bn_mode))), f"-s{seed}{'' if fold is None else fold.ending}")
 
 
 def _plain(part: str) -> str:
