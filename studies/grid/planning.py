@@ -127,7 +127,8 @@ def _lending(specs: Sequence[RunSpec], split: Split) -> Iterator[str]:
         few |= {int(label): int(train[label]) for label in np.flatnonzero(held == 0)}
     if few:
         told = ", ".join(f"{pool.classes[label]!r} ({count})" for label, count in sorted(few.items()))
-        yield f"{split.name}: too few training images to hold one out for validation: {told}"
+        why = "too few training images, or all of one group" if pool.groups else "too few training images"
+        yield f"{split.name}: {why}, to hold one out for validation: {told}"
 
 
 def _specs(study: Study) -> Iterator[RunSpec]:

@@ -33,7 +33,7 @@ def test_near_copies_are_told_and_the_group_that_is_suggested_ends_them(command:
     assert note.startswith("steel: 16 of 16 test images are nearly the same pictures")
     group = note.partition("--group '")[2].partition("'")[0]
     grouped = strictly(wdiv(command, plates, *NETWORK, "--group", group, "--json").stdout)
-    assert grouped["notes"] == []
+    assert grouped["notes"] == ["steel: 16 groups, of 4 images each: 12 to train on, 4 to test"]
     if command == "svm":
         accuracy, sound = (one["outcomes"][0]["scores"]["accuracy"]["value"] for one in (said, grouped))
         assert accuracy == 1
@@ -79,7 +79,7 @@ def test_a_run_of_unequal_classes(unequal: Path, tmp_path: Path) -> None:
     grid = ("--per-class", 9, "--strategy", "fc", "--seed", 0, "--epochs", 1, "--device", "cpu", "--out", out)
     said = wdiv("run", "quickstart", "--data", unequal, *NETWORK, *grid, *how, "--test-fraction", 0.25)
     assert "parts: fewer training images than the 9 asked for, all taken: few 2, solo 1" in said.output
-    assert "parts: too few training images to hold one out for validation: 'few' (2), 'solo' (1)" in said.output
+    assert "parts: too few training images, to hold one out for validation: 'few' (2), 'solo' (1)" in said.output
     (run,) = CheckpointStore(out).folders()
     assert (run.record.n_train, run.record.small_classes) == (12, "keep")
     recipe = json.loads((run.path / "run.json").read_text())["recipe"]

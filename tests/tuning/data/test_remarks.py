@@ -51,7 +51,8 @@ def test_near_copies_are_pointed_out_with_the_way_out(names: str, group: str | N
     assert note.startswith("steel: 12 of 12 test images are nearly the same pictures as training images (a/")
     assert note.endswith(f"--group '{group}' keeps them on one side" if group else "what belongs together on one side")
     if group:
-        assert remarks(replace(split, pool=replace(split.pool, groups=("x",) * 36))) == ()
+        groups = [replace(part, groups=("x",) * len(part)) for part in (split.pool, split.test)]
+        assert remarks(Split("steel", *groups)) == ("steel: 1 groups, of 48 images each: 1 to train on, 1 to test",)
     assert remarks(split, look=False) == ()
 
 
@@ -67,7 +68,8 @@ def test_the_suggestion_does_what_it_says(tmp_path: Path) -> None:
     group = note.partition("--group '")[2].partition("'")[0]
     grouped = open_split(folder, 32, group=group)
     assert set(grouped.pool.groups) | set(grouped.test.groups) == {f"{c}/plate{n}" for c in "ab" for n in range(6)}
-    assert remarks(grouped) == remarks(replace(grouped, pool=replace(grouped.pool, groups=()))) == ()
+    assert remarks(grouped) == (f"{tmp_path.name}: 12 groups, of 4 images each: 10 to train on, 2 to test",)
+    assert remarks(replace(grouped, pool=replace(grouped.pool, groups=()))) == ()
 
 
 def test_classes_of_unequal_size_are_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -27,7 +28,9 @@ def remarks(split: Split, per_class: Iterable[int | None] = (None,), *, look: bo
     per_class  images of each class that will be asked for
     look       for near copies, which takes a second for some thousand images; only where no groups are known
     """
-    found = [*split.notes, *_copies(split, look and not split.pool.groups), *_unequal(split), *_lacking(split)]
+    grouped = bool(split.pool.groups)
+    found = [*split.notes, *_copies(split, look and not grouped), *_unequal(split), *_lacking(split)]
+    found += [_groups(split)] if grouped else []
     asked, pool = max((size for size in per_class if size is not None), default=0), split.pool
     short = [f"{name} {have}" for name, have in zip(pool.classes, pool.counts(), strict=True) if have < asked]
     if short and pool.keeps_small:
@@ -98,6 +101,14 @@ def _several(labels: np.ndarray, groups: np.ndarray) -> bool:
     """True if each class has images of two groups."""
     classes, _ = np.unique(np.column_stack([labels, groups]), axis=0).T
     return bool(np.bincount(classes)[np.unique(labels)].min() >= 2)
+
+
+def _groups(split: Split) -> str:
+    """How many there are: a regular expression that is wrong finds as many as there are images, or one a class."""
+    parts = [Counter(part.groups) for part in (split.pool, split.test)]
+    sizes = (parts[0] + parts[1]).values()
+    each = f"{min(sizes)} to {max(sizes)} images" if min(sizes) < max(sizes) else f"{min(sizes)} images each"
+    return f"{split.name}: {len(sizes)} groups, of {each}: {len(parts[0])} to train on, {len(parts[1])} to test"
 
 
 def _unequal(split: Split) -> Iterable[str]:
