@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from wdiv.errors import BadData, BadInput
-from wdiv.tuning.data.folds import Fold, CrossValidation, fold_numbers
+from wdiv.tuning.data.folds import CrossValidation, Fold, fold_numbers
 from wdiv.tuning.data.groups import choose_groups
 
 __all__ = ["ImageSet", "Split", "nested_subset", "resized", "set_aside", "split"]
@@ -240,9 +240,7 @@ def _one_sided(images: ImageSet, label: int) -> str:
     )
 
 
-def nested_subset(
-    images: ImageSet, per_class: int | None, seed: int, among: np.ndarray | None = None
-) -> np.ndarray:
+def nested_subset(images: ImageSet, per_class: int | None, seed: int, among: np.ndarray | None = None) -> np.ndarray:
     """Indices of ``per_class`` images of each class (None: all), in the images' own order. Of a class with fewer, where
     small classes are kept, all.
 

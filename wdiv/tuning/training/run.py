@@ -144,7 +144,10 @@ class _Session:
         self.spec, self.split, self.device, self.watcher, self.stop = spec, split, device, watcher, stop
         self.features = features
         train, validation = spec.rows(split)
-        self.images = {"train": OnDevice(split.pool, device, train), "test": OnDevice(split.test, device, spec.test_rows(split))}
+        self.images = {
+            "train": OnDevice(split.pool, device, train),
+            "test": OnDevice(split.test, device, spec.test_rows(split)),
+        }
         if len(validation):
             self.images["validation"] = OnDevice(split.pool, device, validation)
         self.asked = {name: _list_images(out, part) for name, part in self.images.items() if name != "train"}

@@ -116,7 +116,10 @@ def run_id(
     'lenet-digits-all-fc-auto-s0-f2of5'
     """
     size = "all" if per_class is None else f"n{per_class}"
-    return short_name("-".join(map(_plain, (label, dataset, size, strategy, bn_mode))), f"-s{seed}{'' if fold is None else fold.ending}")
+    return short_name(
+        "-".join(map(_plain, (label, dataset, size, strategy, bn_mode))),
+        f"-s{seed}{'' if fold is None else fold.ending}",
+    )
 
 
 def _plain(part: str) -> str:
