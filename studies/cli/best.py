@@ -43,13 +43,13 @@ def _print(found: Best) -> None:
     rows = [
         {
             "model": one.model, "images": one.n_train, "strategy": one.strategy, "bn mode": one.bn_mode,
-            "seeds": one.seeds, "loss": one.loss, "validation %": one.val_accuracy, "test %": one.test_accuracy,
+            "runs": one.seeds, "loss": one.loss, "validation %": one.val_accuracy, "test %": one.test_accuracy,
             "problem": one.problem or None,
         }
         for one in found.candidates
     ]  # fmt: skip
     spell = {"loss": "{:.4f}".format, "validation %": percent, "test %": percent}
     some = [name for name in rows[0] if any(row[name] is not None and row[name] == row[name] for row in rows)]
-    print_table(rows, {name: spell.get(name, str) for name in some}, title=f"mean over seeds; loss: {found.by}")
+    print_table(rows, {name: spell.get(name, str) for name in some}, title=f"mean over runs, of seeds or folds; loss: {found.by}")
     for note in found.notes:
         click.echo(f"note: {note}")

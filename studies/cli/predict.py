@@ -57,7 +57,10 @@ def predict(
     click.echo(f"network: {choice.name}")
     if not out:
         _print(found)
-    click.echo(f"{len(found.files)} images: " + ", ".join(f"{n} {name!r}" for name, n in found.counts.items() if n))
+    click.echo(
+        f"{len(found.files)} image{'s' if len(found.files) > 1 else ''}: "
+        + ", ".join(f"{n} {name!r}" for name, n in found.counts.items() if n)
+    )
     _print_bad(found)
     if out:
         click.echo(f"wrote {out}")

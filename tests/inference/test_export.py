@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.conftest import once
+from tests.conftest import ROOT, once
 from tests.tuning.tiny import thin
 from wdiv.errors import BadInput
 from wdiv.inference import export as module
 from wdiv.inference.choice import choose
 from wdiv.inference.export import FORMATS, export
 from wdiv.inference.network import Network
+from wdiv.store import predictions
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not here: wdiv[onnx]")
@@ -81,6 +83,22 @@ def test_onnx_agrees_and_says_what_it_takes(used: Path, tmp_path: Path) -> None:
         name: told[name] if isinstance(value, str) else json.loads(told[name]) for name, value in beside.items()
     } == beside
     assert json.loads(told["input"])["mean"] == beside["input"]["mean"]
+
+
+@needs_onnx
+def test_the_script_in_the_documents_answers_as_the_run_did(
+    used: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without wdiv: every accuracy is the exported network's."""
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "using.md").read_text(), re.DOTALL)
+    assert "wdiv" not in script
+    kept = predictions.of_run(choose(used).first)
+    assert kept is not None
+    asked = [str(images / name) for name in kept.images.names]
+    monkeypatch.setattr("sys.argv", ["script", str(export(used, None, tmp_path / "x.onnx")), *asked])
+    exec(compile(script, "using.md", "exec"), {})
+    answers = [line.partition(".png ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert answers == [kept.classes[label] for label in kept.logits.argmax(axis=1)]
 
 
 @needs_onnx

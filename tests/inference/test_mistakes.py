@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from studies.report.figures import contact_sheet
-from tests.fabric import LABELS, edit_record, logits, make_store
+from tests.fabric import LABELS, edit_record, edit_rows, logits, make_store
 from tests.inference.conftest import CLASSES
 from wdiv.errors import BadData, BadInput, BadStore
 from wdiv.inference.choice import choose
 from wdiv.inference.mistakes import Mistake, mistakes, of_all_seeds, pixels_of
 from wdiv.numerics.classification import PROBABILITIES
 from wdiv.store import predictions
+from wdiv.store.reader import Run
 from wdiv.tuning.data.folder import decode
 
 
@@ -46,6 +47,22 @@ def test_of_each_image_how_many_seeds_got_it_wrong(tmp_path: Path) -> None:
     counts = len(found.found), sum(one.wrong == 3 for one in found.found)
     told = "{} of 9 test images are answered wrongly by at least one of 3 networks, {} by all of them"
     assert found.in_words == told.format(*counts)
+
+
+def test_an_image_is_judged_by_those_that_it_was_a_test_image_of(tmp_path: Path) -> None:
+    """As the folds of a cross-validation are tested, each on images of its own."""
+    store = make_store(tmp_path / "s", ("fc",), (0, 1), predicted=True)
+    run = Run(next((store / "runs").glob("*s1")))
+    kept = predictions.of_run(run)
+    assert kept is not None
+    names = tuple(f"more/{i}.png" for i in range(6)) + kept.images.names[6:]
+    digest = predictions.write_images(store, names, kept.images.labels, kept.images.rows)
+    edit_rows(run.path, lambda rows: rows[-1]["predictions"]["test"].update(images=digest))
+    found = mistakes(of_all_seeds(store))
+    assert sum(found.images.values()) == 15
+    assert found.networks == 2
+    for one in found.found:
+        assert one.of == (2 if one.row >= 6 else 1)
 
 
 def test_one_run_alone(used: Path) -> None:

@@ -14,6 +14,7 @@ from wdiv.inference.choice import Choice, choose
 from wdiv.numerics.classification import PROBABILITIES
 from wdiv.store import predictions
 from wdiv.store.predictions import Predictions
+from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.training.own_images import own_split
 
 __all__ = ["Mistake", "Mistakes", "mistakes", "of_all_seeds", "pixels_of"]
@@ -42,7 +43,7 @@ class Mistake:
 class Mistakes:
     """What :func:`mistakes` finds: by true class, in each those first that most networks get wrong.
 
-    images  class -> test images of it;  networks: how many were asked
+    images  class -> test images of it;  networks: how many were asked of an image, at most
     """
 
     found: tuple[Mistake, ...]
@@ -60,7 +61,7 @@ class Mistakes:
         by = f" by each of {n} networks" if n > 1 else ""
         if not self.found:
             return f"each of {total} test images is answered rightly{by}"
-        every = sum(one.wrong == n for one in self.found)
+        every = sum(one.wrong == one.of for one in self.found)
         told = f"{len(self.found)} of {total} test images are answered wrongly"
         return told + (f" by at least one of {n} networks, {every} by all of them" if n > 1 else "")
 
@@ -85,30 +86,37 @@ def of_all_seeds(spec: str | Path, dataset: str | None = None) -> Choice:
 
 
 def mistakes(choice: Choice) -> Mistakes:
-    """The test images that networks of one split got wrong after the epochs that are meant.
+    """The test images that networks got wrong after the epochs that are meant; each image is judged by those of them
+    that it was a test image of.
 
-    Raises :class:`~wdiv.errors.BadStore` where their predictions are not kept, or not of the same images.
+    Raises :class:`~wdiv.errors.BadStore` where their predictions are not kept.
     """
     kept = [_kept(choice, number) for number in range(len(choice.members))]
-    first = kept[0]
-    if any(one.images.digest != first.images.digest for one in kept):
-        raise BadStore(f"{choice.first.root}: its runs were not tested on the same images")
-    labels, n = first.images.labels, len(kept)
-    p = np.stack([np.exp(PROBABILITIES[str(one.probabilities)](one.logits.astype(np.float64))) for one in kept])
-    answers = np.stack([one.logits.argmax(axis=1) for one in kept])
-    wrong = answers != labels
-    found = []
-    for image in np.flatnonzero(wrong.any(axis=0)):
-        whose = wrong[:, image]
-        answer = int(np.bincount(answers[whose, image]).argmax())
-        by = whose & (answers[:, image] == answer)
-        names = (first.images.names[image], first.classes[labels[image]], first.classes[answer])
-        mean = float(p[by, image, answer].mean())
-        found.append(Mistake(*names, mean, int(whose.sum()), n, int(first.images.rows[image])))
-    order = {name: place for place, name in enumerate(first.classes)}
+    classes = kept[0].classes
+    asked: dict[tuple[str, int, int], list[tuple[int, np.ndarray]]] = {}  # name, row, label -> each one's answer, and p
+    for one in kept:
+        p = np.exp(PROBABILITIES[str(one.probabilities)](one.logits.astype(np.float64)))
+        images = zip(one.images.names, one.images.rows.tolist(), one.images.labels.tolist(), strict=True)
+        for image, answer, of_image in zip(images, one.logits.argmax(axis=1).tolist(), p, strict=True):
+            asked.setdefault(image, []).append((answer, of_image))
+    found = [mistake for image, each in asked.items() if (mistake := _mistake(image, each, classes))]
+    order = {name: place for place, name in enumerate(classes)}
     found.sort(key=lambda one: (order[one.label], -one.wrong, -one.probability, one.file))
-    counts = np.bincount(labels, minlength=len(first.classes)).tolist()
-    return Mistakes(tuple(found), dict(zip(first.classes, counts, strict=True)), n)
+    counts = np.bincount([label for *_, label in asked], minlength=len(classes)).tolist()
+    return Mistakes(tuple(found), dict(zip(classes, counts, strict=True)), max(map(len, asked.values())))
+
+
+def _mistake(
+    image: tuple[str, int, int], each: Sequence[tuple[int, np.ndarray]], classes: Sequence[str]
+) -> Mistake | None:
+    """What is to be said of an image that networks have given an answer and probabilities; None if all are right."""
+    name, row, label = image
+    wrong = [answer for answer, _ in each if answer != label]
+    if not wrong:
+        return None
+    answer = int(np.bincount(wrong).argmax())
+    mean = float(np.mean([p[answer] for given, p in each if given == answer]))
+    return Mistake(name, classes[label], classes[answer], mean, len(wrong), len(each), row)
 
 
 def _kept(choice: Choice, number: int) -> Predictions:
@@ -127,9 +135,16 @@ def pixels_of(choice: Choice, found: Sequence[Mistake], data: str | None = None)
 
     data: where they are now. Raises :class:`~wdiv.errors.BadData` where they are gone, or others.
     """
+    again = "" if data else "; give the folder where they are now with --data (data=)"
     try:
-        test = own_split(choice.first, int(choice.first.record.input["size"]), data).test
+        split = own_split(choice.first, int(choice.first.record.input["size"]), data)
     except BadData as error:
-        again = "" if data else "; give the folder where they are now with --data (data=)"
         raise BadData(f"{error}{again}") from None
-    return test.pixels[[one.row for one in found]]
+    parts = [part for part in (split.test, split.pool) if all(_is_in(part, one) for one in found)]
+    if not parts:
+        raise BadData(f"{choice.first.path}: its images have other names now{again}")
+    return parts[0].pixels[[one.row for one in found]]
+
+
+def _is_in(part: ImageSet, one: Mistake) -> bool:
+    return one.row < len(part) and part.names[one.row] == one.file
