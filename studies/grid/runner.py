@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from wdiv.tuning.training.small_maps import check_maps
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_grid", "run_grid", "with_sources"]
+__all__ = ["describe_grid", "extensions", "run_grid", "with_sources"]
 
 
 def run_grid(
@@ -69,7 +69,7 @@ def run_grid(
     for planned in grid.runs:
         planned.spec.source.fetch()
     merge_axes(study, out)
-    extended = [*_check_extensions(runs, out)]
+    extended = extensions(runs, out)
     if grid.source is None:
         _check_identity(runs, grid.split, out, choose_device(device))
     for folder in (out, out / "bases", out / trials.FOLDER):
@@ -129,19 +129,24 @@ def _left(runs: Sequence[Planned], out: Path) -> list[Planned]:
     return [p for p in runs if not there[p.id].finished or is_longer(there[p.id], p.spec)]
 
 
-def _check_extensions(runs: Sequence[Planned], out: Path) -> Iterator[str]:
-    """Say what goes on from where. Raises :class:`~wdiv.errors.BadInput` where it cannot."""
+def extensions(runs: Sequence[Planned], out: Path) -> list[str]:
+    """What is asked for more epochs than it has, and where it goes on from, a line each.
+
+    Raises :class:`~wdiv.errors.BadInput` for a run that cannot go on.
+    """
+    told = []
     for planned in runs:
         run = Run(out / "runs" / planned.id)
         if not is_longer(run, planned.spec):
             continue
         check_extension(run, planned.spec)
-        if run.finished and stays_stopped(
-            [row for row in run.history() if row["epoch"] <= (run.end or 0)], planned.spec
-        ):
-            yield f"{planned.id}: stopped early, after epoch {run.end}, and stays so; epoch {run.final} counts"
-        elif run.finished:
-            yield f"{planned.id}: goes on after epoch {run.end}; until it is over, epoch {run.final} counts"
+        if run.end is None:
+            continue
+        if stays_stopped([row for row in run.history() if row["epoch"] <= run.end], planned.spec):
+            told.append(f"{planned.id}: stopped early, after epoch {run.end}, and stays so; epoch {run.final} counts")
+        else:
+            told.append(f"{planned.id}: goes on after epoch {run.end}; until it is over epoch {run.final} counts")
+    return told
 
 
 def _check_identity(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:
@@ -238,7 +243,7 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
-    extended = [*_check_extensions(grid.runs, out)]
+    extended = extensions(grid.runs, out)
     there, failed = _readable(grid.runs, out)
     if grid.source is None and all(planned.spec.source.here or planned.spec.source.random for planned in grid.runs):
         _check_identity(there, grid.split, out, choose_device(device))

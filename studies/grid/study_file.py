@@ -171,7 +171,7 @@ def _check_more_epochs(held: Study, study: Study, before: Mapping[str, Any], new
     lacking = ", ".join(f"{axis} {one!r}" for axis in AXES for one in before[axis] if one not in new[axis])
     if lacking:
         told = f"epochs {held.epochs}, now {study.epochs}"
-        raise BadInput(f"{out}: {told}: all its runs go on together; give {lacking} too, or another --out")
+        raise BadInput(f"{out}: {told}: all its runs go on together; give {lacking} too, or give another --out")
 
 
 def _plain(study: Study) -> dict[str, Any]:
