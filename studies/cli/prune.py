@@ -21,8 +21,8 @@ def prune(store: Path, keep: str, yes: bool, as_json: bool) -> None:
     """Take epochs away to save room; without --yes, say what would go.
 
     The first, the last and the epoch that counts always stay, and those that another study starts from. History,
-    predictions, running metrics and what was measured stay for all epochs. Without 'resume' the runs cannot be given more
-    epochs.
+    predictions, running metrics and what was measured stay for all epochs. Without 'resume' the runs cannot be given
+    more epochs.
     """
     from studies.cli.console import print_table, size
     from studies.grid import pruning

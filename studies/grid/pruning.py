@@ -49,8 +49,8 @@ def would_prune(out: Path, keep: Keep = PRUNE) -> list[Pruned]:
 
 
 def prune(out: Path, keep: Keep = PRUNE) -> list[Pruned]:
-    """Take away the epochs of a study's folder, or of any store, that ``keep`` does not name, and what its runs would go
-    on from to more epochs, unless it says ``resume``.
+    """Take away the epochs of a study's folder, or of any store, that ``keep`` does not name, and what more epochs
+    would go on from, unless it says ``resume``.
 
     Those stay as well that a run could not be read without, that the study measures against, and that a study beside
     this one starts from. A run that is being written, or was imported, is left as it is. Killed in the middle, it is
