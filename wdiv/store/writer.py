@@ -305,10 +305,10 @@ class RunWriter:
         if self._end is not None and kept["rows"][-1]["epoch"] <= self._end:  # not one of the new epochs is saved
             end = next(row for row in past if row["epoch"] == self._end)
             other = file.with_name(EXTEND)
-            kept = load(other) if other.exists() else {"optimizer": None, "epoch": self._end}
-            if kept.pop("epoch") != self._end:
+            state: dict[str, Any] = load(other) if other.exists() else {"optimizer": None, "epoch": self._end}
+            if state.pop("epoch") != self._end:
                 raise Damaged(other, f"not of epoch {self._end}, with which the run ended; it cannot be extended")
-            kept["rows"] = [end]
+            kept = {**state, "rows": [end]}
         first = kept["rows"][0]["epoch"]
         self.rows = [*(row for row in self.run.history() if row["epoch"] < first), *kept["rows"]]
         self._write_history()
