@@ -13,7 +13,7 @@ from studies.cli.options import as_json, echo_json
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--keep", default="first,last", show_default=True, metavar="WORDS",
-    help="Which epochs stay: of first, best, last, 'last N', 'every N', with commas.",
+    help="What stays: of first, best, last, 'last N', 'every N', resume, with commas.",
 )  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do it; without, only say what would go.")
 @as_json
@@ -21,7 +21,8 @@ def prune(store: Path, keep: str, yes: bool, as_json: bool) -> None:
     """Take epochs away to save room; without --yes, say what would go.
 
     The first, the last and the epoch that counts always stay, and those that another study starts from. History,
-    predictions, running metrics and what was measured stay for all epochs.
+    predictions, running metrics and what was measured stay for all epochs. Without 'resume' the runs cannot be given
+    more epochs.
     """
     from studies.cli.console import print_table, size
     from studies.grid import pruning
@@ -47,6 +48,8 @@ def prune(store: Path, keep: str, yes: bool, as_json: bool) -> None:
     for one in found:
         if one.needed:
             click.echo(f"note: {one.run}: {spell([*one.needed])} is measured against or started from, and stays")
+    if any(one.resume for one in found):
+        click.echo("what more epochs would go on from goes too; with 'resume' among the words it stays")
     if not total:
         click.echo("nothing to take away")
     elif yes:

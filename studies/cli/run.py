@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     help="mini: the same shape in minutes on two cores, with its own small source networks.",
 )  # fmt: skip
 @of_a_study(grid=True)
-@click.option("--epochs", type=int, metavar="N", help="After each of which a run is kept.")
-@click.option("--keep", metavar="WORDS", help="Which epochs stay: all, or of first, best, last, 'last N', 'every N'.")
+@click.option(
+    "--epochs", type=int, metavar="N", help="After each of which a run is saved; more than before: runs go on."
+)
+@click.option("--keep", metavar="WORDS", help="What stays: all, or of first, best, last, 'last N', 'every N', resume.")
 @click.option("--steps", type=int, metavar="N", help="Of each run, for all sizes; its epochs are equal parts of them.")
 @click.option("--passes", is_flag=True, help="Each epoch is one pass over the images: more images, more steps.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="Batches of an epoch.  [default: one pass]")

@@ -11,13 +11,20 @@ from studies.grid.pruning import would_prune
 from studies.grid.verifying import verified
 from wdiv.cache.measures import STEMS
 from wdiv.errors import WdivError
+from wdiv.store.keep import EXTEND
 
 __all__ = ["disk_usage"]
 
 KINDS = ("epochs", "bases", "predictions", "resume", "running metrics", "caches", "features", "figures", "other")
-"""What a file is of: weights after epochs and before them, what networks gave images, what a stopped run goes on from,
+"""What a file is of: weights after epochs and before them, what networks gave images, what a run goes on from,
 sums taken while training, measures, what frozen layers give, figures and reports."""
-_OF_RUN = {"epochs": "epochs", "predictions": "predictions", "resume.pt": "resume", "live.jsonl": "running metrics"}
+_OF_RUN = {
+    "epochs": "epochs",
+    "predictions": "predictions",
+    "resume.pt": "resume",
+    EXTEND: "resume",
+    "live.jsonl": "running metrics",
+}
 _OF_STORE = {"bases": "bases", "features": "features", "images": "predictions", "report": "figures"}
 _CACHES = (*STEMS.values(), "pairs")
 

@@ -209,6 +209,7 @@ def _work(worker: _Worker, end: Any) -> None:
                 fine_tune(
                     worker.specs[number], worker.split, store, device=worker.device, watcher=_Reporter(end),
                     features=features, networks=networks, stop=stop, keep=worker.keep,
+                    extend=True,
                 )  # fmt: skip
             except Exception as raised:
                 error = raised

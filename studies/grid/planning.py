@@ -252,4 +252,5 @@ def source_study(study: Study) -> Study:
         per_class=(how.per_class,), strategies=(f"scratch={how.rate}",), epochs=how.epochs,
         batch_size=how.batch_size, steps_per_epoch=how.steps_per_epoch, image_size=study.image_size,
         split_seed=study.split_seed, seeds=tuple(_numbers(study)),
+        keep=study.keep,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from studies.grid.study_file import STUDY, told_by
 from studies.grid.verifying import verified
 from wdiv.errors import BadStore, WdivError
-from wdiv.store.keep import Keep, thin, thinning
+from wdiv.store.keep import EXTEND, Keep, thin, thinning
 from wdiv.store.reader import CheckpointStore, Run, find_run, is_being_written, write_lock
 
 __all__ = ["PRUNE", "Pruned", "prune", "would_prune"]
@@ -24,13 +24,18 @@ WAIT = 1.0
 
 @dataclass(frozen=True)
 class Pruned:
-    """What goes of a run: epochs, and their bytes. needed: epochs that stay because something starts from them; why: it
-    is left as it is."""
+    """What goes of a run.
+
+    bytes   of the epochs, and of what more epochs would go on from, where ``resume`` says that this goes too
+    needed  epochs that stay because something starts from them, or is measured against them
+    why     it is left as it is; empty where it is not
+    """
 
     run: str
     thinned: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
     bytes: int = 0
+    resume: bool = False
     needed: tuple[int, ...] = ()
     why: str = ""
 
@@ -44,7 +49,8 @@ def would_prune(out: Path, keep: Keep = PRUNE) -> list[Pruned]:
 
 
 def prune(out: Path, keep: Keep = PRUNE) -> list[Pruned]:
-    """Take away the epochs of a study's folder, or of any store, that ``keep`` does not name.
+    """Take away the epochs of a study's folder, or of any store, that ``keep`` does not name, and what more epochs
+    would go on from, unless it says ``resume``.
 
     Those stay as well that a run could not be read without, that the study measures against, and that a study beside
     this one starts from. A run that is being written, or was imported, is left as it is. Killed in the middle, it is
@@ -56,6 +62,8 @@ def prune(out: Path, keep: Keep = PRUNE) -> list[Pruned]:
             with suppress(BadStore), write_lock(run, WAIT):
                 planned = _planned(name, run, kept, ours=True)
                 thin(run, planned.thinned)
+                if planned.resume:
+                    (run.path / EXTEND).unlink()
                 done.append(planned)
                 continue
         done.append(_planned(name, run, kept))
@@ -71,7 +79,10 @@ def _planned(name: str, run: Run, keep: Keep, *, ours: bool = False) -> Pruned:
     gone = thinning(run, keep)
     kept = [epoch for epoch in run.epochs() if epoch not in gone]
     needed = [epoch for epoch in sorted(keep.besides) if epoch in kept]
-    return Pruned(name, tuple(gone), tuple(kept), sum(gone.values()), tuple(needed))
+    extend, extending = run.path / EXTEND, (run.path / "resume.pt").exists()
+    resume = extend.exists() and not extending and not keep.resume
+    room = sum(gone.values()) + (extend.stat().st_size if resume else 0)
+    return Pruned(name, tuple(gone), tuple(kept), room, resume, tuple(needed))
 
 
 def _runs(out: Path, keep: Keep) -> Iterator[tuple[str, Run, Keep]]:

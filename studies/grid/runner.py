@@ -30,6 +30,7 @@ from wdiv.tuning.prefix.feature_store import FeatureStore
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.cost import estimate_seconds
 from wdiv.tuning.training.device import choose_device
+from wdiv.tuning.training.extending import check_extension, is_longer, stays_stopped
 from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop, Stopped, asked_by_signals
 from wdiv.tuning.training.loop import Diverged
@@ -41,7 +42,7 @@ from wdiv.tuning.training.small_maps import check_maps
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_grid", "run_grid", "with_sources"]
+__all__ = ["describe_grid", "extensions", "run_grid", "with_sources"]
 
 
 def run_grid(
@@ -68,13 +69,14 @@ def run_grid(
     for planned in grid.runs:
         planned.spec.source.fetch()
     merge_axes(study, out)
+    extended = extensions(runs, out)
     if grid.source is None:
         _check_identity(runs, grid.split, out, choose_device(device))
     for folder in (out, out / "bases", out / trials.FOLDER):
         clear_leftovers(folder)
     update_study_json(out, lambda: _resolved(grid, out))
-    for note in grid.notes:
-        progress.say(f"note: {note}")
+    for line in (*(f"note: {note}" for note in grid.notes), *extended):
+        progress.say(line)
     for one in failed:
         progress.say(f"{one.what}: {one}")
     if grid.source is not None:
@@ -122,8 +124,29 @@ def _readable(runs: Sequence[Planned], out: Path) -> tuple[list[Planned], list[F
 
 
 def _left(runs: Sequence[Planned], out: Path) -> list[Planned]:
-    """The runs that are not finished."""
-    return [planned for planned in runs if not Run(out / "runs" / planned.id).finished]
+    """The runs that are not finished, or are asked for more epochs than they have."""
+    there = {planned.id: Run(out / "runs" / planned.id) for planned in runs}
+    return [p for p in runs if not there[p.id].finished or is_longer(there[p.id], p.spec)]
+
+
+def extensions(runs: Sequence[Planned], out: Path) -> list[str]:
+    """What is asked for more epochs than it has, and where it goes on from, a line each.
+
+    Raises :class:`~wdiv.errors.BadInput` for a run that cannot go on.
+    """
+    told = []
+    for planned in runs:
+        run = Run(out / "runs" / planned.id)
+        if not is_longer(run, planned.spec):
+            continue
+        check_extension(run, planned.spec)
+        if run.end is None:
+            continue
+        if stays_stopped([row for row in run.history() if row["epoch"] <= run.end], planned.spec):
+            told.append(f"{planned.id}: stopped early, after epoch {run.end}, and stays so; epoch {run.final} counts")
+        else:
+            told.append(f"{planned.id}: goes on after epoch {run.end}; until it is over epoch {run.final} counts")
+    return told
 
 
 def _check_identity(runs: Sequence[Planned], split: Split, out: Path, device: torch.device) -> None:
@@ -135,7 +158,7 @@ def _check_identity(runs: Sequence[Planned], split: Split, out: Path, device: to
         trials.check_outcomes(out, source, split)
     for planned in runs:
         base = networks.base(planned.spec, len(split.pool.classes), device)
-        check_identity(store, planned.spec, split, base, planned.changing, known)
+        check_identity(store, planned.spec, split, base, planned.changing, known, extend=True)
 
 
 def _one_by_one(
@@ -151,7 +174,7 @@ def _one_by_one(
             with progress.run(name, spec.recipe.epochs) as watcher:
                 fine_tune(
                     spec, split, store, device=device, watcher=watcher, features=features, networks=networks, stop=stop,
-                    keep=keep,
+                    keep=keep, extend=True,
                 )  # fmt: skip
         except OF_ONE_RUN as error:
             failed.append(Failure(name, error))
@@ -220,6 +243,7 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
+    extended = extensions(grid.runs, out)
     there, failed = _readable(grid.runs, out)
     if grid.source is None and all(planned.spec.source.here or planned.spec.source.random for planned in grid.runs):
         _check_identity(there, grid.split, out, choose_device(device))
@@ -242,7 +266,7 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
         "steps": sum(planned.steps for planned in runs) * grid.study.epochs,
         "bytes": sum(p.bytes for p in runs),
         "seconds": round(sum(seconds), 1),
-        "notes": [*grid.notes, *_steps_in_words(grid), *(f"{one.what}: {one}" for one in failed)],
+        "notes": [*grid.notes, *extended, *_steps_in_words(grid), *(f"{one.what}: {one}" for one in failed)],
     }
 
 

@@ -157,7 +157,10 @@ def state_of(called: str, run: Run | None) -> RunState:
         return RunState(called, name, None, of, left=0.0 if name in OVER else None, prefix=prefix)
     accuracies = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]  # of an import: none
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    of = max(of, rows[-1]["epoch"])  # more, where it is being extended
     final = rows[-1].get("final", rows[-1]["epoch"])  # not run.final, which may have seen an epoch more by now
+    if run.end is not None and run.end < rows[-1]["epoch"]:
+        final, name = run.final, "running" if is_being_written(run) else "stopped"
     last = next(row for row in rows if row["epoch"] == final)
     return RunState(
         called, name, rows[-1]["epoch"], of, last.get("test_accuracy"), max(accuracies, default=None),

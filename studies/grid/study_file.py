@@ -141,6 +141,9 @@ def merge_axes(study: Study, out: Path) -> dict[str, Any]:
     changed = [key for key in fixed if _told(key, before[key]) != _told(key, new[key])]
     if held.recipe.steps_per_epoch == study.recipe.steps_per_epoch:
         changed = [key for key in changed if key not in STEPS]
+    if "epochs" in changed and study.epochs > held.epochs:
+        _check_more_epochs(held, study, before, new, out)
+        changed.remove("epochs")
     if changed:
         what = ", ".join(f"{key} {before[key]!r}, now {new[key]!r}" for key in changed)
         passes = (
@@ -156,6 +159,19 @@ def merge_axes(study: Study, out: Path) -> dict[str, Any]:
                 f"{out}: holds condition {one['name']!r} with {old!r}, now {one['values']!r}; give another --out"
             )
     return new
+
+
+def _check_more_epochs(held: Study, study: Study, before: Mapping[str, Any], new: Mapping[str, Any], out: Path) -> None:
+    """More epochs are more of the same, of all runs that are there. Whether a run can go on is its own matter."""
+    each, now = held.recipe.steps_per_epoch, study.recipe.steps_per_epoch
+    if each != now:
+        what = "a pass over the images" if each is None else f"{each} steps"
+        give = "--passes" if each is None else f"--steps {study.epochs * each}"
+        raise BadInput(f"{out}: an epoch of its runs is {what}, and now would be another; give --epochs with {give}")
+    lacking = ", ".join(f"{axis} {one!r}" for axis in AXES for one in before[axis] if one not in new[axis])
+    if lacking:
+        told = f"epochs {held.epochs}, now {study.epochs}"
+        raise BadInput(f"{out}: {told}: all its runs go on together; give {lacking} too, or give another --out")
 
 
 def _plain(study: Study) -> dict[str, Any]:

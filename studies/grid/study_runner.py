@@ -13,7 +13,7 @@ from studies.grid.failure import Failure
 from studies.grid.planning import StudyGrid, plan_grid
 from studies.grid.power import power_in_words
 from studies.grid.progress import Progress
-from studies.grid.runner import describe_grid, run_grid
+from studies.grid.runner import describe_grid, extensions, run_grid
 from studies.grid.study_file import merge_axes, update_study_json
 from studies.papers import published
 from studies.spec.study import Study
@@ -33,6 +33,7 @@ def plan(study: Study, out: Path) -> list[tuple[Part, StudyGrid | None]]:
     for part in parts(study, out):
         grid = plan_grid(part.study)
         merge_axes(part.study, part.out)
+        extensions(grid.runs, part.out)
         if grid.source is not None:
             merge_axes(grid.source.study, part.sources)
         found.append((part, None if study.conditions else grid))

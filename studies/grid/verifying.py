@@ -22,7 +22,7 @@ from wdiv.errors import BadInput, BadStore, Damaged, WdivError
 from wdiv.store import running_metrics
 from wdiv.store.files import sha256
 from wdiv.store.imported import NAME as IMPORTED
-from wdiv.store.keep import thin
+from wdiv.store.keep import EXTEND, thin
 from wdiv.store.names import readable
 from wdiv.store.reader import LOCK, CheckpointStore, Run, write_lock
 from wdiv.store.seals import has_tail
@@ -182,6 +182,8 @@ def _again(run: Run, spec: RunSpec, grid: StudyGrid, store: CheckpointStore, dev
                 )
             with suppress(WdivError):  # nobody knows what was kept
                 thin(new, [row["epoch"] for row in run.history() if row.get("thinned")])
+                if not (run.path / EXTEND).exists():
+                    (new.path / EXTEND).unlink(missing_ok=True)
             _take_over(run, new)
         return f"{run.path}: made again; {len(compared)} epochs are the same as before"
     except (BadInput, BadStore) as error:

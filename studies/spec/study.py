@@ -89,8 +89,9 @@ class Study:
     per_class     training images of each class; None (in TOML ``"all"``) is all of them
     epochs        of each run, after each of which it is saved
     keep          which of them stay on disk: ``all``, or some of ``first``, ``best``, ``last``, ``last 5``, ``every 5``
-                  with commas between them, see :class:`~wdiv.store.keep.Keep`; the epoch that counts always stays. What
-                  is not kept has its accuracies and its running metrics all the same
+                  and ``resume`` (more epochs can follow, as with ``all``) with commas between them, see
+                  :class:`~wdiv.store.keep.Keep`; the epoch that counts always stays. What is not kept has its
+                  accuracies and its running metrics all the same
     steps         of the optimizer, of each run, however many images it has: sizes are then compared at equal steps, and
                   ``epochs`` is the number of checkpoints, equally spaced. None (in TOML ``"none"``): an epoch is
                   ``steps_per_epoch`` or, without that, one pass over the images. A run is what this comes to: 20 steps

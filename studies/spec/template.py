@@ -26,7 +26,7 @@ WORDS: Mapping[str, str] = {
     "conditions": "The whole grid once more with fields replaced, each in a store of its own.",
     "optimizer": "'wdiv list optimizers'; the rates belong to the strategies.",
     "epochs": "Of each run, which is kept after each of them.",
-    "keep": "Which of them stay on disk: all, or of first, best, last, 'last 5', 'every 5', with commas.",
+    "keep": "Which epochs stay on disk: all, or of first, best, last, last 5, every 5, resume, with commas.",
     "steps": "Of each run, however many images it has: equal steps for all sizes, kept after each of its epochs.",
     "batch_size": "Images of a step.",
     "weight_decay": "Of weights; of gamma, beta and biases only with decay_all.",

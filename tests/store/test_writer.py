@@ -50,7 +50,8 @@ def kept(epoch: int) -> dict[str, Any]:
 
 def writer_of(root: Path, strategy: str = "bn+fc", seed: int = 0, planned: int = LAST, keep: Keep = ALL) -> RunWriter:
     base = write_base(root, live(source_state()))
-    return RunWriter(root, run_record(strategy, seed, planned, base, run_states(strategy, seed, 0)[0]), keep=keep)
+    record = run_record(strategy, seed, planned, base, run_states(strategy, seed, 0)[0])
+    return RunWriter(root, record, keep=keep, extendable="resume" in keep.words)
 
 
 def train(writer: RunWriter, first: int = 0, last: int = LAST) -> None:
@@ -260,6 +261,26 @@ def test_a_kill_between_the_steps_of_a_commit(
     assert [v.problems for v in verify(root)] == [()]
 
 
+@contextmanager
+def killed_before(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[list[int]]:
+    """Die before the rename, or the removal of a file, of this number. Yields how many were left to go."""
+    left = [number]
+
+    def dies(do: Any) -> Any:
+        def instead(*paths: Any, **how: Any) -> Any:
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+            return do(*paths, **how)
+
+        return instead
+
+    with monkeypatch.context() as patched, suppress(Killed):
+        patched.setattr(os, "replace", dies(os.replace))
+        patched.setattr(Path, "unlink", dies(Path.unlink))
+        yield left
+
+
 @pytest.mark.parametrize("keep", ["first", "every 2"])
 def test_a_kill_at_any_step_of_a_run_that_keeps_few_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
@@ -271,22 +292,9 @@ def test_a_kill_at_any_step_of_a_run_that_keeps_few_epochs(
     stay = {0, last, *(words.epochs([{"epoch": epoch} for epoch in range(last + 1)]))}
     assert {*whole.run.epochs()} == stay == {int(file.stem) for file in (whole.run.path / "epochs").iterdir()}
     for number in range(1, 60):
-        root, left = tmp_path / str(number), [number]
-
-        def dies(do: Any, left: list[int] = left) -> Any:
-            def instead(*paths: Any, **how: Any) -> Any:
-                left[0] -= 1
-                if not left[0]:
-                    raise Killed
-                return do(*paths, **how)
-
-            return instead
-
-        with monkeypatch.context() as patched, suppress(Killed):
-            patched.setattr(os, "replace", dies(os.replace))
-            patched.setattr(Path, "unlink", dies(Path.unlink))
-            with writer_of(root, planned=last, keep=words) as writer:
-                train(writer, last=last)
+        root = tmp_path / str(number)
+        with killed_before(monkeypatch, number) as left, writer_of(root, planned=last, keep=words) as writer:
+            train(writer, last=last)
         if left[0] > 0:
             break
         with writer_of(root, planned=last, keep=words) as writer:
@@ -512,3 +520,41 @@ def test_history_is_strict_json(tmp_path: Path) -> None:
             writer.commit(live(run_states("bn+fc", 0, 1)[1]), {**row(1), "train_loss": float("nan")}, kept(1))
         lines = (writer.run.path / "history.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == [0]
+
+
+def go_on(root: Path, planned: int, keep: Keep) -> Run:
+    """Train a run to its end, from wherever it is, as a session does."""
+    with writer_of(root, planned=planned, keep=keep) as writer:
+        if writer.extends and writer.is_over:
+            writer.conclude()
+        elif not writer.run.finished or writer.extends:
+            resumed = writer.resume()
+            first = 0 if resumed is None else resumed["row"]["epoch"] + 1
+            assert resumed is None or resumed["optimizer"]["state"][0]["step"] == first - 1
+            writer.run.state_dict(max(0, first - 1)) if resumed else None
+            train(writer, first=first, last=planned)
+        else:
+            clear(writer.run)
+    return Run(writer.run.path)
+
+
+@pytest.mark.parametrize("keep", ["all,resume", "first,resume"])
+def test_a_kill_at_any_step_of_an_extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str) -> None:
+    """What counted counts until the run is over, and it ends as if it had been asked for as many epochs at first."""
+    words = Keep(keep)
+    go_on(tmp_path / "whole", 4, words)
+    wanted = {name: content for name, content in files_of(tmp_path / "whole").items() if "extend.pt" not in name}
+    for number in range(1, 60):
+        root = tmp_path / str(number)
+        run = go_on(root, 2, words)
+        with killed_before(monkeypatch, number) as left:
+            go_on(root, 4, words)
+        if left[0] > 0:
+            break
+        now = Run(run.path)
+        assert (now.finished, now.final) == (True, now.record.recipe["epochs"])
+        now.state_dict(now.final)
+        assert [v.problems for v in verify(root)] == [()]
+        go_on(root, 4, words)
+        assert {name: content for name, content in files_of(root).items() if "extend.pt" not in name} == wanted
+    assert number > 8

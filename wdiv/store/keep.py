@@ -16,17 +16,18 @@ from wdiv.store.files import write_atomically
 from wdiv.store.reader import Run
 from wdiv.store.seals import sealed_lines
 
-__all__ = ["ALL", "Keep", "mark", "take_away", "thin", "thinning"]
+__all__ = ["ALL", "EXTEND", "Keep", "goes_on", "mark", "take_away", "thin", "thinning"]
 
-WORDS = ("all", "first", "best", "last", "every N", "last N")
-_WORD = re.compile(r"(all|first|best)|(last|every)(?: +([1-9]\d*))?")
+WORDS = ("all", "first", "best", "last", "every N", "last N", "resume")
+_WORD = re.compile(r"(all|first|best|resume)|(last|every)(?: +([1-9]\d*))?")
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Keep:
     """Words, with commas between them: ``first``, the state before the first step; ``best``, of the highest test
-    accuracy, the earliest of equals; ``last``; ``last 5``; ``every 5``, those that 5 divides; or ``all``.
+    accuracy, the earliest of equals; ``last``; ``last 5``; ``every 5``, those that 5 divides; or ``all``. ``resume``
+    keeps what more epochs would go on from, as ``all`` does: the optimizer's state, twice an epoch of Adam's.
 
     The first, the last and the epoch that counts stay whatever is said: without them a run could not be read. So do
     those of ``besides``.
@@ -58,6 +59,11 @@ class Keep:
         """True if no epoch goes."""
         return "all" in self.words
 
+    @property
+    def resume(self) -> bool:
+        """True if a run that is over can be given more epochs."""
+        return self.everything or "resume" in self.words
+
     def epochs(self, rows: Sequence[Row], counts: int | None = None) -> frozenset[int]:
         """Those of a history that stay; ``counts``: the epoch that counts, by default the last."""
         there = [int(row["epoch"]) for row in rows]
@@ -77,6 +83,13 @@ class Keep:
 
 
 ALL = Keep()
+EXTEND = "extend.pt"
+"""In the folder of a run that is over, what more epochs would go on from."""
+
+
+def goes_on(run: Run) -> bool:
+    """True if it is kept what more epochs of a run would go on from."""
+    return any((run.path / name).exists() for name in (EXTEND, "resume.pt"))
 
 
 def _worse(row: Row) -> tuple[float, int]:
@@ -92,9 +105,11 @@ def mark(rows: Iterable[dict[str, Any]], kept: frozenset[int]) -> list[int]:
 
 
 def take_away(run: Run) -> None:
-    """Remove the files of epochs whose rows say that they are thinned. For who holds the run's lock."""
+    """Remove the files of epochs whose rows say that they are thinned, but for one that counts until its run has been
+    extended. For who holds the run's lock."""
+    final = run.final
     for row in run.history():
-        if row.get("thinned"):
+        if row.get("thinned") and row["epoch"] != final:
             run.epoch_file(row["epoch"]).unlink(missing_ok=True)
 
 

@@ -64,14 +64,18 @@ def trained(runs: Iterable[Run]) -> list[Run]:
     return [run for run in readable(runs) if not (run.path / IMPORTED).exists()]
 
 
-def conflicts(facts: Mapping[str, Any], known: Names) -> Iterator[tuple[str, str, str, str]]:
-    """(what, its name, the run that has another, how they differ) of all that a run calls by a name that is taken."""
+def conflicts(facts: Mapping[str, Any], known: Names, epochs: bool = True) -> Iterator[tuple[str, str, str, str]]:
+    """(what, its name, the run that has another, how they differ) of all that a run calls by a name that is taken.
+
+    epochs: whether a recipe of more epochs is another; not where runs are being extended, one after the other
+    """
     for names, thing in _named(facts).items():
         other, theirs = known.get(names, ("", thing))
         differing = [
             f"{WORDS.get(field, field)}: {difference(theirs[field], value)}"
             for field, value in thing.items()
             if value is not None and theirs[field] is not None and theirs[field] != value
+            if epochs or field != "recipe" or {**theirs[field], "epochs": 0} != {**value, "epochs": 0}
         ]
         if differing:
             yield names[0], names[1], other, "; ".join(differing)

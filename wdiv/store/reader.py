@@ -97,8 +97,11 @@ class Run:
 
         Those that wdiv took away (:mod:`wdiv.store.keep`), and the :attr:`missing`.
         """
-        missing = {*self.missing}
-        return [row["epoch"] for row in self.history() if row.get("thinned") or row["epoch"] in missing]
+        missing, final = {*self.missing}, self.final
+        return [
+            row["epoch"] for row in self.history()
+            if row["epoch"] in missing or (row.get("thinned") and row["epoch"] != final)
+        ]  # fmt: skip
 
     @property
     def missing(self) -> list[int]:
@@ -125,6 +128,11 @@ class Run:
     def finished(self) -> bool:
         """True if no epoch is left to train: all are there, or the run stopped early."""
         return self._end is not None
+
+    @property
+    def end(self) -> int | None:
+        """The last epoch of a run that is finished; of one that is being extended, its last before."""
+        return None if self._end is None else int(self._end["epoch"])
 
     @property
     def _end(self) -> dict[str, Any] | None:

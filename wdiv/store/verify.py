@@ -9,6 +9,7 @@ from wdiv.errors import BadStore, Damaged, WdivError
 from wdiv.store import predictions, running_metrics, tensors
 from wdiv.store.files import sha256
 from wdiv.store.imported import File, Imported, ImportedEpoch, read_tensor_at
+from wdiv.store.keep import EXTEND, goes_on
 from wdiv.store.names import conflicts, taken, trained
 from wdiv.store.reader import CheckpointStore, Run, StoreLike, is_being_written
 from wdiv.store.seals import check_seal, file_digest, has_tail
@@ -54,11 +55,11 @@ def verify(path: StoreLike) -> list[Verification]:
 def _mixed(runs: Iterable[Run]) -> dict[str, list[str]]:
     """What is called the same in several runs, and is not: run -> in words."""
     whole = trained(runs)
-    known = taken(whole)
+    known, strict = taken(whole), not all(goes_on(run) for run in whole)
     return {
         run.path.name: [
             f"{run.path}: its {what} {name!r} is other than that of {other} by this name ({how})"
-            for what, name, other, how in conflicts(vars(run.record), known)
+            for what, name, other, how in conflicts(vars(run.record), known, epochs=strict)
         ]
         for run in whole
     }
@@ -152,7 +153,7 @@ def _others(run: Run) -> Iterator[str]:
     """What is needed to go on, and to look on; as it has been since it was sealed."""
     if not run.record.sealed:
         return
-    for file in (run.path / "resume.pt", run.path / "diverged.txt"):
+    for file in (run.path / name for name in ("resume.pt", EXTEND, "diverged.txt")):
         if file.exists() and not has_tail(file):
             yield str(Damaged(file))
     yield from live_at_fault(run)

@@ -5,6 +5,9 @@
 3. ``resume.pt``, what the next epoch needs beyond the weights, with the epochs' history rows in it;
 4. ``history.jsonl``, which makes the epochs count for readers.
 
+A run that is over may keep what more epochs would go on from, as ``extend.pt``. While it is extended its ``run.json``
+says what it was, and what counted counts; once the last of the new epochs is committed, it says how many there are now.
+
 Of the epochs those stay that :class:`~wdiv.store.keep.Keep` says; the file of one that goes is removed once the history
 has told so, or not written at all. Predictions of every epoch are kept where those of all the run's epochs are small
 (:data:`ALL_PREDICTIONS`), else of the newest and of the one that counts as things stand; those of others go once the
@@ -38,7 +41,7 @@ import numpy as np
 from wdiv.errors import BadInput, Damaged, FreezeBroken
 from wdiv.store import predictions
 from wdiv.store.files import sha256, write_atomically
-from wdiv.store.keep import ALL, Keep, mark, take_away
+from wdiv.store.keep import ALL, EXTEND, Keep, mark, take_away
 from wdiv.store.names import WORDS, difference
 from wdiv.store.reader import Run, write_lock
 from wdiv.store.record import RunRecord
@@ -62,6 +65,8 @@ PENDING = 256 * 2**20
 ALL_PREDICTIONS = 16 * 2**20
 """Bytes of a run's predictions, up to which those of every epoch are kept: 16 MiB, as of 1,000 epochs of 700 images of
 6 classes, or 40 of 10,000 images of 10."""
+FITTED = ("fitted_accuracy", "n_fitted", "fitted_majority")
+"""What the row of the epoch that counts says besides."""
 PROOF_SHARE = 20
 """Time from one commit to the next, at least, in lengths of the proof that the frozen tensors are intact."""
 
@@ -86,7 +91,28 @@ def clear(run: Run) -> None:
     (run.path / "resume.pt").unlink(missing_ok=True)
     predictions.forget(run)
     take_away(run)
+    _forget_ends(run)
     _clear_unfinished(run)
+
+
+def _forget_ends(run: Run) -> None:
+    """Take from the rows of a run that was extended what its former last row alone had to say."""
+    rows = run.history()
+    if not rows or not _is_end(run.record.recipe, rows[-1]):
+        return
+    ends = ("final",) if run.record.recipe.get("patience") else ("final", *FITTED)
+    before = [name for row in rows[:-1] for name in ends if row.pop(name, None) is not None]
+    if before:
+        _write_rows(run, rows)
+
+
+def _is_end(recipe: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    return bool(row["epoch"] == recipe["epochs"] or "final" in row)
+
+
+def _write_rows(run: Run, rows: list[dict[str, Any]]) -> None:
+    text = sealed_lines(rows)
+    write_atomically(run.path / "history.jsonl", lambda temporary: temporary.write_text(text))
 
 
 def _clear_unfinished(run: Run) -> None:
@@ -169,12 +195,14 @@ class RunWriter:
     :class:`~wdiv.errors.BadInput` if the folder holds a run made in another way.
     """
 
-    def __init__(self, root: Path, record: RunRecord, every: float = 0.0, keep: Keep = ALL) -> None:
+    def __init__(
+        self, root: Path, record: RunRecord, every: float = 0.0, keep: Keep = ALL, extendable: bool = False
+    ) -> None:
         """every: seconds from one commit to the next, at least; 0 commits each epoch before :meth:`commit` returns.
 
-        keep: the epochs that stay, from the next commit on
+        keep: the epochs that stay, from the next commit on;  extendable: keep what more epochs would go on from
         """
-        self.record, self.every, self._keep = record, every, keep
+        self.record, self.every, self._keep, self._extendable = record, every, keep, extendable
         self.run = Run(root / "runs" / record.id)
         self.run.path.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()
@@ -182,6 +210,8 @@ class RunWriter:
         self._pending: list[_Epoch] = []
         self._thread = ThreadPoolExecutor(1, "wdiv-writer")
         self._job: Future[None] | None = None
+        self._before: int | None = None
+        self._end: int | None = None
         self._written, self._proof_seconds = time.monotonic(), 0.0
 
     def __enter__(self) -> RunWriter:
@@ -208,6 +238,43 @@ class RunWriter:
         if not self.run.record.sealed:
             self._seal()
         take_away(self.run)
+        if self.run.record.recipe["epochs"] < self.record.recipe["epochs"]:
+            if self.run.finished:
+                self._before, self._end = self.run.final, self.run.end
+            else:
+                self._say_so()
+
+    @property
+    def extends(self) -> bool:
+        """True if the run was over, and has been asked for more epochs."""
+        return self._before is not None
+
+    def _say_so(self) -> None:
+        """Let ``run.json`` be of the run as it is asked for now."""
+        write_sealed(self.run.path / "run.json", self.record.to_json())
+        self.run = Run(self.run.path)
+
+    @property
+    def is_over(self) -> bool:
+        """True if all epochs are there that a run which :attr:`extends` is asked for."""
+        rows = self.run.history()
+        return bool(rows and rows[-1]["epoch"] > self.run.record.recipe["epochs"] and self._is_last(rows[-1]))
+
+    def _write_extend(self, resume: Mapping[str, Any]) -> None:
+        if self._extendable:
+            import torch
+
+            state = {**resume, "epoch": self.rows[-1]["epoch"]}
+            write_with_tail(self.run.path / EXTEND, lambda temporary: torch.save(state, temporary))
+        else:
+            (self.run.path / EXTEND).unlink(missing_ok=True)
+
+    def conclude(self) -> None:
+        """The run is over: as it was asked for, where that was for more epochs than before."""
+        if self.extends:
+            self._say_so()
+            self._before = self._end = None
+        clear(self.run)
 
     def _seal(self) -> None:
         """Seal a run of format 1 that was found to be whole; its ``run.json`` last, which asks for the other seals."""
@@ -225,10 +292,23 @@ class RunWriter:
         """What :meth:`commit` kept for the next epoch, the history brought up to it; None for a fresh run."""
         import torch
 
-        file = self.run.path / "resume.pt"
-        if self.run.finished or not file.exists():
+        file, past = self.run.path / "resume.pt", self.run.history()
+        if (self.run.finished and not self.extends) or not (file.exists() or self.extends):
             return None
-        kept = torch.load(io.BytesIO(_read_resume(file, sealed=True)), map_location="cpu", weights_only=True)
+
+        def load(file: Path) -> dict[str, Any]:
+            content = _read_resume(file, sealed=True)
+            found: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return found
+
+        kept = load(file) if file.exists() else {"rows": past[:1]}
+        if self._end is not None and kept["rows"][-1]["epoch"] <= self._end:  # not one of the new epochs is saved
+            end = next(row for row in past if row["epoch"] == self._end)
+            other = file.with_name(EXTEND)
+            state: dict[str, Any] = load(other) if other.exists() else {"optimizer": None, "epoch": self._end}
+            if state.pop("epoch") != self._end:
+                raise Damaged(other, f"not of epoch {self._end}, with which the run ended; it cannot be extended")
+            kept = {**state, "rows": [end]}
         first = kept["rows"][0]["epoch"]
         self.rows = [*(row for row in self.run.history() if row["epoch"] < first), *kept["rows"]]
         self._write_history()
@@ -257,7 +337,8 @@ class RunWriter:
         if last or not self.every or self._due():
             self._flush(state, None if last else resume)
         if last:
-            clear(self.run)
+            self._write_extend(resume)
+            self.conclude()
 
     def keep(self, state: State, resume: Mapping[str, Any]) -> None:
         """Save everything so far, and where a run stands in the middle of an epoch. Returns when it is on disk."""
@@ -271,7 +352,7 @@ class RunWriter:
         clear(self.run)
 
     def _is_last(self, row: Mapping[str, Any]) -> bool:
-        return bool(row["epoch"] == self.record.recipe["epochs"] or "final" in row)
+        return _is_end(self.record.recipe, row)
 
     def _due(self) -> bool:
         """Whether to commit now: it is time, and the last commit is through; or memory fills."""
@@ -304,6 +385,8 @@ class RunWriter:
         """Commit epochs, whose rows are the last of ``rows``. ``resume`` None: the run ends with them."""
         kept = self._kept(epochs)
         stay = self._keep.epochs(rows, epochs[-1].best) if epochs else frozenset(row["epoch"] for row in rows)
+        if self._before is not None and not self._is_last(rows[-1]):
+            stay |= {self._before}  # it counts until the run is over again
         for epoch in epochs:
             number = int(epoch.row["epoch"])
             content = _serialize(epoch.tensors, f"{self.record.id}@{number}")
@@ -323,7 +406,7 @@ class RunWriter:
             after = {**resume, "rows": rows[-max(1, len(epochs)) :]}
             write_with_tail(self.run.path / "resume.pt", lambda temporary: torch.save(after, temporary))
         self._write_history(rows)
-        for number in gone:
+        for number in {*gone} - {self._before}:
             self.run.epoch_file(number).unlink(missing_ok=True)
         if kept is not None:
             predictions.forget(self.run)
@@ -353,9 +436,7 @@ class RunWriter:
         self._proof_seconds = time.monotonic() - start
 
     def _write_history(self, rows: list[dict[str, Any]] | None = None) -> None:
-        rows = self.rows if rows is None else rows
-        text = sealed_lines(rows)
-        write_atomically(self.run.path / "history.jsonl", lambda temporary: temporary.write_text(text))
+        _write_rows(self.run, self.rows if rows is None else rows)
 
 
 def _read_resume(file: Path, *, sealed: bool = False) -> bytes:

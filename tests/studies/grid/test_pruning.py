@@ -61,7 +61,7 @@ def test_keeping_few_changes_no_number(whole: tuple[Study, Path], copy: Callable
     thin, _ = run_grid(replace(study, keep="every 2"), tmp_path / "thin", device="cpu")
     pruned = copy("pruned")
     assert [one.thinned for one in prune(pruned, Keep("every 2"))] == [(1, 3), (1, 3)]
-    drop = lambda files: {name: data for name, data in files.items() if name != "study.json"}  # noqa: E731
+    drop = lambda files: {name: data for name, data in files.items() if name != "study.json"}  # noqa: E731 - once
     assert drop(contents(thin)) == drop(contents(pruned)), "thinned at once, or afterwards: the same files"
     full = copy("full")
     tables = [finish(out, study.metrics, study.reference)[0] for out in (full, thin, pruned)]
@@ -92,7 +92,8 @@ def test_everything_goes_on(copy: Callable[[str], Path], whole: tuple[Study, Pat
     gone = json.loads(done.stdout)["bytes"]
     after = disk_usage(store)
     assert gone == before["prune"] > 0 == after["prune"]
-    assert before["kinds"]["epochs"] - after["kinds"]["epochs"] == gone
+    assert before["kinds"]["epochs"] - after["kinds"]["epochs"] == gone - before["kinds"]["resume"]
+    assert "resume" not in after["kinds"]
     assert (
         sum(after["kinds"].values()) == after["total"] == sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
     )

@@ -214,7 +214,8 @@ def test_steps_that_come_to_the_same_are_the_same_study_and_others_are_not(out: 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"epochs": 2}, "epochs 1, now 2"),
+        ({"epochs": 2, "seeds": [0]}, "epochs 1, now 2: all its runs go on together; give seeds 1 too"),
+        ({"epochs": 2, "batch_size": 4}, "batch_size 9, now 4"),
         ({"conditions": [{"name": "steps", "values": {"steps_per_epoch": 3}}]}, "steps_per_epoch 2, now 3"),
         ({"conditions": [{"name": "plain", "values": {"batch_size": 4}}]}, "batch_size 9, now 4"),
         ({"pretrain": {"data": "digits-0-4", "epochs": 2, "per_class": 4}}, "pretrain {'data': 'digits-0-4'"),

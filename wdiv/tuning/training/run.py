@@ -27,6 +27,7 @@ from wdiv.tuning.strategy.segments import Segment
 from wdiv.tuning.training import precision
 from wdiv.tuning.training.device import choose_device
 from wdiv.tuning.training.early_stopping import best_epoch, final_epoch
+from wdiv.tuning.training.extending import is_longer, stays_stopped
 from wdiv.tuning.training.identity import check_identity
 from wdiv.tuning.training.interrupt import Stop
 from wdiv.tuning.training.loop import Diverged, Loop, OnDevice, Position, check_batches
@@ -68,7 +69,7 @@ class Silent:
 def fine_tune(
     spec: RunSpec, split: Split, out: StoreLike, *, device: str = "auto", watcher: Watcher | None = None,
     features: FeatureStore | None = None, networks: NetworkCache | None = None, stop: Stop | None = None,
-    keep: Keep = ALL,
+    keep: Keep = ALL, extend: bool = False,
 ) -> Run:  # fmt: skip
     """Train one run into a store, or continue it, or leave it be if it is finished.
 
@@ -76,9 +77,10 @@ def fine_tune(
     asked to stop, continues where it was saved last and ends with the weights it would have had (bit for bit on a CPU
     with the same number of threads).
 
+    extend    a run that is over and is asked for more epochs goes on with them, and ends as if it had been asked for
+              them at first. Until then what counted counts. Where that cannot be, an error says why
     features  what is kept of frozen prefixes;  networks: what is known of networks; give one to runs that can share
     stop      asked: the step is finished, everything saved, and :class:`~wdiv.tuning.training.interrupt.Stopped` raised
-
     out       the store's folder, or the store that was opened there
 
     Raises :class:`~wdiv.tuning.training.loop.Diverged` where the loss is no number, also if it was found so before, and
@@ -92,9 +94,11 @@ def fine_tune(
     networks, classes = networks or NetworkCache(), len(split.pool.classes)
     try:
         base, known = networks.base(spec, classes, where), taken(store.folders())
-        check_identity(store, spec, split, base, known=known)
-        if (run.path / "run.json").exists() and _is_over(run):
-            check_identity(store, spec, split, base, networks.prepare(spec, classes, where).changing, known)
+        check_identity(store, spec, split, base, known=known, extend=extend)
+        longer = extend and is_longer(run, spec)
+        if (run.path / "run.json").exists() and (not longer or run.diverged is not None) and _is_over(run):
+            changing = networks.prepare(spec, classes, where).changing
+            check_identity(store, spec, split, base, changing, known, extend)
             return run
         precision.check(spec.recipe.precision, where.type)
         check_maps(spec, classes, where.type)
@@ -106,7 +110,7 @@ def fine_tune(
         raise NoMemory(
             f"{run.path.name}: out of memory on {where.type}; lower the batch size, the image size or --jobs"
         ) from None
-    return run
+    return Run(run.path)  # its record may be another now
 
 
 def _is_over(run: Run) -> bool:
@@ -156,13 +160,21 @@ class _Session:
         self.stages = [_Stage(segment, *self.network.freeze(segment)) for segment in self.network.segments]
         for stage in self.stages:
             check_batches(stage.plan, spec.recipe, len(train), stage.segment.last - stage.segment.first + 1)
-        self.writer = RunWriter(out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY, keep)
+        self.writer = RunWriter(
+            out, self._record(facts, self.network.start.write_base(out)), COMMIT_EVERY, keep, keep.resume
+        )
 
     def run(self) -> None:
         with self.writer as writer:
-            if _is_over(writer.run):  # by another process, since this one has looked
+            if not writer.extends and _is_over(writer.run):  # by another process, since this one has looked
+                return
+            if writer.extends and writer.is_over:  # a kill came before it could say so
+                writer.conclude()
                 return
             kept = writer.resume()
+            if writer.extends and stays_stopped(writer.rows, self.spec):
+                writer.conclude()
+                return
             done = None if kept is None else int(kept["row"]["epoch"])
             position = None if kept is None else kept.get("position")
             if position is not None and position["step"] == 0:  # between two epochs, and maybe two phases
