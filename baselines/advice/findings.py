@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from baselines.advice.difficulty import OfClass, difficulty
+from baselines.advice.gains import Gain
+from baselines.advice.held_out import at_each_place, held_out, some_rows
 from baselines.drift import drift, source_probabilities
-from baselines.estimators import BASELINES
-from baselines.features import features, label_of, places_of
+from baselines.estimators.folds import make_folds
+from baselines.features import label_of
 from baselines.transferability import SCORES
-from baselines.trials import STAGES, of_length_1
 from wdiv.errors import BadData
 from wdiv.numerics.proportion import in_words
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
-from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
-from wdiv.tuning.prefix.feature_store import FeatureStore
 
 __all__ = ["MOST", "Findings", "Place", "look"]
 
@@ -32,7 +31,8 @@ MOST = 1000
 class Place:
     """What one place of the network shows.
 
-    folds   mean accuracy of a linear SVM over the folds of a cross-validation; None where there are too few images
+    folds   share of the held-out images of a cross-validation that a linear SVM is right on; None where there are too
+            few images
     drift   mean over the BatchNorm layers of this stage (:func:`~baselines.drift.drift`); None where there are none
     scores  of :data:`~baselines.transferability.SCORES`, those that take features; NaN where undefined. With images of
             the source's at hand, also how far from theirs the features lie
@@ -47,7 +47,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Findings:
-    """``scores`` are those of the source's own classifier on these images; empty where it has none."""
+    """``images`` are those to train on, of which the scarcest and the richest class have so many.
+
+    looked_at   of them;  held_out: of these, in a fold of the cross-validation
+    test_images that there will be;  majority: share of the largest class among ``images``
+    statistics  the network has BatchNorm
+    by_class    how hard each class is, by the SVM at the best place; ``balanced``: the mean of their shares
+    scores      of the source's own classifier on these images; empty where it has none
+    outlook     what larger images, and more of them, would gain, where that was measured
+    """
 
     dataset: str
     model: str
@@ -58,12 +66,16 @@ class Findings:
     scarcest: int
     richest: int
     looked_at: int
+    held_out: int
+    test_images: int
     majority: float
     statistics: bool
     places: tuple[Place, ...]
+    by_class: tuple[OfClass, ...]
     scores: dict[str, float]
     fallback: str
     seconds: float
+    outlook: tuple[Gain, ...] = ()
 
     @property
     def best(self) -> Place:
@@ -76,12 +88,19 @@ class Findings:
         known = [place.drift for place in self.places if place.drift is not None]
         return float(np.mean(known)) if known else None
 
+    @property
+    def balanced(self) -> float | None:
+        """Balanced accuracy in cross-validation, the mean over the classes of which any image was held out."""
+        shares = [one.right / one.held_out for one in self.by_class if one.held_out]
+        return float(np.mean(shares)) if shares else None
+
     def in_folds(self, place: Place) -> str | None:
-        """A place's accuracy in cross-validation, where each image that was looked at is held out once, in words."""
-        return None if place.folds is None else in_words(place.folds, self.looked_at)
+        """A place's accuracy in cross-validation in words; None where there was none."""
+        return None if place.folds is None else in_words(place.folds, self.held_out)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"best": self.best.name, "drift": self.drift}
+        told = {"best": self.best.name, "drift": self.drift, "balanced": self.balanced}
+        return asdict(self) | told | {"outlook": [gain.to_json() for gain in self.outlook]}
 
 
 def look(
@@ -101,56 +120,38 @@ def look(
         raise BadData(f"{split.name}: one class, {pool.classes[0]!r}; at least two are needed")
     rows = nested_subset(pool, per_class, seed)
     counts = np.bincount(pool.labels[rows], minlength=len(pool.classes))
-    seen = _some(rows, pool.labels, seed)
+    seen = some_rows(rows, pool.labels, seed, MOST)
     labels, groups = pool.labels[seen], pool.groups_of(seen)
-    tree = features(source, pool, places_of(source, size), rows=seen, device=device, store=FeatureStore())
+    parts, note = make_folds(labels, folds, seed, groups)
     away = drift(source, pool, seen, device=device)
     others = None if of_source is None else _features_of(source, of_source, seed, device)
-    places, fallback = [], ""
-    for name, values in _with_stages(tree).items():
-        svm = BASELINES["svm"].make(folds, seed).fit(values, labels, groups=groups)
-        fallback = fallback or svm.fallback_ or ""
+    places, answers = [], []
+    for name, values in at_each_place(source, pool, seen, device=device).items():
+        answers.append(held_out(values, labels, parts, seed))
         stage = None if away is None else away.values[away["stage"].values == name]
         places.append(
             Place(
                 name,
                 values.shape[1],
-                None if np.isnan(svm.cv_score_) else float(svm.cv_score_),
+                answers[-1].accuracy if parts else None,
                 None if stage is None or not len(stage) else float(stage.mean()),
                 {score.name: float(score.function(values, labels)) for score in _taking("features")}
                 | {s.name: float(s.function(values, others[name])) for s in _taking("source") if others is not None},
             )
         )
+    best = max(reversed(answers), key=lambda one: one.right.sum())
     return Findings(
         dataset=split.name, model=label_of(source), source=source.name, image_size=size,
         classes=len(pool.classes), images=len(rows), scarcest=int(counts.min()), richest=int(counts.max()),
-        looked_at=len(seen), majority=float(counts.max() / counts.sum()), statistics=away is not None,
-        places=tuple(places), scores=_of_classifier(source, split, seen, device), fallback=fallback,
-        seconds=time.perf_counter() - began,
+        looked_at=len(seen), held_out=len(best.rows), test_images=len(split.test),
+        majority=float(counts.max() / counts.sum()), statistics=away is not None, places=tuple(places),
+        by_class=difficulty(best, pool.classes, counts), scores=_of_classifier(source, split, seen, device),
+        fallback=note or "", seconds=time.perf_counter() - began,
     )  # fmt: skip
 
 
 def _features_of(source: Source, images: ImageSet, seed: int, device: str) -> dict[str, np.ndarray]:
-    rows, size = _some(np.arange(len(images)), images.labels, seed), images.pixels.shape[-1]
-    return _with_stages(features(source, images, places_of(source, size), rows=rows, device=device))
-
-
-def _with_stages(tree: xr.DataTree) -> dict[str, np.ndarray]:
-    """The features of each place, and those of all stages side by side, as an SVM gets them."""
-    found = {name: np.asarray(node["features"].values) for name, node in tree.children.items()}
-    return found | {STAGES: np.hstack([of_length_1(v) for name, v in found.items() if name != BOTTLENECK])}
-
-
-def _some(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Of each class as many as fit into :data:`MOST`, at least two; all of them where they are few."""
-    if len(rows) <= MOST:
-        return rows
-    found = []
-    for label in np.unique(labels[rows]):
-        members = rows[labels[rows] == label]
-        share = max(2, round(MOST * len(members) / len(rows)))
-        found.append(np.random.default_rng([seed, int(label)]).permutation(members)[:share])
-    return np.sort(np.concatenate(found))
+    return at_each_place(source, images, some_rows(np.arange(len(images)), images.labels, seed, MOST), device=device)
 
 
 def _of_classifier(source: Source, split: Split, rows: np.ndarray, device: str) -> dict[str, float]:

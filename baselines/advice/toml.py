@@ -1,4 +1,4 @@
-"""Advice as a study ready to run."""
+"""Advice as fields of a study, and as a file of one."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Any
 from baselines.advice.rules import Advice
 from wdiv.store.files import as_toml
 
-__all__ = ["as_study"]
+__all__ = ["advised_fields", "as_study"]
 
 
-def as_study(advice: Advice, given: Mapping[str, Any]) -> str:
-    """A TOML file for ``wdiv run``: the advised strategy beside training the classifier alone, over three seeds.
+def advised_fields(advice: Advice, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a study that trains what is advised.
 
-    given  fields of the study that its user has chosen: ``data``, ``weights`` …
+    given  those that its user has chosen: ``data``, ``weights`` …
 
-    Where a baseline is advised, the study is what it would have to be compared with.
+    Where training nothing is advised, they leave open what is trained: it is all compared, with the SVM beside it.
 
-    >>> from baselines.advice.rules import Advice
-    >>> print(as_study(Advice("conv+fc", "frozen", ()), {"data": "photos", "per_class": [20, "all"]}))
+    >>> advised_fields(Advice("conv+fc", "frozen", ()), {"data": "photos"})
+    {'data': 'photos', 'strategies': ['conv+fc'], 'bn_modes': ['frozen']}
+    """
+    if not advice.trains:
+        return dict(given)
+    return {**given, "strategies": [advice.strategy], "bn_modes": [advice.bn_mode]}
+
+
+def as_study(advice: Advice, given: Mapping[str, Any], base: str) -> str:
+    """A TOML file for ``wdiv run``: :func:`advised_fields` in place of those of the study ``base``.
+
+    >>> print(as_study(Advice("conv+fc", "frozen", ()), {"data": "photos"}, "compare-strategies"))
     # Advised: conv+fc, BatchNorm statistics frozen.
     # Run it with: wdiv run FILE.toml
+    base = "compare-strategies"
     data = "photos"
-    per_class = [20, "all"]
-    strategies = ["fc", "conv+fc"]
+    strategies = ["conv+fc"]
     bn_modes = ["frozen"]
-    seeds = [0, 1, 2]
-    epochs = 30
     """
-    fields = {
-        **given,
-        "strategies": ["fc", advice.strategy] if advice.trains else ["fc", "conv+fc"],
-        "bn_modes": [advice.bn_mode],
-        "seeds": given.get("seeds", [0, 1, 2]),
-        "epochs": 30,
-    }
-    what = f"{advice.strategy}, BatchNorm statistics {advice.bn_mode}" if advice.trains else advice.strategy
-    return "\n".join([f"# Advised: {what}.", "# Run it with: wdiv run FILE.toml", as_toml(fields)])
+    what = f"{advice.strategy}, BatchNorm statistics {advice.bn_mode}"
+    if not advice.trains:
+        what = f"{advice.strategy}, and nothing trained; this compares it with what could be"
+    fields = as_toml({"base": base, **advised_fields(advice, given)})
+    return f"# Advised: {what}.\n# Run it with: wdiv run FILE.toml\n{fields}"

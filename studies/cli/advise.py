@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from studies.cli.console import console, duration, percent, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_frozen
 
 if TYPE_CHECKING:
-    from baselines.advice import Advice, Findings
+    from baselines.advice import Findings
+    from studies.grid.advising import Advised
+
+MOST = 12
+"""Classes that are told of one by one, the hardest first."""
+POINTS = 0.05
+"""A difference between two networks that one would like to see."""
 
 
 @click.command()
@@ -29,100 +37,202 @@ def advise(data: str, source_data: str | None, device: str, out: Path | None, as
     """Say what to do with images before anything is trained: fine-tune or not, what, how, and why.
 
     It counts the images, measures how unlike the source's they are, how well a linear SVM on each stage of the frozen
-    network tells them apart in cross-validation, and scores of transferability; rules turn that into a strategy. The
-    test images are not looked at.
+    network tells them apart in cross-validation, which classes are hard, what larger images and more of them would
+    gain, and scores of transferability; rules turn that into a strategy, and the command that trains it is printed.
+    The test images are not looked at.
     """
-    from baselines.advice import advise as judge
-    from baselines.advice import look
-    from baselines.advice.toml import as_study
-    from studies.grid.frozen_features import open_frozen
-    from studies.spec.study import Study, override
+    from studies.grid.advising import advise_on
     from wdiv.errors import BadInput
     from wdiv.store.files import write_atomically
-    from wdiv.tuning.data.datasets import open_split
 
     if out is not None and out.suffix != ".toml":
         raise BadInput(f"{out}: the file's name must end in .toml")
-    fields = {"data": data, **given(options)}
-    study = override(Study("advise"), fields)
-    frozen = open_frozen(study)
-    found = look(
-        frozen.source, frozen.split, per_class=study.per_class[0], seed=study.seeds[0], device=device,
-        of_source=None if source_data is None else open_split(source_data, frozen.size).pool,
-    )  # fmt: skip
-    advice = judge(found)
-    text = as_study(advice, {name: fields[name] for name in _KEPT if name in fields})
+    told = advise_on(data, given(options), device=device, of_source=source_data)
     if out is not None:
-        write_atomically(out, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+        write_atomically(out, lambda temporary: temporary.write_text(told.text + "\n", encoding="utf-8"))
+    command, check = _commands(told, device)
     if as_json:
-        told = {"findings": found.to_json(), "advice": advice.to_json(), "study": text}
-        echo_json(told | {"notes": list(frozen.notes)})
+        echo_json({
+            "findings": told.found.to_json(), "advice": told.advice.to_json(), "study": told.text, "command": command,
+            "check": check, "cost": None if told.cost is None else vars(told.cost), "notes": list(told.notes),
+        })  # fmt: skip
         return
-    _show_findings(found, frozen.notes)
-    _show_advice(found, advice, fields, out)
-
-
-_KEPT = (
-    "data", "models", "weights", "per_class", "image_size", "test_count", "test_fraction", "skip_bad_images",
-)  # fmt: skip
-"""What the study that is written takes over from the command."""
-
-
-def _show_findings(found: Findings, notes: tuple[str, ...]) -> None:
-    from baselines.transferability import SCORES
-    from studies.cli.console import print_table
-
-    each = str(found.scarcest) if found.scarcest == found.richest else f"{found.scarcest} to {found.richest}"
-    click.echo(
-        f"{found.dataset}: {found.images} training images, {each} of each of {found.classes} classes; "
-        f"{found.model} ({found.source}), {found.image_size} pixels"
-    )
-    if found.looked_at < found.images:
-        click.echo(f"looked at {found.looked_at} of them")
-    click.echo()
-    names = list(found.places[0].scores)
-    rows = [
-        {"stage": p.name, "features": p.features, "SVM": found.in_folds(p), "drift": p.drift, **p.scores}
-        for p in found.places
-    ]
-    columns: dict[str, Any] = {"stage": str, "features": str, "SVM": str, "drift": "{:.2f}".format}
-    print_table(rows, columns | dict.fromkeys(names, "{:.4g}".format))
-    click.echo(
-        "\nSVM: accuracy in cross-validation, and its 95 % interval for other images."
-        "\ndrift: squared distance from what BatchNorm saw of the source's images, in its standard deviations.\n"
-        + " ".join(f"{name}: {SCORES[name].long_name}." for name in names)
-    )
-    for name, value in found.scores.items():
-        click.echo(f"{name} {value:.4g}: {SCORES[name].long_name}")
-    if not found.scores:
-        click.echo("The source has no classifier of its own: no LEEP, no NCE.")
-    for note in filter(None, (*notes, found.fallback)):
-        click.echo(f"note: {note}")
-
-
-def _show_advice(found: Findings, advice: Advice, fields: dict[str, Any], out: Path | None) -> None:
-    mode = f" with BatchNorm statistics {advice.bn_mode}" if advice.trains and found.statistics else ""
-    click.echo(f"\nAdvice: {'fine-tune' if advice.trains else 'train nothing; take'} {advice.strategy}{mode}")
-    for answer in advice.answers:
-        whence = f" ({answer.source})" if answer.source else ""
-        click.echo(f"  {answer.question}: {answer.why}{whence}")
-    click.echo(f"\n{_command(advice, fields)}")
+    _show_findings(told.found, told.notes)
+    _show_advice(told, options)
+    click.echo(f"\n{command}\n")
+    _say("To check it, with what else could be trained:")
+    click.echo(f"\n{check}")
     if out is not None:
         click.echo(f"wrote {out}; run it with: wdiv run {out}")
 
 
-def _command(advice: Advice, fields: dict[str, Any]) -> str:
-    import shlex
+def _commands(told: Advised, device: str) -> tuple[str, str]:
+    """The command that does what is advised, and the one that compares it with all else."""
+    from studies.cli.as_command import as_command
+    from studies.cli.run import run
+    from studies.cli.svm import svm
+    from wdiv.store.files import plain_name
 
-    options = {"models": "--model", "weights": "--weights", "per_class": "--per-class", "image_size": "--image-size",
-               "test_count": "--test-count", "test_fraction": "--test-fraction"}  # fmt: skip
-    words: list[str] = []
-    for name, option in options.items():
-        values = fields.get(name, [])
-        for value in values if isinstance(values, list) else [values]:
-            words += [option, str(value)]
-    if advice.trains:
-        how = ["--strategy", advice.strategy, "--bn-mode", advice.bn_mode]
-        return shlex.join(["wdiv", "run", "peng2020", "--data", str(fields["data"]), *words, *how])
-    _, _, layer = advice.strategy.partition("@")
-    return shlex.join(["wdiv", "svm", str(fields["data"]), *words, *(["--layer", layer] if layer else [])])
+    data = str(told.given["data"])
+    where = {} if device == "auto" else {"device": device}
+    given = {name: value for name, value in told.given.items() if name != "data"} | where
+    beside = Path("runs") / f"{plain_name(Path(data).resolve().name)}-all"
+    check = as_command(run, [data], given | {"out": beside})
+    if told.advice.trains:
+        fields = {name: value for name, value in told.fields.items() if name != "data"} | where
+        return as_command(run, [data], fields), check
+    _, _, layer = told.advice.strategy.partition("@")
+    return as_command(svm, [data], given | {"layers": [layer] if layer else None}), check
+
+
+def _say(text: str, indent: str = "") -> None:
+    """In lines of the console's width."""
+    import textwrap
+
+    width = max(40, console().width)
+    click.echo(textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+
+
+# ---------------------------------------------------------------------------------------------------- what was found
+
+
+def _show_findings(found: Findings, notes: tuple[str, ...]) -> None:
+    each = str(found.scarcest) if found.scarcest == found.richest else f"{found.scarcest} to {found.richest}"
+    _say(
+        f"{found.dataset}: {found.images} training images, {each} of each of {found.classes} classes, and "
+        f"{found.test_images} to test; {found.model} ({found.source}), {found.image_size} pixels"
+    )
+    if found.looked_at < found.images:
+        click.echo(f"looked at {found.looked_at} of them")
+    click.echo()
+    _show_places(found)
+    click.echo()
+    for sentence in _sentences(found):
+        _say(sentence)
+    if found.held_out:
+        click.echo()
+        _show_classes(found)
+        click.echo()
+    for gain in found.outlook:
+        _say(_capital(f"{gain.in_words()}."))
+    for note in filter(None, (*notes, found.fallback)):
+        _say(f"note: {note}", "  ")
+
+
+def _show_places(found: Findings) -> None:
+    from baselines.transferability import SCORES
+
+    names = list(found.places[0].scores)
+    rows = [
+        {"stage": p.name, "features": p.features, "SVM": _points(found, p.folds), "drift": p.drift, **p.scores}
+        for p in found.places
+    ]
+    first, others = (names[:3], names[3:])
+    columns: dict[str, Any] = {"stage": str, "features": str, "SVM": str, "drift": "{:.2f}".format}
+    print_table(rows, columns | dict.fromkeys(first, "{:.4g}".format))
+    if others:
+        click.echo()
+        print_table(rows, {"stage": str, **dict.fromkeys(others, "{:.4g}".format)})
+    click.echo()
+    _say("SVM: % right in cross-validation, and its 95 % interval for other images.", "  ")
+    _say("drift: squared distance from what BatchNorm saw of the source's images, in its standard deviations.", "  ")
+    for name in names:
+        _say(f"{name.replace('_', ' ')}: {SCORES[name].long_name}.", "  ")
+    for name, value in found.scores.items():
+        _say(f"{name} {value:.4g}: {SCORES[name].long_name}", "  ")
+    if not found.scores:
+        click.echo("The source has no classifier of its own: no LEEP, no NCE.")
+
+
+def _points(found: Findings, share: float | None) -> str | None:
+    """A share of the images held out in percent, and its interval."""
+    from wdiv.numerics import wilson
+
+    if share is None:
+        return None
+    _, low, high = wilson(share, found.held_out)
+    return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _sentences(found: Findings) -> Iterator[str]:
+    yield from _how_hard(found)
+    yield from _testing(found)
+
+
+def _how_hard(found: Findings) -> Iterator[str]:
+    from baselines.advice.difficulty import confusions_in_words
+    from wdiv.tuning.data.remarks import UNEQUAL
+
+    always = f"to answer the largest class always is right on {percent(found.majority)} %"
+    if found.best.folds is None:
+        yield f"How well they are told apart cannot be measured on so few images; {always}."
+        return
+    uneven = ""
+    if found.richest > UNEQUAL * found.scarcest and found.balanced is not None:
+        uneven = f" Balanced accuracy, the mean of the classes' shares: {percent(found.balanced)} %."
+    yield (
+        f"Held out: the SVM on {found.best.name} is right on {found.in_folds(found.best)} of {found.held_out} images; "
+        f"{always}.{uneven}"
+    )
+    told = list(confusions_in_words(found.by_class))
+    yield f"Most often confused: {'; '.join(told)}." if told else "No class was taken for another."
+
+
+def _testing(found: Findings) -> Iterator[str]:
+    """What the test images will tell."""
+    from wdiv.numerics.comparison import images_needed, smallest_difference
+    from wdiv.numerics.proportion import in_words
+
+    share = found.best.folds
+    if share is None or not found.test_images:
+        yield f"There will be {found.test_images} test images."
+        return
+    needed, seen = images_needed(share, POINTS), smallest_difference(share, found.test_images)
+    these = "none at all" if seen != seen else f"one of {100 * seen:.0f}"
+    yield (
+        f"With {found.test_images} test images a share like that is known as {in_words(share, found.test_images)}. "
+        f"To decide between two networks {100 * POINTS:.0f} points apart takes about {needed} of them; these decide "
+        f"{these}, in 4 of 5 cases."
+    )
+
+
+def _show_classes(found: Findings) -> None:
+    order = sorted(found.by_class, key=lambda one: (one.held_out == 0, one.recall if one.held_out else 0.0))
+    rows = [
+        {
+            "class": one.name, "images": one.images, "held out": one.held_out,
+            "right": None if not one.held_out else f"{percent(one.recall)} %",
+            "taken most often for": None if one.taken_for is None else f"{one.taken_for} ({one.taken})",
+        }
+        for one in order[:MOST]
+    ]  # fmt: skip
+    print_table(rows, dict.fromkeys(rows[0], str))
+    if len(order) > MOST:
+        click.echo(f"and {len(order) - MOST} classes that are easier")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# --------------------------------------------------------------------------------------------------- what is advised
+
+
+def _show_advice(told: Advised, options: dict[str, Any]) -> None:
+    found, advice = told.found, told.advice
+    mode = f" with BatchNorm statistics {advice.bn_mode}" if advice.trains and found.statistics else ""
+    click.echo()
+    _say(f"Advice: {'fine-tune' if advice.trains else 'train nothing; take'} {advice.strategy}{mode}")
+    for answer in advice.answers:
+        whence = f" ({answer.source})" if answer.source else ""
+        _say(f"  {answer.question}: {answer.why}{whence}", "    ")
+    larger, _ = found.outlook
+    if larger.sure:
+        given = f"; --image-size {options['image_size']} was given, and stays" if options.get("image_size") else ""
+        _say(f"  image size: {larger.at} pixels gain beyond noise{given}", "    ")
+    if told.cost is not None:
+        _say(
+            f"  cost: {told.cost.runs} runs, about {duration(told.cost.seconds)} here one after another, and "
+            f"{size(told.cost.bytes)} of epochs",
+            "    ",
+        )

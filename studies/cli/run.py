@@ -91,7 +91,7 @@ def run(
     from studies.grid.study_file import STUDY
     from studies.report.finish import conclude
     from studies.report.writing import write
-    from studies.spec.registry import load, names_images
+    from studies.spec.registry import load, named_in, names_images
     from wdiv.errors import BadStore, Damaged, WdivError
     from wdiv.store.files import plain_name
     from wdiv.summary import by_class
@@ -102,10 +102,15 @@ def run(
             raise click.UsageError(f"--passes or --{min(asked).replace('_', '-')}, not both")
         values |= {"steps": None, "steps_per_epoch": None}
     chosen = load(study, scale, values)
-    name = plain_name(Path(study).resolve().name) if names_images(study) else chosen.name
+    name = chosen.name
+    if names_images(study):
+        name = plain_name(Path(study).resolve().name)
+    elif chosen.recommend and study.endswith(".toml"):
+        name = plain_name(Path(study).stem)
     out = out or Path("runs") / (name if scale == "paper" else f"{name}-{scale}")
     if chosen.recommend:
-        chosen = settle(chosen, values, out, minutes=minutes, curve=curve, device=device, fetch=not dry_run)
+        named = {**named_in(study), **values}
+        chosen = settle(chosen, named, out, minutes=minutes, curve=curve, device=device, fetch=not dry_run)
     elif minutes is not None or curve:
         raise click.UsageError("--minutes and --curve are for a folder of images; a study says what it takes")
     if dry_run:

@@ -21,7 +21,7 @@ from wdiv.tuning.networks.models import head_layers, layer_table
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.cost import estimate_seconds
 
-__all__ = ["MINUTES", "settle"]
+__all__ = ["MINUTES", "image_size", "settle"]
 
 MINUTES = 20.0
 """That a study of one's own images takes at most, where nothing is said."""
@@ -41,7 +41,7 @@ OVERHEAD = 15.0
 
 def settle(
     study: Study, given: Mapping[str, Any], out: Path, *, minutes: float | None = None, curve: bool = False,
-    device: str = "auto", fetch: bool = True,
+    device: str = "auto", fetch: bool = True, split: Split | None = None,
 ) -> Study:  # fmt: skip
     """The study with all that it leaves open settled, :attr:`~studies.spec.study.Study.notes` saying what and why.
 
@@ -49,6 +49,7 @@ def settle(
     out      where it is kept: what was settled there once holds, so that the same command goes on
     minutes  that it may take here; None: :data:`MINUTES`.  curve: over several sizes, if none are given
     fetch    download weights that are not here before anything else
+    split    its images, where they are at hand; read again where they are of another size
 
     The size of the images is that of the weights, or of the pictures where these are smaller. Each run takes
     :data:`PASSES` passes over its images within :data:`STEPS`; a fifth of each class is held out to choose by. What
@@ -63,10 +64,11 @@ def settle(
     study, notes = replace(study, notes=()), list[str]()
     for source in sources_of(study) if fetch else ():
         source.fetch()
-    for choose in (_image_size, _fitting_the_network):
+    for choose in (image_size, _fitting_the_network):
         study, told = choose(study, given)
         notes += told
-    split = open_data(study, _size(study))
+    if split is None or split.pool.pixels.shape[-1] != _size(study):
+        split = open_data(study, _size(study))
     if curve and "per_class" not in given:
         most = int(split.pool.counts().min())
         study = replace(study, per_class=(*(n for n in CURVE if n < most), None))
@@ -93,7 +95,9 @@ def _size(study: Study) -> int:
     return source.input.at(study.image_size).size
 
 
-def _image_size(study: Study, given: Mapping[str, Any]) -> tuple[Study, list[str]]:
+def image_size(study: Study, given: Mapping[str, Any]) -> tuple[Study, list[str]]:
+    """The study with its images of the size of the weights, or of the pictures where these are smaller, unless it is
+    ``given``, and why."""
     assert study.data is not None
     wanted = max(source.input.size for source in sources_of(study))
     side = side_of(study.data)

@@ -25,10 +25,12 @@ from wdiv.registry import Registry
 from wdiv.store.files import read_toml
 from wdiv.tuning.data.datasets import DATASETS
 
-__all__ = ["OF_DATA", "OWN", "STUDIES", "load", "names_images"]
+__all__ = ["BASE", "OF_DATA", "OWN", "STUDIES", "load", "named_in", "names_images"]
 
 OWN = "compare-strategies"
 """The study of one's own images."""
+BASE = "base"
+"""In a study file: the registered study whose fields the others replace."""
 OF_DATA = ("classes", "test_count", "test_fraction", "folds", "repeats")
 """Fields that say which of the images are taken, and mean those of ``data``."""
 STUDIES: Registry[Study] = Registry("study", [
@@ -71,9 +73,22 @@ def names_images(name: str) -> bool:
     return name not in STUDIES and (name in DATASETS or Path(name).is_dir())
 
 
+def named_in(name: str) -> dict[str, Any]:
+    """The fields that a TOML file gives, as it gives them; none of a study that is no file."""
+    found = _read(Path(name)) if Path(name).suffix == ".toml" and not names_images(name) else {}
+    return {key: value for key, value in found.items() if key not in ("name", BASE)}
+
+
 def _from_toml(path: Path) -> Study:
-    data = read_toml(path, "study file", BadInput)
+    data = _read(path)
     try:
-        return override(Study(str(data.pop("name", path.stem))), data)
+        base = data.pop(BASE, None)
+        if base is None:
+            return override(Study(str(data.pop("name", path.stem))), data)
+        return override(STUDIES[str(base)], data)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(read_toml(path, "study file", BadInput))

@@ -24,7 +24,8 @@ def found(folds: dict[str, float | None], **facts: object) -> Findings:
 
 FOUND = Findings(
     dataset="photos", model="resnet18", source="IMAGENET1K_V1", image_size=224, classes=4, images=80, scarcest=20,
-    richest=20, looked_at=80, majority=0.25, statistics=True, places=(), scores={}, fallback="", seconds=1.0,
+    richest=20, looked_at=80, held_out=80, test_images=24, majority=0.25, statistics=True, places=(), by_class=(),
+    scores={}, fallback="", seconds=1.0,
 )  # fmt: skip
 EASY = {"stage1": 0.7, "stage4": 1.0, "bottleneck": 1.0}
 HARD = {"stage1": 0.4, "stage4": 0.8, "bottleneck": 0.7}
@@ -63,7 +64,7 @@ def test_what_is_advised_can_be_run(case: Findings) -> None:
         parse(advice.strategy)
     else:
         assert advice.strategy.partition("@")[2] in ("", *(place.name for place in case.places))
-    assert as_study(advice, {"data": "photos"}).count("strategies") == 1
+    assert as_study(advice, {"data": "photos"}, "compare-strategies").count("strategies = ") == advice.trains
 
 
 def test_the_svm_is_put_where_it_is_best_and_of_equals_deepest() -> None:

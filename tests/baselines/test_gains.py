@@ -14,20 +14,19 @@ from wdiv.tuning.data.images import ImageSet, Split
 from wdiv.tuning.networks.sources import Source
 
 
-def patterns(per_class: int, size: int, classes: int = 2, groups: int = 0) -> Split:
-    """Pictures of 64 pixels that stripes two and three pixels wide tell apart, which a quarter of the size averages."""
+def patterns(per_class: int, size: int, groups: int = 0) -> Split:
+    """Pictures of 64 pixels with stripes two pixels wide, across or along, of which a fourth of it sees the mean."""
     rng, made, labels = np.random.default_rng(3), [], []
-    for label in range(classes):
+    for label in range(2):
         for _ in range(per_class):
-            grid = np.indices((64, 64)).sum(axis=0) + rng.integers(6)
-            stripes = 128 + 100 * np.sign(np.sin(np.pi * (grid + 0.5) / (2 + label)))
-            grey = np.clip(stripes + rng.normal(0, 25, (64, 64)), 0, 255)
+            place = np.indices((64, 64))[label] // 2 + rng.integers(2)
+            grey = np.clip(128 + 60 * (-1.0) ** place + rng.normal(0, 20, (64, 64)), 0, 255)
             small = grey.reshape(size, 64 // size, size, 64 // size).mean(axis=(1, 3))
             made.append(np.repeat(small[None].astype(np.uint8), 3, axis=0))
             labels.append(label)
     names = tuple(f"{label}/{i}" for i, label in enumerate(labels))
     of = tuple(f"{label}-{i % groups}" for i, label in enumerate(labels)) if groups else ()
-    pool = ImageSet(np.stack(made), np.array(labels), tuple("abcdefgh"[:classes]), names, of)
+    pool = ImageSet(np.stack(made), np.array(labels), ("a", "b"), names, of)
     return Split("patterns", pool, pool.take(np.arange(1)))
 
 

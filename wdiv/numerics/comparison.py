@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 __all__ = [
-    "ALIKE", "COMPLETE", "POWER", "Effect", "Unseen", "crossed_effect", "mcnemar", "paired_effect", "power",
-    "smallest_effect", "smallest_margin", "unpaired_effect", "units_needed",
+    "ALIKE", "COMPLETE", "POWER", "Effect", "Unseen", "crossed_effect", "images_needed", "mcnemar", "paired_effect",
+    "power", "smallest_difference", "smallest_effect", "smallest_margin", "unpaired_effect", "units_needed",
 ]  # fmt: skip
 
 ALIKE = 1e-9
@@ -181,6 +181,42 @@ def mcnemar(differences: ArrayLike) -> float:
     if np.isin(told, (-1.0, 1.0)).all():
         return float(binomtest(int((told > 0).sum()), len(told)).pvalue)
     return float(2.0 * ndtr(-abs(told.sum()) / math.sqrt(float((told**2).sum()))))
+
+
+def images_needed(share: float, difference: float, level: float = 0.05) -> int:
+    """Test images with which McNemar's test finds a difference between two networks in :data:`POWER` of cases.
+
+    share       that they answer rightly, the mean of the two;  difference: of their shares, above 0
+
+    n = (z₁ √ψ + z₂ √(ψ − d²))² / d², with ψ the share of images that one alone gets right. That is known only when both
+    are trained: here half of the images that either gets wrong are taken to be wrong for both, ψ = 2/3 of (1 − share),
+    but at least d. Source: Connor (1987), Sample size for testing differences in proportions for the paired-sample
+    design.
+
+    >>> images_needed(0.9, 0.05), images_needed(0.7, 0.05)
+    (207, 626)
+    """
+    from scipy.special import ndtri
+
+    apart = max(difference, 2.0 / 3.0 * (1.0 - share))
+    first, second = float(ndtri(1.0 - level / 2.0)), float(ndtri(POWER))
+    root = first * math.sqrt(apart) + second * math.sqrt(max(apart - difference**2, 0.0))
+    return math.ceil((root / difference) ** 2)
+
+
+def smallest_difference(share: float, images: int, level: float = 0.05) -> float:
+    """The difference that so many test images are enough for, by :func:`images_needed`; NaN where not even 1 is found.
+
+    >>> round(smallest_difference(0.9, 207), 3), smallest_difference(0.9, 2)
+    (0.05, nan)
+    """
+    if images_needed(share, 1.0, level) > images:
+        return math.nan
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if images_needed(share, middle, level) <= images else (middle, high)
+    return high
 
 
 def power(effect: float, error: float, freedom: float, level: float, sides: int = 2) -> float:
