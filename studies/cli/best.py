@@ -50,6 +50,10 @@ def _print(found: Best) -> None:
     ]  # fmt: skip
     spell = {"loss": "{:.4f}".format, "validation %": percent, "test %": percent}
     some = [name for name in rows[0] if any(row[name] is not None and row[name] == row[name] for row in rows)]
-    print_table(rows, {name: spell.get(name, str) for name in some}, title=f"mean over runs, of seeds or folds; loss: {found.by}")
+    print_table(
+        rows,
+        {name: spell.get(name, str) for name in some},
+        title=f"mean over runs, of seeds or folds; loss: {found.by}",
+    )
     for note in found.notes:
         click.echo(f"note: {note}")
