@@ -11,6 +11,7 @@ STUDY = Study(
     bn_modes=("frozen", "batch"),
     seeds=(0, 1, 2),
     baselines=("svm",),
+    small_classes="keep",
     epochs=5,
     keep="last",
     metrics=("output_change", "relative_l2"),

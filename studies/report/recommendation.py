@@ -214,10 +214,10 @@ class Recommendation:
         }[one.verdict]  # fmt: skip
         yield f"{has}, {f'{one.difference} points against it, {sure}' if found.effect else 'as many'}."
         if one.verdict == "within noise" and found.smallest == found.smallest:
-            yield (
-                f"Of so few test images and seeds ({int(self.chosen.row['n_test'])} and {found.seeds}) only a "
-                f"difference of about {100 * found.smallest:.0f} points or more is told from chance in 4 of 5 cases."
-            )
+            few = f"Of so few test images and seeds ({int(self.chosen.row['n_test'])} and {found.seeds})"
+            only = f"only a difference of about {100 * found.smallest:.0f} points or more"
+            told = only if found.smallest < 1.0 else "no difference at all"
+            yield f"{few} {told} is told from chance in 4 of 5 cases."
 
     def _others(self) -> Iterator[str]:
         for verdict, words in VERDICTS.items():
@@ -410,4 +410,5 @@ def _ends_of(low: float, high: float) -> str:
 
 
 def _ends(low: float, high: float) -> str:
-    return f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    """Of a difference of shares, which is no less than −100 points and no more than 100."""
+    return f" [{100 * max(low, -1.0):+.1f}, {100 * min(high, 1.0):+.1f}]"

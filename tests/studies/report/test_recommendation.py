@@ -133,6 +133,15 @@ def test_one_seed_decides_nothing() -> None:
     assert not said(found, "mean of")
 
 
+def test_two_seeds_of_few_images_tell_nothing() -> None:
+    found = made({("fc", "frozen"): 0.9, ("svm", "frozen"): 0.3}, ("fc", "frozen"), seeds=2, images=2, luck=1)
+    svm = found.baseline
+    assert svm is not None
+    low, high = (float(end) for end in svm.difference.partition(" ")[2].strip("[]").split(", "))
+    assert -100 <= low <= high <= 100
+    assert said(found, "Of so few test images and seeds (6 and 2) no difference at all is told from chance")
+
+
 def test_the_table_has_the_best_first() -> None:
     rows = made(CELLS, ("fc", "frozen")).table()
     shares = [float(one["right, %"]) for one in rows]
