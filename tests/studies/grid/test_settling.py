@@ -57,11 +57,11 @@ def test_what_is_left_open_is_settled_by_the_images(settled: Settled) -> None:
 def test_what_is_given_stays(settled: Settled) -> None:
     given: Mapping[str, Any] = {
         "image_size": 32, "steps": 10, "epochs": 2, "validation": 0.5, "seeds": [7], "strategies": ["fc"],
-        "bn_modes": ["batch"], "per_class": [3],
+        "bn_modes": ["batch"], "per_class": [9],
     }  # fmt: skip
     study = settled("digits-0-4", minutes=0.01, **given)
     assert (study.image_size, study.steps, study.epochs, study.validation) == (32, 10, 2, 0.5)
-    assert (study.seeds, study.strategies, study.bn_modes, study.per_class) == ((7,), ("fc",), ("batch",), (3,))
+    assert (study.seeds, study.strategies, study.bn_modes, study.per_class) == ((7,), ("fc",), ("batch",), (9,))
 
 
 def test_few_images_are_all_trained_on(settled: Settled, folder: Callable[..., Path]) -> None:
