@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from glob import escape
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ from wdiv.store.predictions import (
 )
 from wdiv.store.reader import CheckpointStore
 from wdiv.store.seals import fast_digest, read_sealed, write_sealed
+from wdiv.store.wholes import division, join, wholes
+from wdiv.tuning.data.folds import Fold
 from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import build_skeleton, head_layers, layer_table
 from wdiv.tuning.networks.sources import Source
@@ -48,8 +51,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "check", "check_held", "check_outcomes",
-    "check_predictions", "kept", "load", "of_length_1", "predictions_of", "read", "run", "save", "scores_of",
+    "BEST", "FOLDER", "KINDS", "STAGES", "Outcome", "Trial", "as_wholes", "check", "check_held", "check_outcomes",
+    "check_predictions", "kept", "load", "load_wholes", "of_length_1", "predictions_of", "read", "run", "save",
+    "scores_of",
 ]  # fmt: skip
 
 STAGES = "stages"
@@ -75,7 +79,8 @@ class Trial:
                or ``best``. Where several stand side by side, each image's features of each have length 1, so that no
                layer drowns others
     per_class  training images of each class, drawn by ``seed`` as for runs; None: all
-    folds      of the cross-validation on the training images that chooses whatever there is to choose
+    cv         folds of the cross-validation on the training images that chooses whatever there is to choose
+    fold       of the cross-validation that a study may be: which images test it, as of a run; None: the test set
 
     >>> Trial("svm", "stage3", 20, 0).strategy, Trial("svm", per_class=20).strategy
     ('svm@stage3', 'svm')
@@ -85,15 +90,16 @@ class Trial:
     layer: str = STAGES
     per_class: int | None = None
     seed: int = 0
-    folds: int = 5
+    cv: int = 5
     pooling: str = "avg"
+    fold: Fold | None = None
 
     def __post_init__(self) -> None:
         from baselines.estimators import BASELINES  # not before: it brings scikit-learn, without which much is read
 
         BASELINES[self.baseline]  # raises for an unknown one
-        if self.folds < 2:
-            raise BadInput(f"folds: at least 2, not {self.folds}")
+        if self.cv < 2:
+            raise BadInput(f"cv: at least 2 folds, not {self.cv}")
 
     @property
     def strategy(self) -> str:
@@ -102,25 +108,25 @@ class Trial:
         return self.baseline + at + ("" if self.pooling == "avg" else f",{self.pooling}")
 
     @classmethod
-    def named(cls, strategy: str, per_class: int | None = None, seed: int = 0) -> Trial:
+    def named(cls, strategy: str, per_class: int | None = None, seed: int = 0, fold: Fold | None = None) -> Trial:
         """The trial that is called so beside fine-tuning strategies.
 
         >>> Trial.named("svm@stage3"), Trial.named("ncm@bottleneck,max").pooling
-        (Trial(baseline='svm', layer='stage3', per_class=None, seed=0, folds=5, pooling='avg'), 'max')
+        (Trial(baseline='svm', layer='stage3', per_class=None, seed=0, cv=5, pooling='avg', fold=None), 'max')
         """
         what, comma, pooling = strategy.partition(",")
         baseline, at, layer = what.partition("@")
         if (comma and not pooling) or (at and not layer):
             raise BadInput(f"baseline {strategy!r}: a name, then @ and a layer, then a comma and a pooling")
-        return cls(baseline, layer or STAGES, per_class, seed, pooling=pooling or "avg")
+        return cls(baseline, layer or STAGES, per_class, seed, pooling=pooling or "avg", fold=fold)
 
     def id(self, source: Source, split: Split) -> str:
         """Its name in a store."""
-        return run_id(label_of(source), split.name, self.per_class, self.strategy, "frozen", self.seed)
+        return run_id(label_of(source), split.name, self.per_class, self.strategy, "frozen", self.seed, self.fold)
 
     def made(self, outcome: Outcome | None) -> bool:
-        """True if an outcome by this trial's name is of it, its folds too."""
-        return outcome is not None and outcome.folds == self.folds
+        """True if an outcome by this trial's name is of it, and chosen as it chooses."""
+        return outcome is not None and outcome.cv == self.cv
 
     def places(self, known: Sequence[str]) -> tuple[str, ...]:
         """The places that its features come from. known: the stages and the bottleneck of the network."""
@@ -135,7 +141,8 @@ class Outcome:
 
     per_class     of a :class:`Trial`;  n_train: the training images in all
     layer_chosen  by ``best``;  cost  that cross-validation chose, where there is one
-    cv_score      mean accuracy over the folds, on training images alone; None where there were no folds
+    cv            folds that it was chosen by;  cv_score: mean accuracy over those, on training images alone; None where
+                  there were none
     fallback      what could not be done as asked, and was done instead; empty where nothing
     seconds       of choosing and fitting, features at hand
     fitted        of the training images, as a run's history has it: ``fitted_accuracy``, ``n_fitted`` and
@@ -143,6 +150,7 @@ class Outcome:
     weights       digest of the network's weights; empty where the outcome is of before there was one
     input         what images are turned into for it, and bn_eps, that of its BatchNorm; empty likewise
     grouping      SHA-256 of which training images are of one group; ``none`` where no groups are known
+    fold          of the cross-validation that its study is, as a run's record has it; None where there is a test set
     predictions   of an outcome that is kept: ``kind``, what it says of each test image, a name of :data:`KINDS`, and
                   the digests of those and of the list of images; empty of one made before they were kept
     given         of an outcome that was just made: what it says of each test image
@@ -162,7 +170,7 @@ class Outcome:
     layer: str
     pooling: str
     seed: int
-    folds: int
+    cv: int
     n_features: int
     scores: Mapping[str, Any]
     layer_chosen: str | None
@@ -174,6 +182,7 @@ class Outcome:
     input: Mapping[str, Any] = field(default_factory=dict)
     bn_eps: float | None = None
     grouping: str = "none"
+    fold: Mapping[str, int] | None = None
     predictions: Mapping[str, str] = field(default_factory=dict)
     fitted: Mapping[str, float] = field(default_factory=dict)
     given: Predictions | None = field(default=None, repr=False, compare=False)
@@ -182,7 +191,7 @@ class Outcome:
     def facts(self) -> dict[str, Any]:
         """What it is of, and what that is called."""
         names = ("source", "dataset", "model", "data_digest", "grouping", "weights", "input", "bn_eps")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"folds": division(self.fold)}
 
     @property
     def accuracy(self) -> float:
@@ -227,8 +236,11 @@ def run(
     """
     store = store or FeatureStore()
     known = places_of(source, split.pool.pixels.shape[-1])
-    rows = {(t.per_class, t.seed): nested_subset(split.pool, t.per_class, t.seed) for t in trials}
-    used = np.unique(np.concatenate(list(rows.values())))
+    rows = {}
+    for t in trials:
+        there, tested = split.rows_of(t.fold)
+        rows[t.per_class, t.seed, t.fold] = nested_subset(split.pool, t.per_class, t.seed, there), tested
+    used, asked = (np.unique(np.concatenate(some)) for some in zip(*rows.values(), strict=True))
     for pooling in dict.fromkeys(trial.pooling for trial in trials):
         mine = [trial for trial in trials if trial.pooling == pooling]
         wanted = list(dict.fromkeys(place for trial in mine for place in trial.places(known)))
@@ -239,45 +251,39 @@ def run(
                     source, images, wanted, rows=chosen, pooling=pooling, device=device, store=store
                 ).children.items()
             }
-            for images, chosen in ((split.pool, used), (split.test, np.arange(len(split.test))))
+            for images, chosen in ((split.pool, used), (split.test, asked))
         )
         names = dict(zip(wanted, pool, strict=True))  # a depth becomes a layer's name
         for trial in mine:
-            chosen = rows[trial.per_class, trial.seed]
-            at = np.searchsorted(used, chosen)
+            chosen, tested = rows[trial.per_class, trial.seed, trial.fold]
             places = [names[place] for place in trial.places(known)]
-            train = [pool[place][at] for place in places]
-            yield _try(trial, source, split, places, train, chosen, [test[p] for p in places])
+            train = [pool[place][np.searchsorted(used, chosen)] for place in places]
+            shown = [test[place][np.searchsorted(asked, tested)] for place in places]
+            yield _try(trial, source, split, places, train, chosen, shown, tested)
 
 
 def _try(
     trial: Trial, source: Source, split: Split, places: Sequence[str], train: Sequence[np.ndarray], chosen: np.ndarray,
-    test: Sequence[np.ndarray],
+    test: Sequence[np.ndarray], tested: np.ndarray,
 ) -> Outcome:  # fmt: skip
-    from baselines.estimators import BASELINES, BestLayer, evaluate
+    from baselines.estimators import BASELINES, BestLayer
 
     labels, groups = split.pool.labels[chosen], split.pool.groups_of(chosen)
-    estimator = BASELINES[trial.baseline].make(trial.folds, trial.seed)
+    estimator = BASELINES[trial.baseline].make(trial.cv, trial.seed)
     if len(places) > 1:
         train, test = ([of_length_1(part) for part in parts] for parts in (train, test))
     if trial.layer == BEST:
         ends = np.cumsum([0, *(part.shape[1] for part in train)]).tolist()
         columns = {place: slice(a, b) for place, a, b in zip(places, ends, ends[1:], strict=False)}
         columns |= {STAGES: slice(0, ends[-2])}  # the bottleneck is the last
-        estimator = BestLayer(estimator, columns, folds=trial.folds, random_state=trial.seed)
+        estimator = BestLayer(estimator, columns, folds=trial.cv, random_state=trial.seed)
     began = time.perf_counter()
     shown = np.hstack(train)
     estimator.fit(shown, labels, groups=groups)
     seconds = time.perf_counter() - began
     asked = np.hstack(test)
-    given = _given(estimator, asked, split)
-    names = np.array(split.pool.classes, dtype=object)
-    how = given.probabilities
-    scores = evaluate(
-        names[split.test.labels], names[given.logits.argmax(axis=1)],
-        None if how is None else np.exp(PROBABILITIES[how](given.logits.astype(np.float64))),
-        classes=split.pool.classes, seed=trial.seed,
-    )  # fmt: skip
+    given = _given(estimator, asked, split, tested)
+    scores = _scores(given, trial.seed)
     fitted = getattr(estimator, "estimator_", estimator)
     return Outcome(
         id=trial.id(source, split),
@@ -289,15 +295,16 @@ def _try(
         image_size=split.pool.pixels.shape[-1],
         per_class=trial.per_class,
         n_train=len(labels),
-        n_test=len(split.test),
+        n_test=len(tested),
         strategy=trial.strategy,
         baseline=trial.baseline,
         layer=trial.layer,
         pooling=trial.pooling,
         seed=trial.seed,
-        folds=trial.folds,
+        cv=trial.cv,
+        fold=None if trial.fold is None else trial.fold.to_json(),
         n_features=asked.shape[1],
-        scores=scores.to_json(),
+        scores=scores,
         layer_chosen=getattr(estimator, "layer_", None),
         cost=_number(getattr(fitted, "cost_", None)),
         cv_score=_number(getattr(estimator, "cv_score_", None)),
@@ -310,6 +317,18 @@ def _try(
     )
 
 
+def _scores(given: Predictions, seed: int) -> dict[str, Any]:
+    """:attr:`Outcome.scores` of some answers."""
+    from baselines.estimators import evaluate
+
+    names, how = np.array(given.classes, dtype=object), given.probabilities
+    return evaluate(
+        names[given.images.labels], names[given.logits.argmax(axis=1)],
+        None if how is None else np.exp(PROBABILITIES[how](given.logits.astype(np.float64))),
+        classes=given.classes, seed=seed,
+    ).to_json()  # fmt: skip
+
+
 def _fitted(answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """As a run's history has it of the epoch that counts."""
     return {
@@ -319,7 +338,7 @@ def _fitted(answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def _given(estimator: Any, features: np.ndarray, split: Split) -> Predictions:
+def _given(estimator: Any, features: np.ndarray, split: Split, tested: np.ndarray) -> Predictions:
     """What an estimator says of the test images: the largest is its answer.
 
     Logarithms of probabilities, in which one next to 1 still differs from another; else decision values, of two classes
@@ -333,7 +352,8 @@ def _given(estimator: Any, features: np.ndarray, split: Split) -> Predictions:
         values = np.column_stack([np.zeros(len(values)), values]) if values.ndim == 1 else values
     logits = np.full((len(features), len(split.pool.classes)), -np.inf, np.float32)
     logits[:, estimator.classes_] = values
-    images = ImageList("", split.test.names, split.test.labels, np.arange(len(split.test)))
+    names = tuple(split.test.names[row] for row in tested)
+    images = ImageList("", names, split.test.labels[tested], tested)
     return Predictions(logits, images, split.pool.classes, KINDS[kind])
 
 
@@ -404,7 +424,11 @@ def check_held(out: Path, source: Source, split: Split) -> None:
     check_outcomes(out, source, split)
     runs = readable(CheckpointStore.at(out).folders())
     facts = {"dataset": split.name, "source": source.name, "label": label_of(source)} | _images(split)
-    facts |= _fed(source, split) | dict.fromkeys(("base", "per_class", "strategy", "bn_mode", "recipe", "changing"))
+    facts |= (
+        {"fold": _of_first(split)}
+        | _fed(source, split)
+        | dict.fromkeys(("base", "per_class", "strategy", "bn_mode", "recipe", "changing"))
+    )
     for what, name, other, how in conflicts(facts, taken(runs)):
         raise BadInput(f"{out}: holds {other} of other {what} called {name!r} ({how}); give another --out")
     alike = {
@@ -434,18 +458,24 @@ def _fed(source: Source, split: Split) -> dict[str, Any]:
 def _facts(source: Source, split: Split) -> dict[str, Any]:
     """:attr:`Outcome.facts` of an outcome that these would have."""
     names = {"source": source.name, "dataset": split.name, "model": label_of(source)}
-    return names | _images(split) | {"weights": source.content} | _fed(source, split)
+    return {**names, **_images(split)} | {"weights": source.content} | _fed(source, split)
 
 
 def _images(split: Split) -> dict[str, str]:
-    return {"data_digest": split.digest, "grouping": split.pool.grouping}
+    told: dict[str, Any] = {"data_digest": split.digest, "grouping": split.pool.grouping}
+    return told | {"folds": division(_of_first(split))}
+
+
+def _of_first(split: Split) -> dict[str, int] | None:
+    """The first fold of images that are in folds."""
+    return None if split.folds is None else split.folds.repeat(1)[0].to_json()
 
 
 def _check(facts: Mapping[str, Any], out: Path) -> None:
     for other in load(out):
         theirs = other.facts
         for what, names, held in (
-            ("another split, or other images,", ("dataset",), ("data_digest", "grouping")),
+            ("another split, or other images,", ("dataset",), ("data_digest", "grouping", "folds")),
             ("other weights", ("source",), ("weights",)),
             ("weights fed in another way", ("source", "model"), ("input", "bn_eps")),
         ):
@@ -495,6 +525,41 @@ def load(out: Path) -> list[Outcome]:
     return found
 
 
+def load_wholes(out: Path) -> list[Outcome]:
+    """:func:`as_wholes` of what :func:`load` finds."""
+    return as_wholes(load(out), out)
+
+
+def as_wholes(outcomes: Sequence[Outcome], out: Path) -> list[Outcome]:
+    """Outcomes, those of the folds of one cross-validation as one: its test images are all images, its scores are of
+    all answers, and what was measured on training images is the mean over its folds.
+
+    Without those of which a fold is missing, or whose predictions are damaged. out: the store that keeps them.
+    """
+    found = wholes((one.id, one.fold, one) for one in outcomes)
+    return [one for name, parts in found.items() if (one := _whole(name, parts, out)) is not None]
+
+
+def _whole(name: str, parts: Sequence[Outcome], out: Path) -> Outcome | None:
+    first = parts[0]
+    if first.fold is None:
+        return first
+    try:
+        given = join([one for one in (predictions_of(part, out) for part in parts) if one is not None])
+    except BadStore as error:
+        warnings.warn(f"{name} is left out: {error}", LeftOut, stacklevel=3)
+        return None
+    known = [part.cv_score for part in parts if part.cv_score is not None]
+    return replace(
+        first, id=name, fold=None, predictions={}, given=given, scores=_scores(given, first.seed),
+        n_test=len(given.logits), n_train=round(mean(part.n_train for part in parts)),
+        layer_chosen=", ".join(dict.fromkeys(filter(None, (part.layer_chosen for part in parts)))) or None, cost=None,
+        cv_score=mean(known) if known else None, seconds=sum(part.seconds for part in parts),
+        fallback="; ".join(dict.fromkeys(part.fallback for part in parts if part.fallback)),
+        fitted={key: mean(part.fitted[key] for part in parts) for key in first.fitted},
+    )  # fmt: skip
+
+
 def read(file: Path) -> Outcome:
     """One outcome. Raises as :func:`load` does."""
     return _read(file, *fingerprint(file))
@@ -509,6 +574,8 @@ def _read(file: Path, *fingerprint: int) -> Outcome:
             data["per_class"] = legacy.per_class(
                 data["id"], data["model"], data["dataset"], data["strategy"], "frozen", data["seed"]
             )
+        if "folds" in data:  # as what is ``cv`` was called before a study could be in folds
+            data["cv"] = data.pop("folds")
         return Outcome(**data | {"scores": _with_intervals(data["scores"], data["seed"])})
     except (TypeError, KeyError) as error:
         raise BadStore(f"{file}: not the outcome of a baseline ({error}); delete it to fit it again") from None

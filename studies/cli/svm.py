@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @pooling
 @click.option(
-    "--folds", type=click.IntRange(min=2), default=5, show_default=True, metavar="N",
+    "--cv", type=click.IntRange(min=2), default=5, show_default=True, metavar="N",
     help="Of the cross-validation on the training images that chooses the cost.",
 )  # fmt: skip
 @device
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @as_json
 def svm(
-    data: str, layers: tuple[str, ...], baselines: tuple[str, ...], pooling: str, folds: int, device: str,
+    data: str, layers: tuple[str, ...], baselines: tuple[str, ...], pooling: str, cv: int, device: str,
     out: Path | None, figure: Path | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Fit a linear SVM, or another baseline, on features of a frozen network: what fine-tuning has to beat.
@@ -49,7 +49,7 @@ def svm(
     The images for a size and a seed, and the test images, are those that 'wdiv run' takes. Its cost is chosen by
     cross-validation on the training images alone; the test images decide nothing.
     """
-    from baselines.trials import scores_of
+    from baselines.trials import as_wholes, scores_of
     from studies.grid.frozen_features import open_frozen, run
     from studies.grid.results import write_results
     from studies.report.figures.baselines import draw
@@ -61,7 +61,8 @@ def svm(
         check_file(figure)
     study = override(Study("svm"), {"data": data, **given(options)})
     frozen = open_frozen(study)
-    found = run(study, baselines, layers, folds=folds, pooling=pooling, device=device, out=out, frozen=frozen)
+    found = run(study, baselines, layers, cv=cv, pooling=pooling, device=device, out=out, frozen=frozen)
+    found = as_wholes(found, out or Path())
     beside: list[dict[str, Any]] = []
     files: list[Path] = []
     if out is not None:

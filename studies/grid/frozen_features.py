@@ -53,7 +53,7 @@ def open_frozen(study: Study) -> Frozen:
 
 
 def run(
-    study: Study, baselines: Sequence[str], layers: Sequence[str], *, folds: int = 5, pooling: str = "avg",
+    study: Study, baselines: Sequence[str], layers: Sequence[str], *, cv: int = 5, pooling: str = "avg",
     device: str = "auto", out: Path | None = None, frozen: Frozen | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Every baseline on every layer, for each data size and seed of the study.
@@ -67,8 +67,9 @@ def run(
         trials.check_held(out, frozen.source, frozen.split)
     spelled = _spread(layers or (trials.STAGES,), frozen)
     wanted = [
-        Trial(baseline, layer, size, seed, folds, pooling)
-        for size, baseline, layer, seed in itertools.product(study.per_class, baselines, spelled, study.seeds)
+        Trial(baseline, layer, size, seed, cv, pooling, fold)
+        for size, baseline, layer, seed in itertools.product(study.per_class, baselines, spelled, study.drawn_seeds)
+        for fold in study.folds_of(seed)
     ]
     found = []
     store = FeatureStore(None if out is None else out / "features")

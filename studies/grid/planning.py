@@ -217,8 +217,9 @@ def _plan_runs(specs: list[RunSpec], split: Split, keep: Keep) -> Iterator[Plann
 def trials_of(study: Study, source: sources.Source) -> list[trials.Trial]:
     """The study's baselines on a source, of each data size and each of its seeds."""
     return [
-        trials.Trial.named(name, size, seed)
+        trials.Trial.named(name, size, seed, fold)
         for size, name, seed in itertools.product(study.per_class, study.baselines, seeds_of(study, source))
+        for fold in study.folds_of(seed)
     ]
 
 

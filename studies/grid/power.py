@@ -24,7 +24,7 @@ def power_in_words(study: Study) -> list[str]:
     >>> power_in_words(load("li2020", "mini"))[0][:88]
     '3 seeds and 14 claims: found in 4 of 5 cases is an effect of 3.3 (many others are true) '
     """
-    claims, seeds = len(study.claims), len(study.seeds)
+    claims, seeds = len(study.claims), len(study.drawn_seeds)
     if not claims:
         return []
     if seeds < 2:

@@ -57,7 +57,7 @@ def results(out: StoreLike, found: Sequence[pd.DataFrame] | None = None) -> pd.D
     store = CheckpointStore.at(out)
     if found is None:
         found = [summary.results(summary.finished(open_store(store, label))) for label in architectures(store)]
-    outcomes = trials.load(store.path)
+    outcomes = trials.load_wholes(store.path)
     frozen = pd.DataFrame([one.row() | summary.fitted(one.fitted) | _answers(one, store.path) for one in outcomes])
     parts = [part.astype({"best_epoch": "Int64"}) for part in (*found, frozen) if len(part)]
     if not parts:

@@ -169,7 +169,7 @@ class _Estimate:
         kept = [
             seconds for planned, seconds in zip(self.grid.runs, self.seconds, strict=True)
             if planned.spec.strategy in study.strategies and planned.spec.bn_mode in study.bn_modes
-            and planned.spec.seed in study.seeds and planned.spec.per_class in study.per_class
+            and planned.spec.seed in study.drawn_seeds and planned.spec.per_class in study.per_class
         ]  # fmt: skip
         return OVERHEAD + sum(kept) * steps * pixels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,8 @@ from studies.report.effects import Answers
 from wdiv.errors import BadStore
 from wdiv.store import predictions
 from wdiv.store.predictions import Predictions
-from wdiv.store.reader import CheckpointStore
+from wdiv.store.reader import CheckpointStore, Run
+from wdiv.store.wholes import join, wholes
 
 __all__ = ["answers_of"]
 
@@ -36,8 +37,15 @@ def answers_of(stores: Mapping[str, CheckpointStore]) -> Answers:
 
 def _asked(stores: Mapping[str, CheckpointStore]) -> Iterator[tuple[tuple[str, str], Callable[[], Predictions | None]]]:
     for condition, store in stores.items():
-        for run in store:
-            if run.finished:
-                yield (condition, run.record.id), partial(predictions.of_run, run)
-        for outcome in trials.load(store.path):
+        told = ((run.record.id, run.record.fold, run) for run in store if run.finished)
+        for name, runs in wholes(told).items():
+            yield (condition, name), partial(_of_folds, runs)
+        for outcome in trials.load_wholes(store.path):
             yield (condition, outcome.id), partial(trials.predictions_of, outcome, store.path)
+
+
+def _of_folds(runs: Sequence[Run]) -> Predictions | None:
+    """Of one run, or of those of all folds of a cross-validation."""
+    found = [predictions.of_run(run) for run in runs]
+    known = [one for one in found if one is not None]
+    return join(known) if len(known) == len(found) else None

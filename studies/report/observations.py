@@ -181,8 +181,9 @@ def _labels(store: CheckpointStore) -> list[str]:
     return architectures(store)
 
 
-def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
-    """The columns :data:`RUN`, :data:`ACCURACIES` and :data:`OPTIONAL`, one row a run."""
+def _runs(condition: str, store: CheckpointStore, label: str, in_wholes: bool = False) -> pd.DataFrame:
+    """The columns :data:`RUN`, :data:`ACCURACIES` and :data:`OPTIONAL`, one row a run; or, as for accuracies, one for
+    the folds of each cross-validation."""
     import pandas as pd
 
     tree, records = summary.finished(open_store(store, label)), [run.record for run in store.by_label()[label]]
@@ -191,12 +192,14 @@ def _runs(condition: str, store: CheckpointStore, label: str) -> pd.DataFrame:
     rows = pd.DataFrame({name: root[name].values for name in RUN if name in root.coords}).assign(condition=condition)
     rows["per_class"] = rows["run"].map({record.id: _in_words(record.per_class) for record in records})
     rows["model"] = rows["model"].map(_alone)
+    rows["n_test"] = root["n_test"].values if "n_test" in root.coords else 0
     rows["accuracy"], rows["train_accuracy"] = (
         [float(row[at]) for row, at in zip(history[name].values, last, strict=True)]
         for name in ("test_accuracy", "train_accuracy")
     )
     learned = [summary.learned(history, run, at) for run, at in enumerate(last)]
-    return rows.assign(**{name: [one[name] for one in learned] for name in ("fitted_accuracy", *OPTIONAL)})
+    rows = rows.assign(**{name: [one[name] for one in learned] for name in ("fitted_accuracy", *OPTIONAL)})
+    return summary.joined(rows, summary.wholes_of(root)) if in_wholes else rows
 
 
 def _alone(model: str) -> str:
@@ -215,8 +218,8 @@ def _in_words(per_class: int | None) -> str:
 def _accuracies(condition: str, store: CheckpointStore) -> pd.DataFrame:
     import pandas as pd
 
-    frames = [_runs(condition, store, label) for label in _labels(store)]
-    outcomes = trials.load(store.path)
+    frames = [_runs(condition, store, label, in_wholes=True) for label in _labels(store)]
+    outcomes = trials.load_wholes(store.path)
     if outcomes:
         frozen = pd.DataFrame([outcome.row() | summary.fitted(outcome.fitted) for outcome in outcomes])
         frozen = frozen.rename(columns={"last": "accuracy"})

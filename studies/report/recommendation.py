@@ -306,7 +306,7 @@ def recommend(
     table = results[results["run"].isin(sizes)].assign(
         per_class=lambda one: one["run"].map(sizes), model=lambda one: one["run"].map(networks)
     )
-    chosen = table[table["run"] == best.run]
+    chosen = table[table["run"] == (best.whole or best.run)]
     if chosen.empty or not isinstance(chosen.iloc[0].get("confusion"), list):
         return None
     at = {name: str(chosen.iloc[0][name]) for name in CELL}
@@ -333,7 +333,7 @@ def recommend(
     return Recommendation(
         best, Rival(at, False, _row(mine), None), rivals, frozen[0] if frozen else None,
         chosen.iloc[0]["classes"], np.sum(mine["confusion"].dropna().tolist(), axis=0), names,
-        _moved(observations[observations["run"].isin(mine["run"])]), outlook,
+        _moved(observations[observations[[*CELL]].eq(at).all(axis=1)]), outlook,
     )  # fmt: skip
 
 

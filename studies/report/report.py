@@ -159,7 +159,7 @@ def _told(found: Mapping[str, CheckpointStore]) -> tuple[dict[str, int], list[st
     notes: dict[str, None] = {}
     for store in found.values():
         notes |= dict.fromkeys(read_study_json(store.path)["notes"])
-        judged = [run.record for run in store] or trials.load(store.path)
+        judged = [run.record for run in store] or trials.load_wholes(store.path)
         for one in (one for one in judged if one.n_test):
             tests[one.dataset] = min(one.n_test, tests.get(one.dataset, one.n_test))
     return tests, list(notes)

@@ -21,7 +21,7 @@ from wdiv.metrics import metric_names
 from wdiv.registry import did_you_mean
 from wdiv.store.keep import Keep
 from wdiv.tuning.data.datasets import DATASETS
-from wdiv.tuning.data.folds import Fold, CrossValidation
+from wdiv.tuning.data.folds import CrossValidation, Fold
 from wdiv.tuning.data.small_classes import LEAST, SMALL_CLASSES
 from wdiv.tuning.networks.heads import HEADS
 from wdiv.tuning.networks.sources import names_model
@@ -98,7 +98,7 @@ class Study:
     image_size    None: what the weights were trained on
     classes       the first of the data's classes only, in the order of their names; None: all
     test_count    images of each class set aside; or ``test_fraction``; neither: a quarter
-    folds         of cross-validation in place of a test set: each run is one for each fold, tested on it, and is told as
+    folds         of cross-validation in place of a test set: a run for each fold, tested on it, and told together as
                   one whose test images are all images
     repeats       of it: each seed becomes so many, s · repeats + 0, 1, …, of folds drawn anew each
     group         a regular expression that finds in an image's name what it is of, a patient or a part: the images of

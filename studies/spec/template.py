@@ -69,7 +69,8 @@ WORDS: Mapping[str, str] = {
     "mini": "Fields replaced by --scale mini.",
 }  # fmt: skip
 EXAMPLES = {
-    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "folds": 5, "steps": 3000, "steps_per_epoch": 100,
+    "image_size": 96, "classes": 2, "test_count": 50, "test_fraction": 0.25, "folds": 5, "steps": 3000,
+    "steps_per_epoch": 100,
     "head": "mlp512", "group": "plate(\\d+)",
     "pretrain": {"data": "digits-0-4", "epochs": 4}, "data": "path/to/images",
     "conditions": [{"name": "plain", "values": {}}, {"name": "flipped", "values": {"augment": ["flip"]}}],

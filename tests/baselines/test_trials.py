@@ -22,7 +22,7 @@ from wdiv.tuning.networks.sources import Source
 @pytest.fixture(scope="module")
 def outcomes(source: Source, digits: Split) -> dict[str, Outcome]:
     asked = [
-        Trial("svm", layer, 6, seed, folds=3)
+        Trial("svm", layer, 6, seed, cv=3)
         for layer in ("stages", "stage2", "stage2+stage3", "best") for seed in (0, 1)
     ]  # fmt: skip
     return {outcome.id: outcome for outcome in trials.run(source, digits, asked, device="cpu")}
@@ -79,7 +79,7 @@ def test_side_by_side_no_layer_drowns_the_others() -> None:
 def test_the_test_set_decides_nothing(source: Source, digits: Split) -> None:
     """With the test images' labels shuffled all that was chosen stays as it was."""
     shuffled = replace(digits.test, labels=np.random.default_rng(0).permutation(digits.test.labels))
-    asked = [Trial("svm", "best", 6, 0, folds=3)]
+    asked = [Trial("svm", "best", 6, 0, cv=3)]
     one, other = (next(trials.run(source, s, asked, device="cpu")) for s in (digits, replace(digits, test=shuffled)))
     assert (one.cost, one.layer_chosen, one.cv_score) == (other.cost, other.layer_chosen, other.cv_score)
     assert one.accuracy != other.accuracy
@@ -124,7 +124,7 @@ def test_what_it_says_of_each_test_image_is_kept_and_read_back(
 ) -> None:
     """The answers are the estimator's, and all that is told of them follows from what was kept."""
     split = digits.first_classes(classes)
-    (one,) = trials.run(source, split, [Trial(baseline, "bottleneck", 6, 0, folds=3)], device="cpu")
+    (one,) = trials.run(source, split, [Trial(baseline, "bottleneck", 6, 0, cv=3)], device="cpu")
     trials.save(one, tmp_path)
     (kept,) = trials.load(tmp_path)
     assert kept.predictions["kind"] == kind
@@ -154,7 +154,7 @@ def test_an_answer_is_the_estimator_s_own(baseline: str, classes: int, digits: S
     rng = np.random.default_rng(0)
     estimator = BASELINES[baseline].make(2, 0).fit(rng.normal(size=(30, 4)) + labels[:, None], labels)
     asked = rng.normal(size=(len(split.test), 4)) + split.test.labels[:, None]
-    given = trials._given(estimator, asked, split)
+    given = trials._given(estimator, asked, split, np.arange(len(split.test)))
     np.testing.assert_array_equal(given.logits.argmax(axis=1), estimator.predict(asked))
     assert np.isneginf(given.logits[:, -1]).all() == (classes == 5)
 
@@ -206,5 +206,5 @@ def test_features_that_are_no_numbers_are_an_error(source: Source, digits: Split
 def test_bad_trials() -> None:
     with pytest.raises(UnknownName, match="did you mean 'svm'"):
         Trial("smv")
-    with pytest.raises(BadInput, match="folds: at least 2, not 1"):
-        Trial("svm", folds=1)
+    with pytest.raises(BadInput, match="cv: at least 2 folds, not 1"):
+        Trial("svm", cv=1)

@@ -20,6 +20,7 @@ from wdiv.registry import did_you_mean
 from wdiv.store import predictions as kept
 from wdiv.tuning.data.datasets import DATASETS
 from wdiv.tuning.data.folder import class_folders, image_files, split_folders
+from wdiv.tuning.data.folds import Fold
 from wdiv.tuning.data.images import nested_subset
 from wdiv.tuning.training.own_images import own_split
 
@@ -170,11 +171,13 @@ def _trained_on(network: Network, files: Sequence[str], shown: Sequence[int]) ->
     for member in network.choice.members:
         record = member.run.record
         try:
-            pool = own_split(member.run, network.inputs.size).pool
+            split = own_split(member.run, network.inputs.size)
         except (BadData, BadStore) as error:
             yield _by_name(network, files, str(error))
             return
-        own |= {_hash(pool.pixels[row]) for row in nested_subset(pool, record.per_class, record.seed)}
+        there, _ = split.rows_of(None if record.fold is None else Fold(**record.fold))
+        drawn = nested_subset(split.pool, record.per_class, record.seed, there)
+        own |= {_hash(split.pool.pixels[row]) for row in drawn}
     count = sum(image in own for image in shown)
     if count:
         yield (

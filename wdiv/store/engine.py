@@ -46,6 +46,8 @@ from wdiv.registry import did_you_mean
 from wdiv.store import predictions
 from wdiv.store.lazy import Axis, FilterMoment, LayerMoment, PretrainedTensor, RunLogits, RunTensor, _Lazy
 from wdiv.store.reader import CheckpointStore, Run, StoreLike, spell
+from wdiv.store.record import RunRecord
+from wdiv.store.wholes import whole_name
 
 __all__ = ["StoreEntrypoint", "open_groups", "open_store"]
 
@@ -190,6 +192,7 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "run": _text([record.id for record in records]),
             "epoch": np.array(axis.epochs),
             **{name: ("run", column) for name, column in columns.items()},
+            **_folds(records),
             "final": ("run", np.array([run.final for run in axis.runs]), {"long_name": "the epoch that counts"}),
             "state": (
                 "run",
@@ -204,6 +207,20 @@ def _root(store: CheckpointStore, label: str, axis: Axis, table: LayerTable) -> 
             "title": f"wdiv store {store.path.name}",
         },
     )
+
+
+def _folds(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """``fold`` ``of`` how many, in which ``repeat``, of cross-validation, 0 where a run is of none, and ``whole``, what
+    its folds are called together; nothing where no run is of any."""
+    if all(record.fold is None for record in records):
+        return {}
+    about = {"fold": ("number", "which part of the images tested it"), "folds": ("of", "in how many they are divided"),
+             "repeat": ("repeat", "in which division")}  # fmt: skip
+    told = {
+        name: ("run", np.array([(record.fold or {}).get(field, 0) for record in records]), {"long_name": words})
+        for name, (field, words) in about.items()
+    }
+    return told | {"whole": ("run", _text(whole_name(record.id, record.fold) for record in records))}
 
 
 def _saved(axis: Axis) -> dict[str, tuple[list[list[bool]], dict[str, str]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from wdiv.errors import BadStore
 from wdiv.store.imported import NAME as IMPORTED
 from wdiv.store.reader import Run
+from wdiv.store.wholes import division
 
 __all__ = ["WORDS", "Names", "conflicts", "difference", "readable", "taken", "trained"]
 
@@ -19,7 +20,7 @@ Names = Mapping[tuple[str, ...], tuple[str, Mapping[str, Any]]]
 """The same with the run that has it."""
 
 WORDS = {
-    "data_digest": "SHA-256 of its images", "grouping": "grouping of its images",
+    "folds": "folds of its images", "data_digest": "SHA-256 of its images", "grouping": "grouping of its images",
     "small_classes": "way with small classes", "base": "SHA-256 of its starting weights", "bn_eps": "BatchNorm's eps",
     "changing": "set of tensors that train",
 }  # fmt: skip
@@ -32,16 +33,11 @@ def _named(facts: Mapping[str, Any]) -> Things:
     base = None if facts["source"] == "random" else facts["base"]  # random weights are their seed's
     cell = [str(facts[name]) for name in ("label", "source", "dataset", "per_class", "bn_mode")]
     return {
-        ("images", facts["dataset"]): {k: facts[k] for k in ("data_digest", "grouping")} | {"folds": _folds(facts)},
+        ("images", facts["dataset"]): {k: facts[k] for k in ("data_digest", "grouping")}
+        | {"folds": division(facts["fold"])},
         ("weights", facts["source"], facts["label"]): {"base": base} | {k: facts[k] for k in ("input", "bn_eps")},
         ("strategy", facts["strategy"], *cell): {k: facts[k] for k in ("recipe", "changing")},
     }
-
-
-def _folds(facts: Mapping[str, Any]) -> Mapping[str, int]:
-    """How the images are divided for cross-validation; empty where they are not."""
-    fold = facts.get("fold")
-    return {} if fold is None else {"of": fold["of"], "seed of the first repeat": fold["seed"] - fold["repeat"] + 1}
 
 
 def taken(runs: Iterable[Run]) -> Names:

@@ -41,7 +41,7 @@ class RunRecord:
     prefix      of each phase: its first epoch, and whether what is frozen was computed once an image, or why not
     grouping    SHA-256 of which training images are of one group; ``none`` where no groups are known
     small_classes  ``keep``, or ``refuse``: what was done where a class had fewer images than asked for
-    fold        of cross-validation, as :class:`wdiv.tuning.data.folds.Fold` has it: ``number`` ``of`` how many, in which
+    fold        of cross-validation, as a :class:`wdiv.tuning.data.folds.Fold`: ``number`` ``of`` how many, in which
                 ``repeat``, drawn by which ``seed``; None where there is a test set
     start       each tensor of the base -> its :func:`~wdiv.store.seals.fast_digest` in hexadecimal; empty of format 1
     """

@@ -7,6 +7,7 @@ from wdiv.summary.answered import answers, by_class, confusions_in_words, one_cl
 from wdiv.summary.best import Best, Candidate, best
 from wdiv.summary.bought import accuracies, outcomes
 from wdiv.summary.diffs import diff_rows, diff_summary
+from wdiv.summary.folds import joined, wholes_of
 from wdiv.summary.moved import comparable, epoch_grid, layer_grid, layers, not_finite, stage_profile, without_value
 from wdiv.summary.noise import against_noise_floor, noise_floor
 from wdiv.summary.order import in_order, labels
@@ -16,6 +17,6 @@ from wdiv.summary.trained import FITTED, fitted, has_trained, learned, untrained
 __all__ = [
     "CELL", "FITTED", "Best", "Candidate", "accuracies", "against_noise_floor", "answers", "best", "by_class",
     "comparable", "confusions_in_words", "diff_rows", "diff_summary", "epoch_grid", "finished", "fitted", "has_trained",
-    "in_order", "labels", "layer_grid", "layers", "learned", "noise_floor", "not_finite", "one_class_notes", "outcomes",
-    "results", "stage_profile", "untrained_notes", "without_value",
+    "in_order", "joined", "labels", "layer_grid", "layers", "learned", "noise_floor", "not_finite", "one_class_notes",
+    "outcomes", "results", "stage_profile", "untrained_notes", "wholes_of", "without_value",
 ]  # fmt: skip

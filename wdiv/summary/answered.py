@@ -18,23 +18,32 @@ __all__ = ["answers", "by_class", "confusions_in_words", "one_class_notes", "sco
 Row = Mapping[str, Any]
 
 
-def scores_at(tree: xr.DataTree, run: int, epoch: int | None) -> tuple[ClassificationScores | None, tuple[str, ...]]:
-    """The scores of a run's test images after an epoch, both by their place in the tree, and the names of the classes.
+def scores_at(
+    tree: xr.DataTree, places: Sequence[tuple[int, int | None]]
+) -> tuple[ClassificationScores | None, tuple[str, ...]]:
+    """The scores of the test images of runs after an epoch each, both by their place in the tree, and the names of the
+    classes: of one run, or of the folds of one cross-validation, whose test images are taken together.
 
-    None where those predictions are not kept, or damaged: a table has all else nevertheless. Reads the one epoch.
+    None where those predictions are not kept, or damaged: a table has all else nevertheless. Reads no other epoch.
     """
-    if epoch is None or "predictions" not in tree.children:
+    if any(epoch is None for _, epoch in places) or "predictions" not in tree.children:
         return None, ()
     node = tree.children["predictions"].to_dataset(inherit=False)
-    test = np.flatnonzero(node["part"].values[run] == "test")
-    try:
-        logits = node["logits"][run, epoch].values[test]
-    except BadStore:
-        return None, ()
+    run = places[0][0]
     classes = tuple(map(str, node["class_name"].values[run] if "class_name" in node else node["class"].values))
-    if not len(test) or np.isnan(logits).all():
-        return None, classes
-    return classification_scores(logits, node["label"].values[test], str(node["probabilities"].values[run])), classes
+    found, labels = [], []
+    for one, epoch in places:
+        test = np.flatnonzero(node["part"].values[one] == "test")
+        try:
+            logits = node["logits"][one, epoch].values[test]
+        except BadStore:
+            return None, ()
+        if not len(test) or np.isnan(logits).all():
+            return None, classes
+        found.append(logits)
+        labels.append(node["label"].values[test])
+    how = str(node["probabilities"].values[run])
+    return classification_scores(np.concatenate(found), np.concatenate(labels), how), classes
 
 
 def answers(scores: ClassificationScores | None, classes: Sequence[str]) -> dict[str, Any]:

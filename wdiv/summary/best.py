@@ -14,6 +14,7 @@ from wdiv.errors import BadInput
 from wdiv.measure.reference import final_positions
 from wdiv.registry import did_you_mean
 from wdiv.summary.answered import one_class_notes
+from wdiv.summary.folds import runs_of
 from wdiv.summary.runs import finished, results
 from wdiv.summary.trained import untrained_notes
 
@@ -28,6 +29,7 @@ CELL = ("model", "strategy", "bn_mode")
 class Candidate:
     """The runs of one strategy that differ in their seed alone; figures are means over them, NaN where not known.
 
+    folds     of each seed, where that is a cross-validation, whose accuracy is of all images; else 1
     loss      what it is ranked by, :attr:`Best.by`
     sound     those of its runs that neither answer one class alone nor have failed to learn their own images; where
               none is such, all of them, and ``problem`` says why; else that is empty
@@ -45,11 +47,12 @@ class Candidate:
     n_test: int
     sound: tuple[str, ...]
     problem: str = ""
+    folds: int = 1
 
     @property
     def seeds(self) -> int:
-        """How many runs its figures are means over."""
-        return len(self.runs)
+        """How many runs, or cross-validations, its figures are means over."""
+        return len(self.runs) // self.folds
 
     @property
     def name(self) -> str:
@@ -69,6 +72,7 @@ class Best:
     candidates  from the best to the worst;  the first is :attr:`chosen`
     run, epoch  of the chosen one, the run of the least loss, and its epoch that counts
     notes       in a sentence each, what is to be known before it is used
+    whole       what tables call the run together with those of the other folds; where there are none, the run
     """
 
     by: str
@@ -76,6 +80,7 @@ class Best:
     run: str
     epoch: int
     notes: tuple[str, ...] = ()
+    whole: str = ""
 
     @property
     def chosen(self) -> Candidate:
@@ -122,19 +127,28 @@ def best(*trees: xr.DataTree, dataset: str | None = None) -> Best:
     found = sorted(map(_candidate, (group for _, group in largest.groupby(list(CELL), sort=True))), key=_rank)
     used = largest[largest["run"].isin(found[0].sound)].sort_values(["loss", "seed", "run"]).iloc[0]
     notes = _notes(by, rows, known, largest, found)
-    return Best(by, tuple(found), str(used["run"]), int(used["final"]), tuple(notes))
+    return Best(by, tuple(found), str(used["run"]), int(used["final"]), tuple(notes), str(used["whole"]))
 
 
 def _of_tree(tree: xr.DataTree) -> pd.DataFrame:
-    """:func:`~wdiv.summary.runs.results` of what is finished, what runs are ranked by, and their flaws in words."""
+    """:func:`~wdiv.summary.runs.results` of what is finished, what runs are ranked by, and their flaws in words.
+
+    A row a fold of a cross-validation, each with what all of them came to together.
+    """
     tree = finished(tree)
     history, root = tree.children["history"].to_dataset(), tree.to_dataset()
     if not root.sizes["run"]:
         return pd.DataFrame()
-    rows, at = results(tree), final_positions(root)
+    rows, at = results(tree, by_fold=True), final_positions(root)
     for name in ("val_loss", "val_accuracy"):
         rows[name] = [history[name].values[place] for place in enumerate(at)] if name in history else np.nan
-    return rows.assign(test_error=1 - rows["last"], final=rows["epochs"], flaw=[_flaw(row) for row in _dicts(rows)])
+    rows = rows.assign(test_error=1 - rows["last"], final=rows["epochs"], flaw=[_flaw(row) for row in _dicts(rows)])
+    names = {run: whole for whole, runs in runs_of(root).items() for run in runs}
+    rows = rows[rows["run"].isin(names)].assign(
+        whole=lambda table: table["run"].map(names), folds=lambda table: table.groupby("whole")["run"].transform("size")
+    )
+    together = results(tree).set_index("run")
+    return rows.assign(**{name: rows["whole"].map(together[name]) for name in ("n_train", "n_test", "last")})
 
 
 def _dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -165,7 +179,7 @@ def _candidate(runs: pd.DataFrame) -> Candidate:
         str(first["model"]), str(first["strategy"]), str(first["bn_mode"]), int(first["n_train"]),
         tuple(map(str, runs["run"])), float(mean["loss"]), float(mean["val_loss"]), float(mean["val_accuracy"]),
         float(mean["last"]), int(first["n_test"]), tuple(map(str, sound["run"])),
-        "" if "" in flaws else "; ".join(flaws),
+        "" if "" in flaws else "; ".join(flaws), int(first["folds"]),
     )  # fmt: skip
 
 
@@ -189,6 +203,11 @@ def _notes(
     if len(known) > len(largest):
         sizes = ", ".join(map(str, sorted(known["n_train"].unique())[:-1]))
         yield f"only runs of {found[0].n_train} training images are compared, the most there are; not of {sizes}"
+    if found[0].folds > 1:
+        yield (
+            f"the network to use is of one fold of {found[0].folds}, the others being held out from it; "
+            "'--average seeds' takes those of all folds, the mean of their probabilities"
+        )
     if found[0].problem:
         yield "every run answers one class alone or has not learned its own images: use none of them"
     flawed = _dicts(largest[largest["flaw"] != ""])

@@ -11,6 +11,7 @@ import xarray as xr
 from wdiv.metrics import FAMILIES, METRICS
 from wdiv.numerics import share_interval
 from wdiv.numerics.classification import FIGURES
+from wdiv.summary.folds import runs_of
 from wdiv.summary.moved import layers
 from wdiv.summary.order import order
 from wdiv.summary.runs import CELL, results
@@ -62,6 +63,8 @@ def outcomes(tree: xr.DataTree, div: xr.DataTree, metric: str = "relative_l2") -
     """
     runs = results(tree)
     moved = layers(div, metric)
+    names = {run: whole for whole, runs in runs_of(tree.to_dataset()).items() for run in runs}
+    moved = moved.assign(run=moved["run"].map(names))
     trunk = moved[~moved["stage"].isin(["head", "aux"])]
     norms = ("affine",) if FAMILIES[METRICS[metric].family].per == "layer" else ("gamma", "beta")
     columns = [("conv", "conv", "weight"), *((role, "bn", role) for role in norms)]

@@ -14,8 +14,8 @@ from wdiv.summary.runs import CELL
 
 __all__ = ["against_noise_floor", "check_asked", "noise_floor"]
 
-ALIKE = [*CELL, "source"]
-"""What seeds of one another agree in: all that makes a cell, and where they started."""
+ALIKE = [*CELL, "source", "fold"]
+"""What seeds of one another agree in: all that makes a cell, where they started, and the number of the fold."""
 
 
 def against_noise_floor(div: xr.DataTree, pairs: xr.DataTree, metric: str = "l2", q: float = 0.05) -> pd.DataFrame:

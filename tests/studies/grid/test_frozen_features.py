@@ -28,7 +28,7 @@ def network(weights: Path) -> tuple[Any, ...]:
 
 def test_svm_says_how_it_did_on_each_layer_size_and_seed(network: tuple[Any, ...]) -> None:
     asked = ("--layer", "stage2", "--layer", "best", "--per-class", 3, "--per-class", 6, "--seed", 0, "--seed", 4)
-    found = strictly(wdiv("svm", "digits-5-9", *network, *asked, "--folds", 3, "--json").stdout)
+    found = strictly(wdiv("svm", "digits-5-9", *network, *asked, "--cv", 3, "--json").stdout)
     assert [(o["n_train"], o["strategy"], o["seed"]) for o in found["outcomes"]] == [
         (n, f"svm@{layer}", seed) for n in (15, 30) for layer in ("stage2", "best") for seed in (0, 4)
     ]
@@ -63,7 +63,7 @@ def test_svm_draws_accuracy_by_size_and_by_layer(network: tuple[Any, ...], tmp_p
 
 
 def test_one_outcome_is_shown_with_its_confusion(network: tuple[Any, ...]) -> None:
-    text = wdiv("svm", "digits-5-9", *network, "--per-class", 4, "--folds", 9).stdout
+    text = wdiv("svm", "digits-5-9", *network, "--per-class", 4, "--cv", 9).stdout
     assert "true class by row, predicted by column" in text
     assert "note: 4 folds of the 9 asked: the smallest class has 4 images" in text
 
@@ -188,7 +188,7 @@ ERRORS = [
     ("svm digits-5-9 --per-class 2 --layer 999", "layer 999: a depth from 0 to 32"),
     ("svm digits-5-9 --per-class 2 --baseline smv", "unknown baseline 'smv'; did you mean 'svm'"),
     ("svm digits-5-9 --per-class 2 --pooling mean", "pooling 'mean': avg, max or grid=K"),
-    ("svm digits-5-9 --per-class 2 --folds 1", "1 is not in the range"),
+    ("svm digits-5-9 --per-class 2 --cv 1", "1 is not in the range"),
     ("svm digts", "no data set and no folder 'digts'; did you mean 'digits"),
     ("features digits-5-9 -o f.txt", "must end in .nc or .zarr"),
     ("svm digits-5-9 -o f.txt", "must end in .png, .pdf, .svg"),

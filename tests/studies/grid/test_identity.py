@@ -75,9 +75,9 @@ def test_a_baseline_of_weights_that_are_fed_in_another_way_is_refused(own: Study
 
 def test_a_baseline_of_other_folds_is_not_the_study_s(own: Study, tmp_path: Path) -> None:
     out, study = tmp_path / "out", override(own, {"baselines": ["ncm"], "strategies": ["fc"]})
-    frozen_features.run(own, ["ncm"], [], folds=3, device="cpu", out=out)
+    frozen_features.run(own, ["ncm"], [], cv=3, device="cpu", out=out)
     run_grid(study, out, device="cpu")
-    assert [outcome.folds for outcome in trials.load(out)] == [5]
+    assert [outcome.cv for outcome in trials.load(out)] == [5]
 
 
 @pytest.mark.parametrize("command", [("noise",), ("plot", "heatmap")])

@@ -124,9 +124,8 @@ def open_split(
     ``small_classes`` says what is done with classes of few images, ``least`` which ones are dropped or merged
     (:data:`~wdiv.tuning.data.small_classes.SMALL_CLASSES`).
 
-    ``folds`` in place of a test set: cross-validation, ``repeats`` times
-    (:class:`~wdiv.tuning.data.folds.CrossValidation`, drawn with ``split_seed``). Images that have a test set of their own are in
-    no folds.
+    ``folds`` in place of a test set: cross-validation, ``repeats`` times, drawn with ``split_seed``
+    (:class:`~wdiv.tuning.data.folds.CrossValidation`). Images that have a test set of their own are in no folds.
 
     Raises :class:`~wdiv.errors.BadData` and :class:`~wdiv.errors.BadInput`.
     """

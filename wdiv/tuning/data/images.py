@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from wdiv.errors import BadData, BadInput
-from wdiv.tuning.data.folds import Fold, CrossValidation, fold_numbers
+from wdiv.tuning.data.folds import CrossValidation, Fold, fold_numbers
 from wdiv.tuning.data.groups import choose_groups
 
 __all__ = ["ImageSet", "Split", "nested_subset", "resized", "set_aside", "split"]

@@ -56,9 +56,10 @@ def _copies(split: Split, look: bool) -> Iterable[str]:
         shown = ", ".join(f"{test[one]} and {pool[other]}" for one, other in _spread(pairs))
         group = suggested_group(pairs, split.test, split.pool)
         keeps = "REGEX keeps what belongs together" if group is None else f"'{group}' keeps them"
+        others = "training images" if split.folds is None else "images of other folds"
         yield (
             f"{split.name}: {len(np.unique(pairs[:, 0]))} of {len(test)} test images are nearly the same pictures as "
-            f"{'training images' if split.folds is None else 'images of other folds'} ({shown}), so that the accuracy is too good for new ones; --group {keeps} on one side"
+            f"{others} ({shown}), so that the accuracy is too good for new ones; --group {keeps} on one side"
         )
 
 
