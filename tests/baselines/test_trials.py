@@ -154,7 +154,7 @@ def test_an_answer_is_the_estimator_s_own(baseline: str, classes: int, digits: S
     rng = np.random.default_rng(0)
     estimator = BASELINES[baseline].make(2, 0).fit(rng.normal(size=(30, 4)) + labels[:, None], labels)
     asked = rng.normal(size=(len(split.test), 4)) + split.test.labels[:, None]
-    given = trials._given(estimator, asked, split)
+    given = trials._given(estimator, asked, split, np.arange(len(split.test)))
     np.testing.assert_array_equal(given.logits.argmax(axis=1), estimator.predict(asked))
     assert np.isneginf(given.logits[:, -1]).all() == (classes == 5)
 

@@ -57,7 +57,7 @@ def test_what_is_commented_out_is_a_study_too(tmp_path: Path) -> None:
     usual = Study("mine").to_json()
     assert set(data) | {key for key, value in usual.items() if value in (None, [], {}, "")} == set(usual)
     del data["mini"], data["conditions"]  # each is an example, and they need not fit one another
-    del data["steps_per_epoch"], data["folds"]  # stand there instead of steps, and of a test set
+    del data["steps_per_epoch"], data["folds"]  # each stands there instead of another
     found = override(Study(data.pop("name")), data)
     assert found.recipe.steps_per_epoch == 100
     assert [claim.name for claim in found.claims] == ["bn-beats-fc"]
