@@ -265,21 +265,24 @@ def _predictions(axis: Axis) -> dict[str, xr.Dataset]:
     if not any(asked):
         return {}
     records = [run.record for run in axis.runs]
-    images: dict[tuple[str, bool, int], int] = {}  # split, whether of its test set, row there -> place
+    images: dict[tuple[str, bool, int], int] = {}  # split, whether of a test set apart, row there -> place
     told: dict[int, tuple[str, int]] = {}  # place -> name and label
     lists: dict[tuple[str, bool, str], np.ndarray] = {}
 
-    def places(split: str, part: str, listed: predictions.ImageList) -> np.ndarray:
-        known = lists.get((split, part == "test", listed.digest))
+    def places(split: str, apart: bool, listed: predictions.ImageList) -> np.ndarray:
+        known = lists.get((split, apart, listed.digest))
         if known is None:
-            keys = [(split, part == "test", row) for row in listed.rows.tolist()]
+            keys = [(split, apart, row) for row in listed.rows.tolist()]
             known = np.array([images.setdefault(key, len(images)) for key in keys], dtype=np.int64)
             told.update(zip(known.tolist(), zip(listed.names, listed.labels.tolist(), strict=True), strict=True))
-            lists[split, part == "test", listed.digest] = known
+            lists[split, apart, listed.digest] = known
         return known
 
     where = [
-        {part: places(record.data_digest, part, listed) for part, listed in of_run.items()}
+        {
+            part: places(record.data_digest, part == "test" and record.fold is None, listed)
+            for part, listed in of_run.items()
+        }
         for record, of_run in zip(records, asked, strict=True)
     ]
     parts = np.full((len(records), len(images)), "", dtype=object)
