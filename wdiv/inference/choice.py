@@ -70,7 +70,8 @@ class Choice:
     def name(self) -> str:
         """In a line, of what the answers are."""
         others = len(self.members) - 1
-        return self.members[0].name + (f" and {others} other seeds, probabilities averaged" if others else "")
+        what = "seeds" if self.first.record.fold is None else "seeds and folds"
+        return self.members[0].name + (f" and {others} other {what}, probabilities averaged" if others else "")
 
 
 def best_of(store: StoreLike, dataset: str | None = None) -> Best:
@@ -94,7 +95,8 @@ def choose(
     spec     a run's folder, with ``@EPOCH`` (a number, ``last`` or ``best``) or without (the epoch that counts); or a
              store's folder: of its best run (:func:`best_of`) the epoch that counts
     average  ``last5``: the mean of the weights of the last five epochs, the one named or the one that counts and those
-             before it; ``seeds``: the runs that differ from it in their seed alone, each after its epoch that counts
+             before it; ``seeds``: the runs that differ from it in their seed alone, or the fold of their cross-validation, each
+             after its epoch that counts
     dataset  of a store of several data sets, which
     epoch    the same as ``@EPOCH``
 
@@ -160,7 +162,9 @@ def _seeds(run: Run, chosen: Best | None) -> tuple[Weights, ...]:
 
 
 def _facts(run: Run) -> Mapping[str, object]:
-    return {name: getattr(run.record, name) for name in ALIKE}
+    """Folds of one cross-validation may differ by an image."""
+    alike = [name for name in ALIKE if name != "n_train" or run.record.fold is None]
+    return {name: getattr(run.record, name) for name in alike}
 
 
 def _final(run: Run) -> int:

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from wdiv.store.wholes import wholes
-
 __all__ = ["joined", "runs_of", "wholes_of"]
 
 TESTED = ("last", "accuracy", "best")
@@ -27,10 +25,14 @@ def wholes_of(root: xr.Dataset) -> dict[str, list[int]]:
     names = root["run"].values.tolist()
     if "whole" not in root.coords:
         return {name: [place] for place, name in enumerate(names)}
-    told = zip(names, root["fold"].values.tolist(), root["folds"].values.tolist(), strict=True)
-    return wholes(
-        (name, {"number": number, "of": of} if of else None, place) for place, (name, number, of) in enumerate(told)
-    )
+    found: dict[str, list[int]] = {}
+    for place, whole in enumerate(root["whole"].values.tolist()):
+        found.setdefault(whole, []).append(place)
+    of = root["folds"].values
+    return {
+        whole: sorted(places, key=lambda place: int(root["fold"].values[place]))
+        for whole, places in found.items() if len(places) == max(1, of[places[0]])
+    }  # fmt: skip
 
 
 def runs_of(root: xr.Dataset) -> dict[str, list[str]]:
