@@ -70,7 +70,7 @@ def settle(
     if split is None or split.pool.pixels.shape[-1] != _size(study):
         split = open_data(study, _size(study))
     if curve and "per_class" not in given:
-        most = int(split.pool.counts().min())
+        most = int(_training(split).min())
         study = replace(study, per_class=(*(n for n in CURVE if n < most), None))
     for settled in (_held_out, _steps):
         study, told = settled(study, given, split)
@@ -132,7 +132,7 @@ def _fitting_the_network(study: Study, given: Mapping[str, Any]) -> tuple[Study,
 def _held_out(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Study, list[str]]:
     if "validation" in given:
         return study, []
-    sizes = [n or int(np.median(split.pool.counts())) for n in study.per_class]
+    sizes = [n or int(np.median(_training(split))) for n in study.per_class]
     if min(sizes) < FEW:
         return replace(study, validation=0.0), [
             f"{min(sizes)} training images a class are too few to hold some out: the test images choose, and flatter"
@@ -142,10 +142,18 @@ def _held_out(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Stu
     ]
 
 
+def _training(split: Split) -> np.ndarray:
+    """Images of each class that a run may train on; in folds, of the run that has the fewest."""
+    if split.folds is None:
+        return split.pool.counts()
+    there = [split.pool.take(split.rows_of(fold)[0]).counts() for fold in split.folds.repeat(1)]
+    return np.min(there, axis=0)
+
+
 def _steps(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Study, list[str]]:
     if {"steps", "steps_per_epoch", "epochs"} & given.keys():
         return study, []
-    images = len(split.pool) * (1.0 - study.validation)
+    images = int(_training(split).sum()) * (1.0 - study.validation)
     return replace(study, steps=_whole(PASSES * images / study.batch_size, study.epochs)), []
 
 

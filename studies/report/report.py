@@ -33,6 +33,7 @@ from studies.spec.study import Study
 from wdiv.errors import BadInput, BadStore, WdivError
 from wdiv.store.engine import open_store
 from wdiv.store.reader import CheckpointStore, without_damaged
+from wdiv.store.wholes import wholes
 from wdiv.summary.best import best
 
 if TYPE_CHECKING:
@@ -159,7 +160,10 @@ def _told(found: Mapping[str, CheckpointStore]) -> tuple[dict[str, int], list[st
     notes: dict[str, None] = {}
     for store in found.values():
         notes |= dict.fromkeys(read_study_json(store.path)["notes"])
-        judged = [run.record for run in store] or trials.load_wholes(store.path)
-        for one in (one for one in judged if one.n_test):
-            tests[one.dataset] = min(one.n_test, tests.get(one.dataset, one.n_test))
+        records = [run.record for run in store]
+        judged = wholes((one.id, one.fold, one) for one in records or trials.load(store.path))
+        for parts in judged.values():
+            images, dataset = sum(one.n_test for one in parts), parts[0].dataset
+            if images:
+                tests[dataset] = min(images, tests.get(dataset, images))
     return tests, list(notes)

@@ -61,7 +61,7 @@ def test_the_first_layers_are_frozen_one_stage_more_at_a_time(study: Study) -> N
 @pytest.mark.parametrize("study", [STUDY, MINI], ids=["paper", "mini"])
 def test_every_claim_compares_what_is_run(study: Study) -> None:
     grids = {part.condition: part.study for part in parts(study, Path("none"))}
-    assert list(grids) == ["plain", "augmented", "validated"]
+    assert list(grids) == ["plain", "augmented", "validated", "cross-validated"]
     assert grids["augmented"].augment
     assert not grids["plain"].augment
     assert grids["validated"].validation > 0 < grids["validated"].patience

@@ -95,8 +95,8 @@ def choose(
     spec     a run's folder, with ``@EPOCH`` (a number, ``last`` or ``best``) or without (the epoch that counts); or a
              store's folder: of its best run (:func:`best_of`) the epoch that counts
     average  ``last5``: the mean of the weights of the last five epochs, the one named or the one that counts and those
-             before it; ``seeds``: the runs that differ from it in their seed alone, or the fold of their cross-validation, each
-             after its epoch that counts
+             before it; ``seeds``: the runs that differ from it in their seed or fold alone, each after its epoch that
+             counts
     dataset  of a store of several data sets, which
     epoch    the same as ``@EPOCH``
 

@@ -51,13 +51,14 @@ def _copies(split: Split, look: bool) -> Iterable[str]:
         return
     pairs = near_pairs(split.test.pixels[rest], split.pool.pixels)
     pairs[:, 0] = rest[pairs[:, 0]]
+    alike = pairs
     if split.folds is not None:
         fold = split.divisions[0]
-        pairs = pairs[fold[pairs[:, 0]] != fold[pairs[:, 1]]]
+        alike, pairs = (pairs[numbers[pairs[:, 0]] != numbers[pairs[:, 1]]] for numbers in (np.arange(len(fold)), fold))
     if len(pairs):
         test, pool = split.test.names, split.pool.names
         shown = ", ".join(f"{test[one]} and {pool[other]}" for one, other in _spread(pairs))
-        group = suggested_group(pairs, split.test, split.pool)
+        group = suggested_group(alike, split.test, split.pool)
         keeps = "REGEX keeps what belongs together" if group is None else f"'{group}' keeps them"
         others = "training images" if split.folds is None else "images of other folds"
         yield (
@@ -95,7 +96,8 @@ def _share(pattern: str, pairs: np.ndarray, test: ImageSet, pool: ImageSet) -> f
     right = int((of_test[pairs[:, 0]] == of_pool[pairs[:, 1]]).sum())
     if right < 0.9 * len(pairs) or not _several(np.concatenate([test.labels, pool.labels]), numbers):
         return 0.0
-    return right / int(np.bincount(of_test, minlength=len(numbers)) @ np.bincount(of_pool, minlength=len(numbers)))
+    together = int(np.bincount(of_test, minlength=len(numbers)) @ np.bincount(of_pool, minlength=len(numbers)))
+    return right / max(1, together - (len(test) if test is pool else 0))  # an image is no pair with itself
 
 
 def _several(labels: np.ndarray, groups: np.ndarray) -> bool:
@@ -106,10 +108,11 @@ def _several(labels: np.ndarray, groups: np.ndarray) -> bool:
 
 def _groups(split: Split) -> str:
     """How many there are: a regular expression that is wrong finds as many as there are images, or one a class."""
-    parts = [Counter(part.groups) for part in (split.pool, split.test)]
-    sizes = (parts[0] + parts[1]).values()
+    parts = [Counter(part.groups) for part in ((split.pool, split.test) if split.folds is None else (split.pool,))]
+    sizes = sum(parts, Counter()).values()
     each = f"{min(sizes)} to {max(sizes)} images" if min(sizes) < max(sizes) else f"{min(sizes)} images each"
-    return f"{split.name}: {len(sizes)} groups, of {each}: {len(parts[0])} to train on, {len(parts[1])} to test"
+    sides = f"in {split.folds.count} folds" if split.folds else f"{len(parts[0])} to train on, {len(parts[1])} to test"
+    return f"{split.name}: {len(sizes)} groups, of {each}: {sides}"
 
 
 def _unequal(split: Split) -> Iterable[str]:
