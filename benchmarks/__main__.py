@@ -25,6 +25,7 @@ NAMES = (
     *TRAINING,
     "noise",
     "intervals",
+    "folds",
     "verdicts",
     "checking",
     "outputs",

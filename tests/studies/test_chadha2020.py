@@ -65,6 +65,7 @@ def test_every_claim_compares_what_is_run(study: Study) -> None:
     assert grids["augmented"].augment
     assert not grids["plain"].augment
     assert grids["validated"].validation > 0 < grids["validated"].patience
+    assert (grids["cross-validated"].folds, grids["cross-validated"].test_count) == (5, None)
     there = {(name, strategy) for name, grid in grids.items() for strategy in (*grid.strategies, *grid.baselines)}
     for claim in study.claims:
         for side in (claim.side("left"), claim.side("right")):
@@ -87,7 +88,7 @@ def test_the_study_runs_and_concludes(tmp_path: Path) -> None:
     observed = pd.read_csv(tmp_path / "report" / "observations.csv", dtype={"per_class": str})
     accuracy = observed[observed["measure"] == "accuracy"]
     found = sorted(zip(accuracy["condition"], accuracy["strategy"], strict=True))
-    beside = [("augmented", TENTH), ("validated", TENTH)]
+    beside = [(name, TENTH) for name in ("augmented", "cross-validated", "validated")]
     assert found == sorted([*(("plain", name) for name in (*some, "svm", SVM)), *beside])
     figures = {file.name for file in (tmp_path / "report" / "figures").iterdir()}
     assert figures == {"sizes.png", "conditions.png"}, "not all images were trained on, which the other one shows"
