@@ -16,7 +16,7 @@ from studies.grid.study_file import STUDY, read_study
 from studies.spec.study import Study, override
 from wdiv.errors import BadInput
 from wdiv.tuning.data.datasets import side_of
-from wdiv.tuning.data.images import Split
+from wdiv.tuning.data.images import Split, nested_subset
 from wdiv.tuning.networks.models import head_layers, layer_table
 from wdiv.tuning.strategy.spelling import parse
 from wdiv.tuning.training.cost import estimate_seconds
@@ -145,7 +145,8 @@ def _held_out(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Stu
 def _steps(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Study, list[str]]:
     if {"steps", "steps_per_epoch", "epochs"} & given.keys():
         return study, []
-    images = len(split.pool) * (1.0 - study.validation)
+    most = max(len(nested_subset(split.pool, size, 0)) for size in study.per_class)
+    images = most * (1.0 - study.validation)
     return replace(study, steps=_whole(PASSES * images / study.batch_size, study.epochs)), []
 
 
