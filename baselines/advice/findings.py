@@ -17,7 +17,6 @@ from baselines.estimators.folds import make_folds
 from baselines.features import label_of
 from baselines.transferability import SCORES
 from wdiv.errors import BadData
-from wdiv.numerics.proportion import in_words
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
 
@@ -36,6 +35,7 @@ class Place:
     drift   mean over the BatchNorm layers of this stage (:func:`~baselines.drift.drift`); None where there are none
     scores  of :data:`~baselines.transferability.SCORES`, those that take features; NaN where undefined. With images of
             the source's at hand, also how far from theirs the features lie
+    ends    of the interval of ``folds``: for other images, or other groups where groups are known
     """
 
     name: str
@@ -43,6 +43,15 @@ class Place:
     folds: float | None
     drift: float | None
     scores: dict[str, float]
+    ends: tuple[float, float] | None = None
+
+    @property
+    def in_words(self) -> str | None:
+        """Its accuracy in cross-validation and the interval, in percent; None where there was none."""
+        if self.folds is None or self.ends is None:
+            return None
+        low, high = self.ends
+        return f"{100 * self.folds:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,9 @@ class Findings:
     """``images`` are those to train on, of which the scarcest and the richest class have so many.
 
     looked_at   of them;  held_out: of these, in a fold of the cross-validation
-    test_images that there will be;  majority: share of the largest class among ``images``
-    statistics  the network has BatchNorm
-    by_class    how hard each class is, by the SVM at the best place; ``balanced``: the mean of their shares
+    test_images that there will be;  test_groups: that they are of, 0 where none are known
+    majority    share of the largest class among ``images``;  statistics: the network has BatchNorm
+    by_class    how hard each class is, by the SVM at the best place
     scores      of the source's own classifier on these images; empty where it has none
     outlook     what larger images, and more of them, would gain, where that was measured
     """
@@ -68,6 +77,7 @@ class Findings:
     looked_at: int
     held_out: int
     test_images: int
+    test_groups: int
     majority: float
     statistics: bool
     places: tuple[Place, ...]
@@ -93,10 +103,6 @@ class Findings:
         """Balanced accuracy in cross-validation, the mean over the classes of which any image was held out."""
         shares = [one.right / one.held_out for one in self.by_class if one.held_out]
         return float(np.mean(shares)) if shares else None
-
-    def in_folds(self, place: Place) -> str | None:
-        """A place's accuracy in cross-validation in words; None where there was none."""
-        return None if place.folds is None else in_words(place.folds, self.held_out)
 
     def to_json(self) -> dict[str, Any]:
         told = {"best": self.best.name, "drift": self.drift, "balanced": self.balanced}
@@ -137,6 +143,7 @@ def look(
                 None if stage is None or not len(stage) else float(stage.mean()),
                 {score.name: float(score.function(values, labels)) for score in _taking("features")}
                 | {s.name: float(s.function(values, others[name])) for s in _taking("source") if others is not None},
+                answers[-1].interval(pool.groups_of(seen[answers[-1].rows])) if parts else None,
             )
         )
     best = max(reversed(answers), key=lambda one: one.right.sum())
@@ -144,7 +151,8 @@ def look(
         dataset=split.name, model=label_of(source), source=source.name, image_size=size,
         classes=len(pool.classes), images=len(rows), scarcest=int(counts.min()), richest=int(counts.max()),
         looked_at=len(seen), held_out=len(best.rows), test_images=len(split.test),
-        majority=float(counts.max() / counts.sum()), statistics=away is not None, places=tuple(places),
+        test_groups=len(set(split.test.groups)), majority=float(counts.max() / counts.sum()),
+        statistics=away is not None, places=tuple(places),
         by_class=difficulty(best, pool.classes, counts), scores=_of_classifier(source, split, seen, device),
         fallback=note or "", seconds=time.perf_counter() - began,
     )  # fmt: skip

@@ -78,7 +78,7 @@ class Gain:
 
         >>> Gain("pixels", ((64, 0.81), (128, 0.89)), 128, 0.08, 0.04, 0.12, 200).in_words()
         'images of 128 pixels instead of 64: 81 → 89 %, +8 [4, 12]'
-        >>> Gain("images", ((60, 0.84), (120, 0.89)), 240, 0.034, 0.01, 0.06, 150).in_words()
+        >>> Gain("images", ((60, 0.84), (120, 0.89)), 240, 0.034, 0.009, 0.06, 150).in_words()
         'with half of the images 84 %, with all 89 %: twice as many would help by about +3 [1, 6]'
         """
         if self.why_not:
@@ -87,8 +87,10 @@ class Gain:
         gain = f"{100 * self.value:+.0f} [{_points(self.low)}, {_points(self.high)}]".replace("-0 [", "+0 [")
         if self.of == "pixels":
             return f"images of {many} pixels instead of {few}: {100 * less:.0f} → {100 * more:.0f} %, {gain}"
-        told = f"with half of the images {100 * less:.0f} %, with all {100 * more:.0f} %: twice as many would help"
-        return f"{told} by about {gain}"
+        told = f"with half of the images {100 * less:.0f} %, with all {100 * more:.0f} %"
+        if self.sure:
+            return f"{told}: twice as many would help by about {gain}"
+        return f"{told}: whether twice as many would help is not sure, {gain}"
 
 
 def _points(share: float) -> str:

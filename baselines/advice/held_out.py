@@ -12,6 +12,7 @@ import xarray as xr
 from baselines.estimators import BASELINES
 from baselines.features import features, places_of
 from baselines.trials import STAGES, of_length_1
+from wdiv.numerics import grouped_interval, wilson
 from wdiv.tuning.data.images import ImageSet
 from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
@@ -45,6 +46,16 @@ class HeldOut:
     def accuracy(self) -> float:
         """NaN where no image was held out."""
         return float(self.right.mean()) if len(self.rows) else float("nan")
+
+    def interval(self, groups: Sequence[str] | None = None) -> tuple[float, float]:
+        """Of the accuracy, for other images; or for other groups, where those of the images are given, (m,) names."""
+        if groups is None:
+            found = wilson(self.accuracy, len(self.rows))
+        else:
+            _, of = np.unique(groups, return_inverse=True)
+            sizes = np.bincount(of)
+            found = grouped_interval([np.bincount(of, self.right) / sizes], sizes)
+        return float(found.low), float(found.high)
 
 
 def at_each_place(source: Source, images: ImageSet, rows: np.ndarray, *, device: str = "auto") -> dict[str, np.ndarray]:

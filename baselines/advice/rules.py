@@ -100,7 +100,7 @@ def _svm_place(found: Findings) -> Answer:
 def _words(found: Findings) -> dict[str, Any]:
     return {
         "images": found.images, "scarcest": found.scarcest, "richest": found.richest, "classes": found.classes,
-        "best": found.best.name, "best_folds": found.in_folds(found.best) or "unknown",
+        "best": found.best.name, "best_folds": found.best.in_words or "unknown",
         "drift": "unknown" if found.drift is None else f"{found.drift:.2f}",
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from studies.cli.console import console, duration, percent, print_table, size
 from studies.cli.options import as_json, device, echo_json, given, of_frozen
 
 if TYPE_CHECKING:
-    from baselines.advice import Findings
+    from baselines.advice import Findings, Place
     from studies.grid.advising import Advised
 
 MOST = 12
@@ -63,7 +64,7 @@ def advise(data: str, source_data: str | None, device: str, out: Path | None, as
     _say("To check it, with what else could be trained:")
     click.echo(f"\n{check}")
     if out is not None:
-        click.echo(f"wrote {out}; run it with: wdiv run {out}")
+        click.echo(f"\nwrote {out}; run it with: {shlex.join(['wdiv', 'run', str(out)])}")
 
 
 def _commands(told: Advised, device: str) -> tuple[str, str]:
@@ -124,8 +125,7 @@ def _show_places(found: Findings) -> None:
 
     names = list(found.places[0].scores)
     rows = [
-        {"stage": p.name, "features": p.features, "SVM": _points(found, p.folds), "drift": p.drift, **p.scores}
-        for p in found.places
+        {"stage": p.name, "features": p.features, "SVM": _points(p), "drift": p.drift, **p.scores} for p in found.places
     ]
     first, others = (names[:3], names[3:])
     columns: dict[str, Any] = {"stage": str, "features": str, "SVM": str, "drift": "{:.2f}".format}
@@ -144,14 +144,12 @@ def _show_places(found: Findings) -> None:
         click.echo("The source has no classifier of its own: no LEEP, no NCE.")
 
 
-def _points(found: Findings, share: float | None) -> str | None:
-    """A share of the images held out in percent, and its interval."""
-    from wdiv.numerics import wilson
-
-    if share is None:
+def _points(place: Place) -> str | None:
+    """A place's accuracy in percent, and its interval."""
+    if place.folds is None or place.ends is None:
         return None
-    _, low, high = wilson(share, found.held_out)
-    return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    low, high = place.ends
+    return f"{100 * place.folds:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _sentences(found: Findings) -> Iterator[str]:
@@ -171,7 +169,7 @@ def _how_hard(found: Findings) -> Iterator[str]:
     if found.richest > UNEQUAL * found.scarcest and found.balanced is not None:
         uneven = f" Balanced accuracy, the mean of the classes' shares: {percent(found.balanced)} %."
     yield (
-        f"Held out: the SVM on {found.best.name} is right on {found.in_folds(found.best)} of {found.held_out} images; "
+        f"Held out: the SVM on {found.best.name} is right on {found.best.in_words} of {found.held_out} images; "
         f"{always}.{uneven}"
     )
     told = list(confusions_in_words(found.by_class))
@@ -194,6 +192,8 @@ def _testing(found: Findings) -> Iterator[str]:
         f"To decide between two networks {100 * POINTS:.0f} points apart takes about {needed} of them; these decide "
         f"{these}, in 4 of 5 cases."
     )
+    if found.test_groups:
+        yield f"They are of {found.test_groups} groups, and tell less than as many images of as many groups."
 
 
 def _show_classes(found: Findings) -> None:

@@ -15,13 +15,13 @@ def as_command(command: click.Command, arguments: Iterable[str], fields: Mapping
     """The line that gives a command these fields, as a shell reads it; those that it has no option for are left out.
 
     >>> from studies.cli.run import run
-    >>> as_command(run, ["my photos"], {"strategies": ["fc", "conv+fc"], "skip_bad_images": True, "least": None})
-    "wdiv run 'my photos' --strategy fc --strategy conv+fc --skip-bad-images"
+    >>> as_command(run, ["my photos"], {"strategies": ["fc", "conv+fc"], "seeds": [0], "least": None})
+    "wdiv run 'my photos' --strategy fc --strategy conv+fc --seed 0"
     """
     words = ["wdiv", str(command.name), *arguments]
     for option in command.params:
         value = fields.get(str(option.name))
-        if not isinstance(option, click.Option) or value in (None, False):
+        if not isinstance(option, click.Option) or value is None or value is False:
             continue
         name = max(option.opts, key=len)
         for one in value if isinstance(value, (list, tuple)) else (value,):

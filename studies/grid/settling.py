@@ -153,7 +153,9 @@ def _training(split: Split) -> np.ndarray:
 def _steps(study: Study, given: Mapping[str, Any], split: Split) -> tuple[Study, list[str]]:
     if {"steps", "steps_per_epoch", "epochs"} & given.keys():
         return study, []
-    images = int(_training(split).sum()) * (1.0 - study.validation)
+    there = _training(split)
+    most = max(int(np.minimum(there, size or there.max()).sum()) for size in study.per_class)
+    images = most * (1.0 - study.validation)
     return replace(study, steps=_whole(PASSES * images / study.batch_size, study.epochs)), []
 
 

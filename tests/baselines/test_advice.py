@@ -18,14 +18,16 @@ from wdiv.tuning.strategy.strategies import BN_MODES
 
 
 def found(folds: dict[str, float | None], **facts: object) -> Findings:
-    places = tuple(Place(name, 8, score, 0.2, {}) for name, score in folds.items())
+    places = tuple(
+        Place(name, 8, score, 0.2, {}, None if score is None else (score, score)) for name, score in folds.items()
+    )
     return replace(FOUND, places=places, **facts)  # type: ignore[arg-type]
 
 
 FOUND = Findings(
     dataset="photos", model="resnet18", source="IMAGENET1K_V1", image_size=224, classes=4, images=80, scarcest=20,
-    richest=20, looked_at=80, held_out=80, test_images=24, majority=0.25, statistics=True, places=(), by_class=(),
-    scores={}, fallback="", seconds=1.0,
+    richest=20, looked_at=80, held_out=80, test_images=24, test_groups=0, majority=0.25, statistics=True, places=(),
+    by_class=(), scores={}, fallback="", seconds=1.0,
 )  # fmt: skip
 EASY = {"stage1": 0.7, "stage4": 1.0, "bottleneck": 1.0}
 HARD = {"stage1": 0.4, "stage4": 0.8, "bottleneck": 0.7}

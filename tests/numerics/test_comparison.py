@@ -14,9 +14,11 @@ from wdiv.numerics.comparison import (
     POWER,
     Effect,
     crossed_effect,
+    images_needed,
     mcnemar,
     paired_effect,
     power,
+    smallest_difference,
     smallest_effect,
     smallest_margin,
     units_needed,
@@ -160,3 +162,19 @@ def test_the_smallest_margin_is_shown_by_simulation() -> None:
     error = x.std(1, ddof=1) / math.sqrt(n)
     shown = (np.abs(x.mean(1)) + stats.t.isf(0.05, n - 1) * error) < margin
     assert shown.mean() == pytest.approx(POWER, abs=0.03)
+
+
+@pytest.mark.parametrize(("share", "difference"), [(0.9, 0.05), (0.7, 0.1), (0.99, 0.05)])
+def test_as_many_test_images_as_needed_find_a_difference_in_four_of_five_cases(share: float, difference: float) -> None:
+    n, rng = images_needed(share, difference), np.random.default_rng(0)
+    apart = max(difference, 2 / 3 * (1 - share))
+    chances = [(apart + difference) / 2, (apart - difference) / 2, 1 - apart]
+    drawn = rng.multinomial(n, chances, size=600)
+    found = [mcnemar([1] * more + [-1] * less) < 0.05 for more, less, _ in drawn]
+    assert 0.68 < np.mean(found) < 0.87, "the exact test finds a little less than the formula of large samples"
+
+
+@pytest.mark.parametrize("images", [5, 30, 400])
+def test_the_smallest_difference_is_that_which_so_many_images_are_needed_for(images: int) -> None:
+    found = smallest_difference(0.85, images)
+    assert images_needed(0.85, found) <= images < images_needed(0.85, 0.9 * found)

@@ -148,7 +148,7 @@ def test_advice_is_a_study_that_runs(network: tuple[Any, ...], tmp_path: Path) -
     near, far = (found["findings"]["places"][3]["scores"]["frechet_distance"] for found in (same, other))
     assert near < far
     planned = strictly(wdiv("run", out, "--out", tmp_path / "store", "--dry-run", "--json").stdout)
-    assert len(planned["runs"]) == 6
+    assert len(planned["runs"]) == 3
 
 
 @once
