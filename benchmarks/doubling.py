@@ -25,7 +25,7 @@ SIZES, SEEDS, PIXELS = (3, 5, 10, 20, 40), range(6), 32
 
 
 def gained(source: Source, split: Split, per_class: int, seed: int) -> float:
-    """Accuracy in cross-validation with twice as many images of each class, less that with so many, in as many folds."""
+    """Accuracy in cross-validation with twice as many images of each class, less with so many, in as many folds."""
     found = []
     for size in (per_class, 2 * per_class):
         rows = nested_subset(split.pool, size, seed)

@@ -36,7 +36,7 @@ MAIN = [sys.executable, "-c", "from studies.cli import main; main()"]
 COMMANDS = {
     "run", "init", "report", "best", "predict", "evaluate", "errors",
     "advise", "svm", "lr-find", "status", "watch", "measure", "noise", "diff", "cka", "plot", "list", "show",
-    "verify", "export", "import", "features",
+    "verify", "export", "import", "features", "du", "prune",
 }  # fmt: skip
 
 

@@ -212,7 +212,7 @@ def test_a_store_of_baselines_alone_and_one_of_nothing(tmp_path: Path) -> None:
     facts = {
         "id": "toynet-toy-n20-svm@stage1-frozen-s3", "model": "toynet", "source": "toy", "dataset": "toy",
         "data_digest": "", "image_size": 8, "n_train": 60, "n_test": 9, "strategy": "svm@stage1", "baseline": "svm",
-        "layer": "stage1", "pooling": "avg", "seed": 3, "folds": 5, "n_features": 6,
+        "layer": "stage1", "pooling": "avg", "seed": 3, "cv": 5, "n_features": 6,
         "scores": {"accuracy": {"value": 0.75}}, "layer_chosen": None, "cost": None, "cv_score": None, "fallback": "",
         "seconds": 1.0,
     }  # fmt: skip

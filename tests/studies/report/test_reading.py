@@ -29,7 +29,7 @@ STUDY = override(Study("toy", metrics=("relative_l2",)), {
 })  # fmt: skip
 OUTCOME = {
     "model": "toynet", "source": "toy", "dataset": "toy", "data_digest": "", "image_size": 8, "per_class": 2,
-    "n_train": 6, "n_test": 9, "strategy": "svm", "baseline": "svm", "layer": "stages", "pooling": "avg", "folds": 5,
+    "n_train": 6, "n_test": 9, "strategy": "svm", "baseline": "svm", "layer": "stages", "pooling": "avg", "cv": 5,
     "n_features": 6, "scores": {"accuracy": {"value": 0.75}}, "layer_chosen": None, "cost": None, "cv_score": None,
     "fallback": "", "seconds": 1.0,
 }  # fmt: skip
