@@ -176,9 +176,8 @@ def _show_plan(plan: dict[str, Any], out: Path) -> None:
 
 
 def _show_advice(advice: Recommendation, out: Path) -> None:
-    import shlex
-
     from studies.cli.console import console
+    from studies.report.what_to_do import commands
 
     table = advice.table()
     click.echo()
@@ -186,8 +185,10 @@ def _show_advice(advice: Recommendation, out: Path) -> None:
     click.echo()
     for sentence in advice.sentences():
         console().print(sentence, markup=False, highlight=False)
-    where = shlex.quote(str(out))
-    click.echo(f"\nTo label other images with it:\n  wdiv predict {where} IMAGES -o predictions.csv\n")
+    click.echo()
+    for what, command in commands(out).items():
+        click.echo(f"To {what}:\n  {command}")
+    click.echo()
 
 
 def _show_outcomes(table: Any, reference: str | int) -> None:

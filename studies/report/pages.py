@@ -16,6 +16,7 @@ import pandas as pd
 from studies.report.findings import DEPENDS, FAILS, HOLDS, NOT_DECIDED, Verdict, p_in_words
 from studies.report.report import Report
 from studies.report.tables import in_words, markdown
+from studies.report.what_to_do import what_to_do
 from studies.spec.claim import LEVEL
 
 __all__ = ["as_html", "as_markdown", "summary", "without"]
@@ -36,11 +37,6 @@ rival.
 """
 PAPER = """\
 The paper's numbers are of its own images and networks: they stand there for which is more, not for how much.
-"""
-ADVICE = """\
-right: mean over seeds, and its 95 % interval for other test images and other seeds. Against the chosen: in points, with
-the 95 % interval of the difference, paired by image; within noise where a test at a false discovery rate of 5 % over
-this table does not tell the two apart. balanced: the mean over classes of what is right of each.
 """
 TRANSFER = """\
 Runs whose test accuracy is below that of training from scratch on the same images with the same seed; in square
@@ -73,9 +69,10 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 def as_markdown(report: Report, to: Path) -> str:
     """The report; its figures are named by their place beneath ``to``."""
     study = report.study
-    parts = [f"# {study.name}" + (f": {study.title}" if study.title else ""), *_opening(report)]
+    parts = [f"# {study.name}" + (f": {study.title}" if study.title else "")]
     if report.advice is not None:
-        parts += ["## What to do", *_advice(report, to)]
+        parts += [*what_to_do(report.advice, report.out, to), "## How it was found"]
+    parts += [*_opening(report)]
     if report.verdicts:
         parts += ["## Claims", summary(report.verdicts) + ".", *_claims(report, to), STATISTICS.strip()]
     beside = any(table.cells["theirs"].notna().any() for table in report.tables)
@@ -87,7 +84,7 @@ def as_markdown(report: Report, to: Path) -> str:
         ]
     if report.figures or report.missing:
         parts += ["## Figures", *_figures(report, to)]
-    if len(report.change):
+    if len(report.change) and report.advice is None:
         parts += ["## Change and gain", CHANGE.strip(), *_change(report.change)]
     if len(report.transfer):
         parts += ["## Negative transfer", TRANSFER.strip(), *_transfer(report.transfer)]
@@ -112,7 +109,7 @@ def as_html(text: str, to: Path) -> str:
 def _opening(report: Report) -> Iterator[str]:
     study, table = report.study, report.observations
     runs = table[table["measure"] == "accuracy"]
-    if study.source:
+    if study.source and report.advice is None:
         yield f"After {study.source}."
     facts = {
         "networks": _several(runs["model"]), "from": _several(runs["source"]), "images": _several(runs["dataset"]),
@@ -159,16 +156,6 @@ def _claims(report: Report, to: Path) -> Iterator[str]:
         if question in report.shown:
             named = re.sub(r"([\[\]\\])", r"\\\1", question) or "claims"
             yield f"![{named}]({report.shown[question].relative_to(to).as_posix()})"
-
-
-def _advice(report: Report, to: Path) -> Iterator[str]:
-    advice = report.advice
-    assert advice is not None
-    yield "\n".join(f"- {sentence}" for sentence in advice.sentences())
-    yield ADVICE.strip()
-    yield _table(advice.table())
-    yield f"Of each class, by what was chosen ({advice.called(advice.chosen.cell)}):"
-    yield _table(advice.by_class())
 
 
 def _sentence(line: str) -> str:

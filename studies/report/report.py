@@ -46,6 +46,7 @@ __all__ = ["Report", "gather"]
 class Report:
     """What there is to say of a study.
 
+    out         the study's folder
     advice      what to do, of a study of one's own images; None where there is nothing to say
     transfer    runs that did worse than training from scratch;  change: how a stage's change goes with gain
     shown       question -> the figure of its claims, in each of their cells
@@ -55,6 +56,7 @@ class Report:
     n_test      dataset -> its test images
     """
 
+    out: Path
     study: Study
     advice: Recommendation | None
     observations: pd.DataFrame
@@ -102,7 +104,7 @@ def _gather(study: Study, out: Path, figures: Path | None, found: Mapping[str, C
     verdicts = judge(study.claims, observations, answers=right, in_modes=study.in_modes)
     drawn, missing = ({}, {}) if figures is None else _draw(study, observations, distances, paper, tests, figures)
     return Report(
-        study, _advice(study, found, observations, right), observations, distances, verdicts,
+        out, study, _advice(study, found, observations, right), observations, distances, verdicts,
         [fill(table, read, paper, n_test=tests) for table in study.tables],
         negative_transfer(observations, tests), change_and_gain(observations, in_modes=study.in_modes),
         {} if figures is None else verdicts_drawn(verdicts, figures), drawn, missing,

@@ -32,6 +32,7 @@ def write(
     """
     to = to or out / FOLDER
     report = gather(out, to / "figures", opened)
+    drawn = _heatmaps(out, to / "figures") if report.advice is not None else []
     page = as_markdown(report, to)
     files = [
         _write_text(to / "report.md", page),
@@ -45,10 +46,20 @@ def write(
         *(_write_csv(table.cells, to / "tables" / f"{plain_name(table.table.name)}.csv") for table in report.tables),
         _write_csv(report.change, to / "change_and_gain.csv"),
         _write_csv(report.transfer, to / "negative_transfer.csv"),
+        *drawn,
         *report.shown.values(),
         *(file for drawn in report.figures.values() for file in drawn),
     ]  # fmt: skip
     return report, files
+
+
+def _heatmaps(out: Path, to: Path) -> list[Path]:
+    """Those that were drawn when all was measured, beside the report's own figures."""
+    return [_copy(file, to / file.name) for file in sorted(out.glob("heatmap*.png"))]
+
+
+def _copy(file: Path, to: Path) -> Path:
+    return write_atomically(to, lambda temporary: temporary.write_bytes(file.read_bytes()))
 
 
 def _write_text(path: Path, text: str) -> Path:
