@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from studies.spec.registry import load
 from studies.spec.study import Study, override
 from tests.studies.conftest import TOML
 from tests.tuning.tiny import MOBILENET
-from wdiv.errors import BadInput, WdivError
+from wdiv.errors import BadInput, BadStore, WdivError
 from wdiv.numerics import share_interval
 from wdiv.store import predictions
 from wdiv.store.engine import open_store
@@ -35,7 +37,7 @@ from wdiv.summary import best
 from wdiv.tuning.data.folds import CrossValidation
 from wdiv.tuning.data.images import ImageSet, Split
 from wdiv.tuning.prefix.feature_extractor import BOTTLENECK
-from wdiv.tuning.training.interrupt import Stopped
+from wdiv.tuning.training.run import Silent, Watcher
 
 FOLDS, REPEATS = 3, 2
 
@@ -156,15 +158,26 @@ def test_a_store_is_of_one_division(in_folds: Study, store: CheckpointStore) -> 
 
 
 def test_a_grid_that_was_stopped_goes_on(in_folds: Study, store: CheckpointStore, tmp_path: Path) -> None:
-    class Impatient(Progress):
-        def say(self, text: str) -> None:
-            raise Stopped("enough", 2)
+    class Impatient(Silent):
+        def epoch(self, row: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
 
-    with pytest.raises(Stopped):
-        run_grid(replace(in_folds, notes=("one",)), tmp_path / "out", device="cpu", progress=Impatient())
-    run_grid(in_folds, tmp_path / "out", device="cpu")
+    class Stopping(Progress):
+        @contextmanager
+        def run(self, run: str, epochs: int) -> Iterator[Watcher]:
+            yield Impatient() if run.endswith("-s0-f2of3") else Silent()
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(in_folds, out, device="cpu", progress=Stopping())
+    assert {run.record.id[-9:]: run.finished for run in CheckpointStore.open(out)} == {
+        "-s0-f1of3": True, "-s0-f2of3": False,
+    }  # fmt: skip
+    with pytest.raises(BadStore, match="no run is finished"):
+        results(out)
+    run_grid(in_folds, out, device="cpu")
     theirs = results(store.path).drop(columns="seconds")
-    assert results(tmp_path / "out").drop(columns="seconds").equals(theirs)
+    assert results(out).drop(columns="seconds").equals(theirs)
 
 
 @pytest.mark.parametrize("small_classes", ["refuse", "keep"])
