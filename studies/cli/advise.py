@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST = 12
 """Classes that are told of one by one, the hardest first."""
+FEW = 30
+"""Images held out, of fewer of which it is said that they are few."""
 POINTS = 0.05
 """A difference between two networks that one would like to see."""
 
@@ -172,6 +174,8 @@ def _how_hard(found: Findings) -> Iterator[str]:
         f"Held out: the SVM on {found.best.name} is right on {found.best.in_words} of {found.held_out} images; "
         f"{always}.{uneven}"
     )
+    if found.held_out < FEW:
+        yield f"{found.held_out} images are few: all that is said here of accuracy is as rough as its intervals are wide."
     told = list(confusions_in_words(found.by_class))
     yield f"Most often confused: {'; '.join(told)}." if told else "No class was taken for another."
 

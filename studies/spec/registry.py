@@ -20,7 +20,7 @@ from studies import (
     quickstart,
 )
 from studies.spec.study import Study, override
-from wdiv.errors import BadInput
+from wdiv.errors import BadInput, UnknownName
 from wdiv.registry import Registry
 from wdiv.store.files import read_toml
 from wdiv.tuning.data.datasets import DATASETS
@@ -86,7 +86,7 @@ def _from_toml(path: Path) -> Study:
         if base is None:
             return override(Study(str(data.pop("name", path.stem))), data)
         return override(STUDIES[str(base)], data)
-    except BadInput as error:
+    except (BadInput, UnknownName) as error:
         raise BadInput(f"{path}: {error}") from None
 
 

@@ -71,6 +71,10 @@ def test_few_images_are_all_trained_on(settled: Settled, folder: Callable[..., P
     assert study.steps == 100, "the least"
 
 
+def test_steps_follow_the_images_that_are_asked_for(settled: Settled) -> None:
+    assert settled("digits-0-4", per_class=[40]).steps == 150, "30 passes over 160 images in 32s"
+
+
 def test_a_curve_is_over_sizes_that_there_are(settled: Settled) -> None:
     assert settled("digits-0-4", curve=True).per_class == (5, 10, 20, 40, 80, None)
     assert settled("digits-0-4", curve=True, per_class=[3, 7]).per_class == (3, 7)

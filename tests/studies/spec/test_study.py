@@ -13,7 +13,7 @@ from PIL import Image
 from studies.cli.catalogue import _SINGULAR, CATALOGUE, facts, trained_layers
 from studies.grid.conditions import parts
 from studies.grid.planning import open_data, source_study, sources_of
-from studies.spec.registry import OF_DATA, STUDIES, load
+from studies.spec.registry import OF_DATA, STUDIES, load, named_in
 from studies.spec.study import Condition, Pretrain, Study, override
 from tests.conftest import ROOT
 from wdiv.errors import BadInput, UnknownName, WdivError
@@ -330,3 +330,14 @@ def test_a_mini_takes_a_folder_with_a_test_set_of_its_own_and_one_of_few_images(
 def test_networks_are_counted(networks: Any) -> None:
     with pytest.raises(BadInput, match=f"networks is a whole number from 1, not {networks!r}"):
         Pretrain("digits", 1, networks=networks)
+
+
+def test_a_file_may_change_a_registered_study(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "compare-strategies"\ndata = "digits"\nstrategies = ["fc"]\n')
+    assert load(str(file)) == override(STUDIES["compare-strategies"], {"data": "digits", "strategies": ["fc"]})
+    assert named_in(str(file)) == {"data": "digits", "strategies": ["fc"]}
+    assert named_in("digits") == {}
+    file.write_text('base = "compare-strategy"\n')
+    with pytest.raises(BadInput, match=r"mine.toml: .*did you mean 'compare-strategies'"):
+        load(str(file))
