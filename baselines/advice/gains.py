@@ -118,7 +118,7 @@ def larger_images(
     size = split.pool.pixels.shape[-1]
     twice = 2 * size
     if side < twice:
-        return Gain("pixels", why_not=f"the pictures themselves have {side} pixels a side, {size} are taken of them")
+        return Gain("pixels", why_not=f"the pictures themselves have {side} pixels a side, and are shown at {size}")
     most = min(MOST, max(LEAST, MOST_PIXELS // twice**2))
     images = split.pool
     seen, parts, why_not = _drawn(images, per_class, seed, folds, most)

@@ -175,7 +175,7 @@ def _how_hard(found: Findings) -> Iterator[str]:
         f"{always}.{uneven}"
     )
     if found.held_out < FEW:
-        yield f"{found.held_out} images are few: all that is said here of accuracy is as rough as its intervals are wide."
+        yield f"{found.held_out} images are few: what is said of accuracy is as rough as its intervals are wide."
     told = list(confusions_in_words(found.by_class))
     yield f"Most often confused: {'; '.join(told)}." if told else "No class was taken for another."
 
