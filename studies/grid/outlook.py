@@ -31,9 +31,11 @@ def measure(study: Study, out: Path, device: str = "auto") -> None:
     of: dict[str, Any] = {"data_digest": split.digest, "weights": source.content}
     if _kept(out).items() >= of.items():
         return
+    most = None if None in study.per_class else max(n for n in study.per_class if n is not None)
+    how: dict[str, Any] = {"per_class": most, "seed": study.seeds[0], "device": device}
     found = (
-        larger_images(source, split, lambda pixels: open_data(study, pixels), side_of(study.data), device=device),
-        more_images(source, split, device=device),
+        larger_images(source, split, lambda pixels: open_data(study, pixels), side_of(study.data), **how),
+        more_images(source, split, **how),
     )
     write_sealed(out / FILE, {"format": FORMAT, **of, "gains": [gain.to_json() for gain in found]})
 
