@@ -27,8 +27,10 @@ __all__ = ["FEW", "FEW_HELD_OUT", "MOST", "POINTS", "Findings", "Place", "look"]
 
 MOST = 1000
 """Images that are looked at: as many of each class as make about so many."""
-FEW, FEW_HELD_OUT = 5, 30
-"""Training images of a class, and images held out; of fewer, cross-validation says little."""
+FEW = 5
+"""Training images of a class; of fewer, cross-validation says little,"""
+FEW_HELD_OUT = 30
+"""and where fewer images than these are held out."""
 POINTS = 0.05
 """A difference between two networks that one would like to see."""
 
