@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,13 +18,21 @@ from baselines.estimators.folds import make_folds
 from baselines.features import label_of
 from baselines.transferability import SCORES
 from wdiv.errors import BadData
+from wdiv.numerics.comparison import images_needed, smallest_difference
+from wdiv.numerics.proportion import wilson
 from wdiv.tuning.data.images import ImageSet, Split, nested_subset
 from wdiv.tuning.networks.sources import Source
 
-__all__ = ["MOST", "Findings", "Place", "look"]
+__all__ = ["FEW", "FEW_HELD_OUT", "MOST", "POINTS", "Findings", "Place", "look"]
 
 MOST = 1000
 """Images that are looked at: as many of each class as make about so many."""
+FEW = 5
+"""Training images of a class; of fewer, cross-validation says little,"""
+FEW_HELD_OUT = 30
+"""and where fewer images than these are held out."""
+POINTS = 0.05
+"""A difference between two networks that one would like to see."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,44 @@ class Findings:
         shares = [one.right / one.held_out for one in self.by_class if one.held_out]
         return float(np.mean(shares)) if shares else None
 
+    @property
+    def caution(self) -> str:
+        """How little it is that is known, where images are fewer than :data:`FEW` and :data:`FEW_HELD_OUT`; empty where
+        they are not."""
+        few = f"{self.scarcest} training image{'' if self.scarcest == 1 else 's'}"
+        whose = f"{few} {'a class' if self.scarcest == self.richest else 'of the scarcest class'}"
+        if self.best.in_words is None:
+            return f"{whose}: nothing could be held out, and how good it gets is not known"
+        if self.scarcest >= FEW and self.held_out >= FEW_HELD_OUT:
+            return ""
+        return f"{whose}: cross-validation says little: {self.best.in_words} is of {self.held_out} images"
+
+    @property
+    def testing(self) -> dict[str, Any]:
+        """What the test images there will be can tell, as plain data; None for what is not known.
+
+        images, groups       of the test set
+        low, high            ends of the interval that a share like the SVM's has of so many images
+        points               a difference between two networks
+        images_needed        to decide it (:func:`~wdiv.numerics.comparison.images_needed`)
+        smallest_difference  that these decide; None where not even one of 1
+        """
+        told: dict[str, Any] = {"images": self.test_images, "groups": self.test_groups, "points": POINTS}
+        share = self.best.folds
+        if share is None or not self.test_images:
+            return told | dict.fromkeys(("low", "high", "images_needed", "smallest_difference"))
+        _, low, high = wilson(share, self.test_images)
+        smallest = smallest_difference(share, self.test_images)
+        return told | {
+            "low": float(low), "high": float(high), "images_needed": images_needed(share, POINTS),
+            "smallest_difference": None if math.isnan(smallest) else smallest,
+        }  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
-        told = {"best": self.best.name, "drift": self.drift, "balanced": self.balanced}
+        told = {
+            "best": self.best.name, "drift": self.drift, "balanced": self.balanced, "caution": self.caution,
+            "testing": self.testing,
+        }  # fmt: skip
         return asdict(self) | told | {"outlook": [gain.to_json() for gain in self.outlook]}
 
 

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 MOST = 12
 """Classes that are told of one by one, the hardest first."""
-FEW = 30
-"""Images held out, of fewer of which it is said that they are few."""
-POINTS = 0.05
-"""A difference between two networks that one would like to see."""
 
 
 @click.command()
@@ -155,6 +151,8 @@ def _points(place: Place) -> str | None:
 
 
 def _sentences(found: Findings) -> Iterator[str]:
+    if found.caution:
+        yield f"{_capital(found.caution)}."
     yield from _how_hard(found)
     yield from _testing(found)
 
@@ -174,27 +172,28 @@ def _how_hard(found: Findings) -> Iterator[str]:
         f"Held out: the SVM on {found.best.name} is right on {found.best.in_words} of {found.held_out} images; "
         f"{always}.{uneven}"
     )
+<<<<<<< HEAD
     if found.held_out < FEW:
         yield f"{found.held_out} images are few: what is said of accuracy is as rough as its intervals are wide."
+=======
+>>>>>>> 6eb3117b8edefed991c79833dcc712ee7e72f86d
     told = list(confusions_in_words(found.by_class))
     yield f"Most often confused: {'; '.join(told)}." if told else "No class was taken for another."
 
 
 def _testing(found: Findings) -> Iterator[str]:
     """What the test images will tell."""
-    from wdiv.numerics.comparison import images_needed, smallest_difference
-    from wdiv.numerics.proportion import in_words
-
-    share = found.best.folds
-    if share is None or not found.test_images:
+    told, share = found.testing, found.best.folds
+    if told["low"] is None or share is None:
         yield f"There will be {found.test_images} test images."
         return
-    needed, seen = images_needed(share, POINTS), smallest_difference(share, found.test_images)
-    these = "none at all" if seen != seen else f"one of {100 * seen:.0f}"
+    least = told["smallest_difference"]
+    these = "none at all" if least is None else f"one of {100 * least:.0f}"
     yield (
-        f"With {found.test_images} test images a share like that is known as {in_words(share, found.test_images)}. "
-        f"To decide between two networks {100 * POINTS:.0f} points apart takes about {needed} of them; these decide "
-        f"{these}, in 4 of 5 cases."
+        f"With {found.test_images} test images a share like that is known as {percent(share)} % "
+        f"({percent(told['low'])} to {percent(told['high'])}). To decide between two networks "
+        f"{100 * told['points']:.0f} points apart takes about {told['images_needed']} of them; these decide {these}, "
+        "in 4 of 5 cases."
     )
     if found.test_groups:
         yield f"They are of {found.test_groups} groups, and tell less than as many images of as many groups."

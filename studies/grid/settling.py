@@ -85,6 +85,9 @@ def _as_begun(study: Study, given: Mapping[str, Any], out: Path, minutes: float 
     if not held.recommend:
         return study
     told = ["it was planned when it was begun, and goes on so: --minutes counts no more"] if minutes else []
+    left = [name for name in study.strategies if name not in held.strategies]
+    if left and "strategies" not in given:
+        told.append(f"it goes on as it was begun, without {', '.join(left)}; give another --out to compare all")
     kept = replace(held, notes=tuple(dict.fromkeys([*held.notes, *told])))
     return override(kept, {"data": study.data, **given})
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from baselines.advice import RULES, Findings, Place, advise, look
 from baselines.advice.rules import QUESTIONS
 from baselines.advice.toml import as_study
 from baselines.transferability import SCORES
 from wdiv.errors import BadData
+from wdiv.numerics.comparison import images_needed
 from wdiv.tuning.data.images import ImageSet, Split
 from wdiv.tuning.networks.sources import Source
 from wdiv.tuning.strategy.spelling import parse
@@ -90,6 +92,25 @@ def test_of_many_images_some_of_each_class_are_looked_at(source: Source, digits:
     seen = look(source, digits, device="cpu", folds=2)
     assert seen.images == len(digits.pool)
     assert 35 <= seen.looked_at <= 45
+
+
+def test_few_images_are_said_to_say_little() -> None:
+    few = found({"stage1": 0.5, "stages": 0.75}, scarcest=2, richest=2, held_out=8)
+    assert few.caution.startswith("2 training images a class: cross-validation says little: 75.0 % (")
+    assert few.caution.endswith(") is of 8 images")
+    unequal = found({"stage1": None}, scarcest=1, richest=20).caution
+    assert unequal.startswith("1 training image of the scarcest class: nothing could be held out")
+    assert found(HARD).caution == ""
+
+
+def test_what_the_test_images_will_tell_is_plain_data() -> None:
+    told = found({"stage4": 0.9}, test_images=24).to_json()["testing"]
+    wanted = stats.binomtest(216, 240).proportion_ci(method="wilson")
+    assert told["low"] < wanted.low < 0.9 < wanted.high < told["high"], "of fewer images it is wider"
+    assert told["images_needed"] == images_needed(0.9, 0.05) > 24
+    assert told["smallest_difference"] > 0.05
+    assert found({"stage4": 0.9}, test_images=2).testing["smallest_difference"] is None
+    assert found({"stage4": None}).testing["images_needed"] is None
 
 
 def test_one_class_is_an_error(source: Source, digits: Split) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click import Command
+from click import Command, Context
 from rich.console import Console
 
 from baselines.advice import Gain
+from studies.cli import cli
 from studies.cli.options import given
 from studies.cli.run import run
 from studies.spec.registry import load, named_in
@@ -58,7 +59,8 @@ TRAINED = {*CASES} - {"unequal", "one of a class", "dropped"}
 
 def parsed(command: Command, words: list[str]) -> tuple[str, dict[str, Any]]:
     """The study and the fields that a line gives ``wdiv run``."""
-    told = command.make_context("run", [*words]).params
+    with Context(cli, **cli.context_settings) as root:  # a command keeps the help option that it is first asked with
+        told = command.make_context("run", [*words], root).params
     fields = {"out", "scale", "passes", "minutes", "curve", "device", "jobs", "dry_run", "as_json"}
     return told.pop("study"), given({name: value for name, value in told.items() if name not in fields})
 

@@ -127,6 +127,7 @@ def test_what_was_settled_once_holds(settled: Settled, tmp_path: Path) -> None:
     again = settled("digits-0-4", minutes=500.0)
     assert (again.steps, again.bn_modes, again.seeds) == (first.steps, first.bn_modes, first.seeds)
     assert any("--minutes counts no more" in note for note in again.notes)
+    assert any("without conv+fc; give another --out" in note for note in again.notes)
     more = settled("digits-0-4", seeds=[5])
     assert more.seeds == (5,), "an axis may grow"
     assert merge_axes(more, tmp_path / "out")["seeds"] == [0, 1, 2, 5]
