@@ -172,11 +172,6 @@ def _how_hard(found: Findings) -> Iterator[str]:
         f"Held out: the SVM on {found.best.name} is right on {found.best.in_words} of {found.held_out} images; "
         f"{always}.{uneven}"
     )
-<<<<<<< HEAD
-    if found.held_out < FEW:
-        yield f"{found.held_out} images are few: what is said of accuracy is as rough as its intervals are wide."
-=======
->>>>>>> 6eb3117b8edefed991c79833dcc712ee7e72f86d
     told = list(confusions_in_words(found.by_class))
     yield f"Most often confused: {'; '.join(told)}." if told else "No class was taken for another."
 
