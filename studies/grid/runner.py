@@ -130,12 +130,12 @@ def _left(runs: Sequence[Planned], out: Path) -> list[Planned]:
 
 
 def extensions(runs: Sequence[Planned], out: Path) -> list[str]:
-    """What is asked for more epochs than it has, and where it goes on from, a line each.
+    """What is asked for more epochs than it has, and where it goes on from, a line each; not of what is damaged.
 
     Raises :class:`~wdiv.errors.BadInput` for a run that cannot go on.
     """
     told = []
-    for planned in runs:
+    for planned in _readable(runs, out)[0]:
         run = Run(out / "runs" / planned.id)
         if not is_longer(run, planned.spec):
             continue
@@ -243,8 +243,8 @@ def describe_grid(grid: StudyGrid, out: Path, device: str = "auto") -> dict[str,
     """
     precision.check(grid.study.precision, choose_device(device).type)
     _resolved(grid, out)
-    extended = extensions(grid.runs, out)
     there, failed = _readable(grid.runs, out)
+    extended = extensions(there, out)
     if grid.source is None and all(planned.spec.source.here or planned.spec.source.random for planned in grid.runs):
         _check_identity(there, grid.split, out, choose_device(device))
     runs = _left(there, out)

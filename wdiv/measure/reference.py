@@ -126,6 +126,8 @@ def position_of(epoch: int, epochs: Sequence[int], saved: np.ndarray, what: str 
     if saved[:, at].any():
         return at
     there = np.array(epochs)[saved.any(axis=0)].tolist()
+    if not there:
+        return at
     near = sorted(sorted(there, key=lambda other: abs(other - epoch))[:2])
     raise BadInput(f"{what} {epoch} is thinned, no run has kept it; nearest to it are {' and '.join(map(str, near))}")
 

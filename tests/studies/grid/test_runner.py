@@ -105,7 +105,6 @@ def test_the_study_says_of_its_runs_what_they_will_say_themselves(trained: Path)
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"epochs": 3}, "epochs 2, now 3"),
         ({"batch_size": 4}, "batch_size 8, now 4"),
         ({"image_size": 40}, "image_size 32, now 40"),
         ({"test_count": 6}, "test_count 5, now 6"),
@@ -155,7 +154,7 @@ def test_what_is_finished_is_left_out_of_a_plan(trained: Path, small: Study) -> 
     assert found["finished"] == 2
     assert [row["run"] for row in found["runs"]] == [p.id for p in plan_.runs if p.id.endswith("-s1")]
     with pytest.raises(BadInput, match="holds this study with"):
-        describe_grid(plan_grid(override(small, {"epochs": 5})), trained, "cpu")
+        describe_grid(plan_grid(override(small, {"batch_size": 5})), trained, "cpu")
 
 
 def test_a_source_network_is_trained_first_and_every_run_starts_from_it(
