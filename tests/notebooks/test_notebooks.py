@@ -18,7 +18,10 @@ from tests.notebooks.executing import executed
 from tests.tuning.tiny import MOBILENET, write_weights
 
 FOLDER = ROOT / "notebooks"
-TOY = {"models": [MOBILENET], "data": "digits-5-9", "epochs": 1, "batch_size": 8, "image_size": 32, "test_count": 4}
+TOY = {
+    "models": [MOBILENET], "data": "digits-5-9", "epochs": 1, "steps": 2, "batch_size": 8, "image_size": 32,
+    "test_count": 4,
+}  # fmt: skip
 """Five classes in pictures of 32 pixels, for a network of a few thousand weights."""
 STORES: dict[str, tuple[dict[str, Any], int]] = {
     "first_look": (
