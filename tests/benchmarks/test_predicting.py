@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import predicting
-from tests.tuning.tiny import MOBILENET
+pytest.importorskip("torch")
+
+from benchmarks import predicting  # noqa: E402
+from tests.tuning.tiny import MOBILENET  # noqa: E402
 
 
 def test_both_sides_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
