@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks import predicting  # noqa: E402
-from tests.tuning.tiny import MOBILENET  # noqa: E402
+from benchmarks import predicting
+from tests.tuning.tiny import MOBILENET
 
 
 def test_both_sides_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
