@@ -17,7 +17,7 @@ from wdiv.inference.mistakes import Mistake
 
 __all__ = ["draw", "page_names"]
 
-COLUMNS, ROWS = 6, 6
+ACROSS, DOWN = 6, 6
 """Images beside one another, and lines of them, on a page."""
 LETTERS = 26
 """Of a file's name, the end; of a class's, the beginning."""
@@ -35,7 +35,7 @@ def draw(found: Sequence[Mistake], pixels: np.ndarray, out: Path, title: str = "
 
     check_file(out)
     classes = [list(ours) for _, ours in groupby(range(len(found)), key=lambda i: found[i].label)]
-    pages = _parts([line for ours in classes for line in _parts(ours, COLUMNS)], ROWS)
+    pages = _parts([line for ours in classes for line in _parts(ours, ACROSS)], DOWN)
     files = page_names(out, len(pages))
     with mpl.rc_context({**STYLE, "font.size": 7}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # of a file's name: a box will do
@@ -59,7 +59,7 @@ def _parts(things: list[Thing], size: int) -> list[list[Thing]]:
 
 
 def _page(found: Sequence[Mistake], pixels: np.ndarray, page: Sequence[Sequence[int]]) -> Any:
-    figure, axes = new(len(page), COLUMNS, 8.6, 0.5 + 1.75 * len(page))
+    figure, axes = new(len(page), ACROSS, 8.6, 0.5 + 1.75 * len(page))
     for ax in axes.flat:
         ax.set_axis_off()
     for line, row in zip(page, axes, strict=True):
