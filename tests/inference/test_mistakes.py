@@ -115,8 +115,8 @@ def many(counts: dict[str, int]) -> list[Mistake]:
 def test_a_sheet_has_a_line_a_class_and_as_many_pages_as_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_sheet, "COLUMNS", 2)
-    monkeypatch.setattr(contact_sheet, "ROWS", 2)
+    monkeypatch.setattr(contact_sheet, "ACROSS", 2)
+    monkeypatch.setattr(contact_sheet, "DOWN", 2)
     found = many({"dark": 3, "$red$ 赤": 1})
     pixels = np.random.default_rng(0).integers(0, 256, (len(found), 3, 8, 8), np.uint8)
     files = contact_sheet.draw(found, pixels, tmp_path / "errors.png", "a title")
