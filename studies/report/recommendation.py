@@ -7,7 +7,7 @@ that trains nothing, is compared with it by the same tests as a claim's.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +90,7 @@ class Recommendation:
     baseline    the best that trains nothing, by cross-validation on the training images; None where there is none
     confusion   of the chosen cell, the sum over its seeds, (classes, classes)
     outlook     what larger images, and more of them, would gain, by the baseline on the training images
+    curve       training images of each class -> accuracy of the chosen cell, where there are several sizes
     moved       of its layers, which and in which stage most: kind -> (value over all of the trunk, stage, value there)
     """
 
@@ -102,6 +103,7 @@ class Recommendation:
     names: Sequence[str]
     moved: Mapping[str, tuple[float, str, float]]
     outlook: Sequence[Gain] = ()
+    curve: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def everything(self) -> Sequence[Rival]:
@@ -162,6 +164,9 @@ class Recommendation:
         yield from self._confused()
         yield from self._uneven()
         yield from self._moved()
+        if len(self.curve) > 1:
+            sizes, shares = ", ".join(self.curve), ", ".join(map(_percent, self.curve.values()))
+            yield f"With {sizes} training images a class it has {shares} %."
         yield from self._next()
 
     def _what(self) -> str:
@@ -333,8 +338,18 @@ def recommend(
     return Recommendation(
         best, Rival(at, False, _row(mine), None), rivals, frozen[0] if frozen else None,
         chosen.iloc[0]["classes"], np.sum(mine["confusion"].dropna().tolist(), axis=0), names,
-        _moved(observations[observations[[*CELL]].eq(at).all(axis=1)]), outlook,
+        _moved(observations[observations[[*CELL]].eq(at).all(axis=1)]), outlook, _curve(groups, at),
     )  # fmt: skip
+
+
+def _curve(groups: Mapping[tuple[str, ...], pd.DataFrame], at: Cell) -> dict[str, float]:
+    """The accuracy of a cell at each size, from few images to many."""
+    alike = [
+        rows for key, rows in groups.items()
+        if all(value == at[name] for name, value in zip(CELL, key, strict=True) if name != "per_class")
+    ]  # fmt: skip
+    ordered = sorted(alike, key=lambda rows: float(rows["n_train"].mean()))
+    return {str(rows["per_class"].iloc[0]): float(rows["last"].mean()) for rows in ordered}
 
 
 def _moved(ours: pd.DataFrame) -> dict[str, tuple[float, str, float]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from studies.report.recommendation import Recommendation, recommend
+from studies.report.recommendation import Recommendation, _curve, recommend
 from studies.spec.columns import OPTIONAL
 from tests.studies.observed import row, table
 from wdiv.numerics.classification import scores_of_confusion
@@ -131,6 +132,19 @@ def test_one_seed_decides_nothing() -> None:
     found = made(CELLS, ("conv+fc", "frozen"), seeds=1)
     assert {one.verdict for one in found.rivals} == {"within noise"}
     assert not said(found, "mean of")
+
+
+def test_a_curve_is_told_from_few_images_to_many() -> None:
+    found = replace(made(CELLS, ("fc", "frozen")), curve={"5": 0.7, "10": 0.805, "all": 0.92})
+    assert said(found, "With 5, 10, all training images a class it has 70, 80, 92 %.")
+    assert not said(made(CELLS, ("fc", "frozen")), "training images a class it has")
+    groups = {
+        ("net", size, "fc", "frozen"): pd.DataFrame({"n_train": [count], "per_class": [size], "last": [share]})
+        for size, count, share in (("all", 90, 0.9), ("5", 15, 0.6), ("10", 30, 0.8))
+    }
+    other = {("net", "5", "bn+fc", "frozen"): groups["net", "5", "fc", "frozen"].assign(last=0.1)}
+    at = {"model": "net", "per_class": "all", "strategy": "fc", "bn_mode": "frozen"}
+    assert list(_curve({**groups, **other}, at).items()) == [("5", 0.6), ("10", 0.8), ("all", 0.9)]
 
 
 def test_two_seeds_of_few_images_tell_nothing() -> None:
