@@ -210,7 +210,9 @@ def _within(
     if not notes:
         return study, []
     left = cost.of(study) / 60.0
-    told = f"for {minutes:g} minutes: {', '.join(notes)}; all of it would take about {max(1, round(whole / 60))}"
+    told = (
+        f"for {minutes:g} minutes: {', '.join(notes)}; all of it would take about {max(1, round(whole / 60))} minutes"
+    )
     return study, [told if left <= minutes else f"{told}, and what is left about {math.ceil(left)}"]
 
 

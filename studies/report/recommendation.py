@@ -40,6 +40,7 @@ VERDICTS = {
     "not compared": "Not compared, as one of the two has not learned its training images",
 }  # fmt: skip
 """On whatever is beside the chosen cell -> how those are told."""
+UNSHOWN = "that fine-tuning pays is not shown"
 UNEVEN = 1.5
 """Times the images of the smallest class that the largest has, from which on the classes count as uneven."""
 Cell = Mapping[str, str]
@@ -215,9 +216,10 @@ class Recommendation:
         has = f"To train nothing ({name} on frozen features) has {_share(row['last'], row['low'], row['high'])}"
         sure = {
             "worse": "so fine-tuning is better", "better": "so fine-tuning is worse; take that instead",
-            "within noise": "which may be chance",
+            "within noise": f"which may be chance: {UNSHOWN}",
         }[one.verdict]  # fmt: skip
-        yield f"{has}, {f'{one.difference} points against it, {sure}' if found.effect else 'as many'}."
+        told = f"{one.difference} points against it, {sure}" if found.effect else f"as many: {UNSHOWN}"
+        yield f"{has}, {told}."
         if one.verdict == "within noise" and found.smallest == found.smallest:
             few = f"Of so few test images and seeds ({int(self.chosen.row['n_test'])} and {found.seeds})"
             only = f"only a difference of about {100 * found.smallest:.0f} points or more"
