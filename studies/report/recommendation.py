@@ -21,6 +21,7 @@ from studies.spec.claim import Claim
 from studies.spec.columns import HEADLINES
 from wdiv.numerics import share_interval
 from wdiv.summary.best import Best
+from wdiv.tuning.data.remarks import UNEQUAL
 from wdiv.tuning.strategy.spelling import parse
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ VERDICTS = {
 }  # fmt: skip
 """On whatever is beside the chosen cell -> how those are told."""
 UNSHOWN = "that fine-tuning pays is not shown"
-UNEVEN = 1.5
-"""Times the images of the smallest class that the largest has, from which on the classes count as uneven."""
 Cell = Mapping[str, str]
 """Column of :data:`CELL` -> value."""
 
@@ -259,7 +258,7 @@ class Recommendation:
 
     def _uneven(self) -> Iterator[str]:
         images = self.confusion.sum(axis=1)
-        if images.max() > UNEVEN * max(1, images[images > 0].min()):
+        if images.max() > UNEQUAL * max(1, images[images > 0].min()):
             yield (
                 f"The classes are uneven: {self._largest!r} alone is "
                 f"{_percent(self.chosen.row['majority_share'])} % of the test images; the mean of what is right in "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from baselines import trials
 from studies.grid import answered, outlook
 from studies.grid.conditions import begun
-from studies.grid.results import architectures, results
+from studies.grid.results import results
 from studies.grid.state import states
 from studies.grid.study_file import read_study, read_study_json
 from studies.papers import published
@@ -31,10 +31,9 @@ from studies.report.transfer import negative_transfer
 from studies.report.verdicts import judge
 from studies.spec.study import Study
 from wdiv.errors import BadInput, BadStore, WdivError
-from wdiv.store.engine import open_store
+from wdiv.inference.choice import best_of
 from wdiv.store.reader import CheckpointStore, without_damaged
 from wdiv.store.wholes import wholes
-from wdiv.summary.best import best
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +120,7 @@ def _advice(
         return None
     (store,) = found.values()
     try:
-        chosen = best(*(open_store(store, label) for label in architectures(store)))
+        chosen = best_of(store)
     except BadInput:
         return None
     return recommend(results(store), chosen, observations, answers, study.in_modes, outlook.load(store.path))

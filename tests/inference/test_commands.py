@@ -12,20 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
-from studies.cli import cli
 from tests.inference.conftest import CLASSES, write_images
+from tests.studies.cli.test_cli import wdiv
 from wdiv.inference.choice import best_of
 from wdiv.inference.network import Network
-
-
-def wdiv(*args: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(arg) for arg in args])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
 
 
 def told(*args: object) -> Any:
